@@ -1,0 +1,79 @@
+"""Verified f-divergences: from a generator to a loss that carries its evidence.
+
+D_f(P||Q) = E_Q[f(dP/dQ)] for a convex f on (0, inf) with f(1) = 0. A divergence is its generator; limits, conjugate,
+activation and the closed form between Gaussians are derived from it, and `certify` says how far each can be believed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from fdiv.catalog import CATALOG
+from fdiv.certificate import Certificate, Claim, Refused, certify, require
+from fdiv.divergence import Divergence, ParameterError, Record, UnknownDivergence
+from fdiv.expression import ExpressionError, from_expression
+from fdiv.signs import Counterexample, Evidence
+
+if TYPE_CHECKING:
+    from fdiv import losses
+
+
+def names() -> tuple[str, ...]:
+    """Return the catalogue's names in order."""
+    return tuple(CATALOG)
+
+
+def divergence(spec: str, **parameters: float) -> Divergence:
+    """Look up ``NAME`` or ``NAME:param=value,param=value``; keyword parameters may be given instead.
+
+    Raises UnknownDivergence or ParameterError (both ValueError), with the choices and the mathematical reason.
+    """
+    name, _, tail = spec.partition(":")
+    if name not in CATALOG:
+        raise UnknownDivergence(f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}")
+    values: dict[str, object] = dict(parameters)
+    for pair in tail.split(",") if tail else []:
+        key, equals, value = pair.partition("=")
+        if not equals or key.strip() in values:
+            raise ParameterError(
+                f"{name}: {pair!r} is not one param=value; write {name}:param=value,param=value"
+            )
+        values[key.strip()] = value
+    return _shared(CATALOG[name].bind(values))
+
+
+@cache
+def _shared(bound: Divergence) -> Divergence:
+    """Return one object for equal divergences, so that what is derived is derived once."""
+    return bound
+
+
+def __getattr__(name: str) -> Any:
+    """Import `fdiv.losses`, and torch with it, when it is first asked for."""
+    if name == "losses":
+        import importlib
+
+        return importlib.import_module("fdiv.losses")
+    raise AttributeError(f"module 'fdiv' has no attribute {name!r}")
+
+
+__all__ = [
+    "CATALOG",
+    "Certificate",
+    "Claim",
+    "Counterexample",
+    "Divergence",
+    "Evidence",
+    "ExpressionError",
+    "ParameterError",
+    "Record",
+    "Refused",
+    "UnknownDivergence",
+    "certify",
+    "divergence",
+    "from_expression",
+    "losses",
+    "names",
+    "require",
+]

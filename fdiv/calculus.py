@@ -1,0 +1,170 @@
+"""Pure SymPy calculus of one generator: its smooth pieces and kinks, derivatives, limits and adjoint.
+
+A generator is convex on (0, inf) and may have kinks. It is resolved into smooth pieces once, and every later
+derivation works piece by piece. Conventions: u is the ratio dP/dQ, t the argument of the conjugate, v a critic's raw
+output (an estimated log-ratio), s the squared distance of two Gaussian means over their common variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy
+from sympy import Expr
+
+from fdiv.inversion import invert
+
+u = sympy.Symbol("u", positive=True)
+t = sympy.Symbol("t", real=True)
+v = sympy.Symbol("v", real=True)
+s = sympy.Symbol("s", positive=True)
+
+_KINKED = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise)
+
+
+class DerivationError(ValueError):
+    """A quantity cannot be derived from the generator; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A smooth stretch of the generator: `expression` on (lower, upper)."""
+
+    lower: Expr
+    upper: Expr
+    expression: Expr
+
+    @cached_property
+    def slope(self) -> Expr:
+        """f' on the piece, logarithms of products split and the rational part in partial fractions."""
+        return normal(sympy.diff(self.expression, u))
+
+    @cached_property
+    def second(self) -> Expr:
+        """f'' on the piece, with its logarithms cancelled."""
+        return sympy.factor(sympy.together(sympy.diff(self.expression, u, 2)))
+
+    @cached_property
+    def affine(self) -> bool:
+        """Whether f is a straight line here."""
+        return bool(sympy.simplify(self.second) == 0)
+
+    @cached_property
+    def samples(self) -> tuple[Expr, ...]:
+        """Three points inside the piece."""
+        thirds = (sympy.Rational(1, 5), sympy.Rational(4, 7), sympy.Rational(9, 10))
+        if self.upper == sympy.oo:
+            return tuple(self.lower + share / (1 - share) for share in thirds)
+        return tuple(self.lower + (self.upper - self.lower) * share for share in thirds)
+
+    def limit(self, expression: Expr, end: Expr) -> Expr:
+        """One-sided limit of `expression` at `end`, which is `lower` or `upper`."""
+        if end not in (0, sympy.oo):
+            value = expression.subs(u, end)
+            if value.is_finite:
+                return sympy.simplify(value)
+        try:
+            value = sympy.limit(expression, u, end, "+" if end == self.lower else "-")
+        except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
+            raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
+        if value.is_extended_real is not True:
+            raise DerivationError(f"the limit of {expression} at u = {end} is not a real number: {value}")
+        return value
+
+
+def pieces(generator: Expr) -> tuple[Piece, ...]:
+    """Resolve Abs, Max, Min and Piecewise into smooth pieces, in increasing order of u."""
+    resolved: list[Piece] = []
+    for piece in _resolve(generator, sympy.S.Zero, sympy.oo):
+        if resolved and resolved[-1].expression == piece.expression:
+            piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
+        resolved.append(piece)
+    return tuple(resolved)
+
+
+def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
+    """Replace the first innermost kinked function by its branches, and recurse."""
+    kinked = sorted((a for a in expression.atoms(*_KINKED) if a.has(u)), key=sympy.default_sort_key)
+    if not kinked:
+        return [Piece(lower, upper, expression)]
+    atom = next(a for a in kinked if not any(inner.atoms(*_KINKED) for inner in a.args))
+    inside = (root for switch in _switches(atom) for root in _positive_roots(switch) if lower < root < upper)
+    cuts = [lower, *sorted(set(inside)), upper]
+    found: list[Piece] = []
+    for left, right in zip(cuts, cuts[1:], strict=False):
+        point = Piece(left, right, expression).samples[1]
+        found += _resolve(expression.subs(atom, _branch(atom, point)), left, right)
+    return found
+
+
+def _switches(atom: Expr) -> list[Expr]:
+    """Return the functions whose zeros are where `atom` may change its branch."""
+    if isinstance(atom, sympy.Abs):
+        return [atom.args[0]]
+    if isinstance(atom, sympy.Piecewise):
+        relations = {
+            r for _, condition in atom.args for r in condition.atoms(sympy.core.relational.Relational)
+        }
+        return [r.lhs - r.rhs for r in sorted(relations, key=sympy.default_sort_key)]
+    return [a - b for i, a in enumerate(atom.args) for b in atom.args[i + 1 :]]
+
+
+def _branch(atom: Expr, point: Expr) -> Expr:
+    """Return the smooth expression that `atom` equals around `point`."""
+    if isinstance(atom, sympy.Piecewise):
+        chosen = [branch for branch, condition in atom.args if condition.subs(u, point) == sympy.true]
+        if not chosen:
+            raise DerivationError(f"no branch of the Piecewise is defined at u = {point}")
+        return chosen[0]
+    values = [(argument.subs(u, point).evalf(), argument) for argument in atom.args]
+    if not all(value.is_real for value, _ in values):
+        raise DerivationError(f"{atom} is not real at u = {point}")
+    if isinstance(atom, sympy.Abs):
+        return values[0][1] if values[0][0] > 0 else -values[0][1]
+    pick = max if isinstance(atom, sympy.Max) else min
+    return pick(values, key=lambda pair: pair[0])[1]
+
+
+def _positive_roots(function: Expr) -> list[Expr]:
+    """Return the zeros of a smooth `function` in (0, inf)."""
+    if not function.has(u):
+        return []
+    numerator = sympy.numer(sympy.together(function))
+    if numerator.is_polynomial(u):
+        return [
+            root
+            for root in sympy.Poly(numerator, u).real_roots(multiple=False)
+            for root in root[:1]
+            if root > 0
+        ]
+    level = sympy.Dummy("level", real=True)
+    root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
+    if root is None:
+        raise DerivationError(f"the kinks where {function} = 0 cannot be located")
+    value = sympy.simplify(root.subs(level, 0))
+    return [value] if value.is_positive else []
+
+
+def normal(expression: Expr) -> Expr:
+    """Split logarithms of products, expand, and take partial fractions of the rational terms: a normal form for sums."""
+    factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
+    terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
+    rational = [term for term in terms if term.is_rational_function(u)]
+    transcendental = [term for term in terms if not term.is_rational_function(u)]
+    return sympy.Add(*_common_factors(transcendental), sympy.apart(sympy.together(sympy.Add(*rational)), u))
+
+
+def _common_factors(terms: list[Expr]) -> list[Expr]:
+    """Add up the rational coefficients of each logarithm, which often cancel."""
+    coefficients: dict[Expr, Expr] = {}
+    for term in terms:
+        logs = [factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.log)]
+        key = logs[0] if len(logs) == 1 and (term / logs[0]).is_rational_function(u) else term
+        coefficients[key] = coefficients.get(key, sympy.S.Zero) + term / key
+    return [sympy.cancel(coefficient) * key for key, coefficient in coefficients.items()]
+
+
+def adjoint(generator: Expr) -> Expr:
+    """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
+    return sympy.expand_log(sympy.expand(u * generator.subs(u, 1 / u)), force=True)

@@ -1,0 +1,56 @@
+"""Sets of real numbers as objects: one description that the code checks and the tests draw from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of the real line; an infinite end is always open."""
+
+    lower: sympy.Expr = -sympy.oo
+    upper: sympy.Expr = sympy.oo
+    lower_closed: bool = False
+    upper_closed: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lower", sympy.sympify(self.lower, strict=True))
+        object.__setattr__(self, "upper", sympy.sympify(self.upper, strict=True))
+        if not float(self.lower) < float(self.upper):
+            raise ValueError(f"an interval needs lower < upper, got {self.lower} and {self.upper}")
+
+    def contains(self, value: Any) -> bool:
+        """Whether the real number `value` lies in the interval; NaN lies in none."""
+        number = float(value)
+        above = number > float(self.lower) or (self.lower_closed and number == float(self.lower))
+        below = number < float(self.upper) or (self.upper_closed and number == float(self.upper))
+        return above and below and math.isfinite(number)
+
+    def __str__(self) -> str:
+        """Return the usual notation, for example ``(-inf, 1]``."""
+        left = "[" if self.lower_closed else "("
+        right = "]" if self.upper_closed else ")"
+        ends = (str(end).replace("oo", "inf") for end in (self.lower, self.upper))
+        return left + ", ".join(ends) + right
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a family: its name, the intervals it may lie in, and why no others."""
+
+    name: str
+    domain: tuple[Interval, ...]
+    reason: str
+
+    def contains(self, value: float) -> bool:
+        """Whether the family is defined at `value`."""
+        return any(interval.contains(value) for interval in self.domain)
+
+    def __str__(self) -> str:
+        """Return the intervals joined by a union sign."""
+        return f"{self.name} in " + " U ".join(map(str, self.domain))

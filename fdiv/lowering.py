@@ -1,0 +1,255 @@
+"""From SymPy to callables: one small interpreter for every array library, and a rewriting for extreme ratios.
+
+`lower` walks an expression once and returns nested closures. No source text is generated, so nothing is executed
+that was not written here. `in_log_ratio` rewrites an expression in u = e^v so that it survives |v| = 80 in single
+precision: products are added up in the exponent, sums become softplus, and a constant that cancels becomes expm1.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, reduce
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Expr, Symbol
+from sympy.codegen.cfunctions import expm1, log1p
+
+from fdiv.calculus import normal, u, v
+
+Function = Callable[[Any], Any]
+
+
+class softplus(sympy.Function):  # noqa: N801  (SymPy names functions in lower case)
+    """log(1 + e^x)."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """Return the logistic function."""
+        return 1 / (1 + sympy.exp(-self.args[0]))
+
+    def _eval_evalf(self, precision: int) -> Expr:
+        return sympy.log(1 + sympy.exp(self.args[0]))._eval_evalf(precision)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What `lower` needs of an array library."""
+
+    functions: Mapping[Any, Function]
+    number: Callable[[Expr], Any]
+    where: Callable[[Any, Any, Any], Any]
+    fill: Callable[[Any, Any], Any]
+    clip: Callable[[Any, Any, Any], Any]
+    array: Callable[[Any, Any], Any]
+
+
+def lower(expression: Expr, symbol: Symbol, backend: Backend) -> Function:
+    """Return `expression` as a function of `symbol` in `backend`'s numbers; any shape in, the same shape out."""
+    if not expression.has(symbol):
+        constant = backend.number(expression)
+        return lambda x: backend.fill(x, constant)
+    return _closure(expression, symbol, backend)
+
+
+def _closure(node: Expr, symbol: Symbol, backend: Backend) -> Function:
+    if node == symbol:
+        return lambda x: x
+    if not node.has(symbol):
+        constant = backend.number(node)
+        return lambda x: constant
+    if isinstance(node, sympy.Piecewise):
+        return _piecewise(node, symbol, backend)
+    if node.is_Pow and not node.exp.has(symbol):
+        return _power(_closure(node.base, symbol, backend), node.exp, backend)
+    if node.is_Pow:
+        return _closure(sympy.exp(node.exp * sympy.log(node.base), evaluate=False), symbol, backend)
+    parts = [_closure(argument, symbol, backend) for argument in node.args]
+    if node.is_Add or node.is_Mul:
+        join = operator.add if node.is_Add else operator.mul
+        return lambda x: reduce(join, [part(x) for part in parts])
+    if isinstance(node, sympy.LambertW):
+        branch = int(node.args[1]) if len(node.args) > 1 else 0
+        return lambda x: backend.functions[sympy.LambertW](parts[0](x), branch)  # type: ignore[call-arg]
+    if node.func not in backend.functions:
+        raise NotImplementedError(f"{node.func} has no numeric form")
+    function = backend.functions[node.func]
+    return lambda x: function(parts[0](x))
+
+
+def _power(base: Function, power: Expr, backend: Backend) -> Function:
+    if power == -1:
+        return lambda x: 1 / base(x)
+    if power in (sympy.Rational(1, 2), sympy.Rational(-1, 2)):
+        root = backend.functions[sympy.sqrt]
+        return (lambda x: root(base(x))) if power > 0 else (lambda x: 1 / root(base(x)))
+    exponent = int(power) if power.is_Integer else backend.number(power)
+    return lambda x: base(x) ** exponent
+
+
+def _piecewise(node: Expr, symbol: Symbol, backend: Backend) -> Function:
+    """Lower a Piecewise whose conditions read ``symbol < c`` or ``symbol <= c``, in increasing order of c."""
+    *branches, (otherwise, _) = node.args
+    result = lower(otherwise, symbol, backend)
+    for branch, condition in reversed(branches):
+        bound, strict = backend.number(condition.rhs), isinstance(condition, sympy.StrictLessThan)
+        result = _choose(lower(branch, symbol, backend), result, bound, strict, backend)
+    return result
+
+
+def _choose(low: Function, high: Function, bound: Any, strict: bool, backend: Backend) -> Function:
+    return lambda x: backend.where(x < bound if strict else x <= bound, low(x), high(x))
+
+
+def _mp_number(expression: Expr) -> Any:
+    value = expression.evalf(max(30, mpmath.mp.dps + 5))
+    return {sympy.oo: mpmath.inf, -sympy.oo: -mpmath.inf}.get(value) or mpmath.mpmathify(value)
+
+
+MPMATH = Backend(
+    {
+        sympy.exp: mpmath.exp,
+        sympy.log: mpmath.log,
+        sympy.sqrt: mpmath.sqrt,
+        sympy.erf: mpmath.erf,
+        sympy.LambertW: mpmath.lambertw,
+        expm1: mpmath.expm1,
+        log1p: mpmath.log1p,
+        softplus: lambda x: mpmath.log1p(mpmath.exp(x)),
+    },
+    _mp_number,
+    lambda condition, yes, no: yes if condition else no,
+    lambda x, constant: constant,
+    lambda x, low, high: min(max(x, low), high),
+    lambda values, like: values,
+)
+
+
+@cache
+def numpy_backend() -> Backend:
+    """Return NumPy with SciPy's erf."""
+    from scipy.special import erf
+
+    functions = {
+        sympy.exp: np.exp,
+        sympy.log: np.log,
+        sympy.sqrt: np.sqrt,
+        sympy.erf: erf,
+        expm1: np.expm1,
+        log1p: np.log1p,
+        softplus: lambda x: np.logaddexp(x, x.dtype.type(0)),
+    }
+    return Backend(
+        functions,
+        float,
+        np.where,
+        np.full_like,
+        np.clip,
+        lambda values, like: np.asarray(values, dtype=like.dtype),
+    )
+
+
+@cache
+def torch_backend() -> Backend:
+    """Return torch; constants are Python floats, so dtype and device are the input's."""
+    import torch
+
+    functions = {
+        sympy.exp: torch.exp,
+        sympy.log: torch.log,
+        sympy.sqrt: torch.sqrt,
+        sympy.erf: torch.special.erf,
+        expm1: torch.expm1,
+        log1p: torch.log1p,
+        # not torch's softplus, which drops e^-x above its threshold of 20
+        softplus: lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    }
+    return Backend(
+        functions,
+        float,
+        torch.where,
+        torch.full_like,
+        torch.clamp,
+        lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+    )
+
+
+def in_log_ratio(expression: Expr, positive: bool = False) -> Expr:
+    """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
+
+    Several forms are tried, and the shortest of those about as accurate as the best is returned: which form is stable
+    is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its relative error.
+    """
+    forms = (expression, normal(expression), sympy.factor(expression))
+    rewritten = [_logarithmic(form) for form in dict.fromkeys(forms)]
+    candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), form)))
+    errors = [log_ratio_error(candidate, expression, positive) for candidate in candidates]
+    good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
+    return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
+
+
+def _logarithmic(node: Expr) -> Expr:
+    """Write u as e^v, and powers and logarithms of positive sums through their logarithms."""
+    if node == u:
+        return sympy.exp(v)
+    if isinstance(node, sympy.log):
+        logarithm = _log_of_sum(node.args[0])
+        return node.subs(u, sympy.exp(v)) if logarithm is None else logarithm
+    if node.is_Pow and node.base.is_Add and not node.exp.has(u):
+        logarithm = _log_of_sum(node.base)
+        return node.subs(u, sympy.exp(v)) if logarithm is None else sympy.exp(node.exp * logarithm)
+    if node.is_Mul:
+        return _collect_exponent([_logarithmic(argument) for argument in node.args])
+    return node.func(*map(_logarithmic, node.args)) if node.args else node
+
+
+def _collect_exponent(factors: list[Expr]) -> Expr:
+    factors = [part for factor in factors for part in sympy.Mul.make_args(factor)]
+    exponents = [factor.args[0] for factor in factors if isinstance(factor, sympy.exp)]
+    rest = [factor for factor in factors if not isinstance(factor, sympy.exp)]
+    return sympy.Mul(*rest, sympy.exp(sympy.expand(sympy.Add(*exponents))))
+
+
+def _log_of_sum(total: Expr) -> Expr | None:
+    """Return log of a sum of positive monomials c u^p as a chain of softplus, or None for any other sum."""
+    monomials = []
+    for term in sympy.Add.make_args(sympy.expand(total)):
+        coefficient, power = term.as_independent(u, as_Add=False)
+        base, exponent = power.as_base_exp()
+        if not coefficient.is_positive or (base != u and power != 1):
+            return None
+        monomials.append((exponent if power != 1 else sympy.S.Zero, coefficient))
+    monomials.sort(key=lambda pair: float(pair[0]))
+    logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
+    return reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+
+
+def cancelled(expression: Expr, symbol: Symbol) -> Expr:
+    """Replace e^x by expm1(x) + 1 in the terms of a sum, so that the constants cancel exactly."""
+    terms = []
+    for term in sympy.Add.make_args(sympy.expand(expression)):
+        coefficient, factor = term.as_independent(symbol, as_Add=False)
+        if isinstance(factor, sympy.exp):
+            terms += [coefficient * expm1(factor.args[0]), coefficient]
+        else:
+            terms.append(term)
+    return sympy.Add(*terms)
+
+
+def log_ratio_error(candidate: Expr, expression: Expr, positive: bool = False) -> float:
+    """Return the largest fp32 error of `candidate`, relative to |true value|, of at least 1e-3 if signed."""
+    points = np.array([0, 1e-3, 0.1, 0.7, 2, 5, 9, 14, 17, 20, 31, 44, 60, 80], dtype=np.float32)
+    grid = np.concatenate([-points[:0:-1], points])
+    limits = np.finfo(np.float32)
+    with np.errstate(all="ignore"):
+        values = lower(candidate, v, numpy_backend())(grid).astype(float)
+        with mpmath.workdps(90):
+            exact = lower(expression, u, MPMATH)
+            truth = np.array([float(exact(mpmath.exp(float(x)))) for x in grid])
+        floor = 16 * float(limits.tiny) if positive else 1e-3
+        error = np.abs(values - truth) / np.maximum(floor, np.abs(truth))
+    finite = np.abs(truth) < float(limits.max) / 16
+    return float(np.max(np.where(np.isfinite(values), error, np.inf)[finite], initial=0.0))

@@ -1,0 +1,180 @@
+"""Whether an expression keeps its sign on an interval of u: proved exactly where possible, else sampled or refuted.
+
+Two exact arguments: SymPy's assumptions on a factored form (u > 0), and, for a rational function of a root of u, a
+Sturm count of the sign changes of numerator and denominator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import mpmath
+import sympy
+from sympy import Expr, Poly
+
+from fdiv.calculus import Piece, u
+from fdiv.lowering import MPMATH, lower
+
+_LARGEST_ROOT = 24  # u = root^k is tried up to this k
+_GRID = 400
+
+
+class Evidence(StrEnum):
+    """How far a claim can be believed, strongest first; `certified` is reserved for ball arithmetic."""
+
+    PROVED = "proved"
+    CERTIFIED = "certified"
+    TESTED = "tested"
+    REFUTED = "refuted"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A number u at which `quantity` has a value that the claim forbids."""
+
+    point: float
+    quantity: str
+    value: float
+
+    def __str__(self) -> str:
+        """Return the quantity, the point and the value in a line."""
+        return f"at u = {self.point:.12g}: {self.quantity} = {self.value:.12g}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Evidence with its reason."""
+
+    evidence: Evidence
+    reason: str
+    counterexample: Counterexample | None = None
+
+
+def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
+    """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
+    forms = (expression, sympy.factor(expression), sympy.expand(expression))
+    if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
+        return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
+    root = sympy.Symbol("root", positive=True)
+    fraction = _as_fraction(expression, root)
+    points: list[Expr] = []
+    if fraction is not None:
+        order, numerator, denominator = fraction
+        ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
+        crossings = [c for p in (numerator, denominator) for c in _crossings(p, ends, strict)]
+        inside = piece.samples[1] ** sympy.Rational(1, order)
+        if not crossings and numerator.eval(inside) * denominator.eval(inside) > 0:
+            return Finding(
+                Evidence.PROVED,
+                f"Sturm: {quantity} has no sign change in u^(1/{order}), and is positive inside",
+            )
+        points = [c**order for c in crossings]
+    return _sample(expression, piece, quantity, strict, points)
+
+
+def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
+    """Write the expression as a fraction of rational polynomials in root = u^(1/k)."""
+    exponents = [p.exp.q for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
+    order = int(sympy.ilcm(1, *exponents))
+    powered = expression.subs(u, root**order)
+    if order > _LARGEST_ROOT or not powered.is_rational_function(root):
+        return None
+    fraction = sympy.fraction(sympy.cancel(sympy.together(powered)))
+    numerator, denominator = (Poly(part, root) for part in fraction)
+    if not (numerator.domain.is_ZZ or numerator.domain.is_QQ) or not (
+        denominator.domain.is_ZZ or denominator.domain.is_QQ
+    ):
+        return None
+    return order, numerator, denominator
+
+
+def _root_of(end: Expr, order: int) -> Expr:
+    return end if end in (0, sympy.oo) else end ** sympy.Rational(1, order)
+
+
+def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[Expr]:
+    """Return rational points beside each root of odd multiplicity (of any, if `strict`) strictly between the ends."""
+    found: list[Expr] = []
+    for factor, multiplicity in polynomial.sqf_list()[1]:
+        if not strict and multiplicity % 2 == 0:
+            continue
+        for (left, right), _ in factor.intervals(eps=sympy.Rational(1, 10**6)):
+            if right > 0 and ends[0] < right and left < ends[1] and not _is_end(factor, ends, left, right):
+                width = sympy.Rational(1, 10**4)
+                found += [p for p in (left - width, left, right, right + width) if ends[0] < p < ends[1]]
+    return found
+
+
+def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bool:
+    return any(
+        end != sympy.oo
+        and left <= end <= right
+        and sympy.simplify(factor.as_expr().subs(factor.gen, end)) == 0
+        for end in ends
+    )
+
+
+def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points: list[Expr]) -> Finding:
+    """Evaluate at points in 40 digits; a negative or non-real value refutes."""
+    function = lower(sympy.sympify(expression), u, MPMATH)
+    with mpmath.workdps(40):
+        for point in [*_grid(piece), *(MPMATH.number(p) for p in points)]:
+            value = _value(function, point)
+            if value is None or value < -(mpmath.mpf(10) ** -30) or (strict and value == 0):
+                shown = float("nan") if value is None else float(value)
+                found = Counterexample(float(point), quantity, shown)
+                return Finding(
+                    Evidence.REFUTED, f"{quantity} is not {'positive' if strict else 'non-negative'}", found
+                )
+    return Finding(
+        Evidence.TESTED, f"{quantity} >= 0 at {_GRID} points in 40 digits; no exact argument was found"
+    )
+
+
+def _grid(piece: Piece) -> list[mpmath.mpf]:
+    """Points of the piece, log-spaced, dense around 1."""
+    low = mpmath.log(MPMATH.number(piece.lower)) if piece.lower != 0 else mpmath.mpf(-60)
+    high = mpmath.log(MPMATH.number(piece.upper)) if piece.upper != sympy.oo else mpmath.mpf(60)
+    shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
+    # a cubic map puts half of the points into the middle eighth
+    return [
+        mpmath.exp((low + high) / 2 + (high - low) / 2 * (0.05 * z + 0.95 * z**3))
+        for z in (2 * x - 1 for x in shares)
+    ]
+
+
+def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
+    """Return a real finite value or None."""
+    try:
+        value = mpmath.mpmathify(function(point))  # type: ignore[operator]
+    except (ZeroDivisionError, ValueError, OverflowError):
+        return None
+    return value if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
+
+
+def is_finite(piece: Piece) -> Finding:
+    """Judge that f is real and finite on the piece: what is divided by, rooted or logged keeps away from 0."""
+    proved = True
+    for node in sympy.preorder_traversal(piece.expression):
+        if isinstance(node, sympy.log):
+            inner = node.args[0]
+        elif node.is_Pow and not (node.exp.is_Integer and node.exp > 0):
+            inner = node.base
+        else:
+            continue
+        if inner.has(u) and keeps_sign(inner, piece, str(inner), strict=True).evidence is not Evidence.PROVED:
+            negated = (
+                node.is_Pow and node.exp.is_Integer and keeps_sign(-inner, piece, str(inner), strict=True)
+            )
+            proved = proved and bool(negated) and negated.evidence is Evidence.PROVED
+    if proved:
+        return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
+    function = lower(piece.expression, u, MPMATH)
+    with mpmath.workdps(40):
+        for point in _grid(piece):
+            if _value(function, point) is None:
+                found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
+                return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
+    return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
