@@ -1,7 +1,8 @@
 """Verified f-divergences: from a generator to a loss that carries its evidence.
 
-D_f(P||Q) = E_Q[f(dP/dQ)] for a convex f on (0, inf) with f(1) = 0. A divergence is its generator; limits, conjugate,
-activation and the closed form between Gaussians are derived from it, and `certify` says how far each can be believed.
+D_f(P||Q) = E_Q[f(dP/dQ)] for a convex f on (0, inf) with f(1) = 0. A divergence is its generator; limits,
+conjugate, activation and the closed form between Gaussians are derived from it, and `certify` says how far
+each can be believed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def names() -> tuple[str, ...]:
 def divergence(spec: str, **parameters: float) -> Divergence:
     """Look up ``NAME`` or ``NAME:param=value,param=value``; keyword parameters may be given instead.
 
-    Raises UnknownDivergence or ParameterError (both ValueError), with the choices and the mathematical reason.
+    Raises UnknownDivergence or ParameterError (both ValueError), with the choices and the mathematical
+    reason.
     """
     name, _, tail = spec.partition(":")
     if name not in CATALOG:
@@ -36,9 +38,7 @@ def divergence(spec: str, **parameters: float) -> Divergence:
     for pair in tail.split(",") if tail else []:
         key, equals, value = pair.partition("=")
         if not equals or key.strip() in values:
-            raise ParameterError(
-                f"{name}: {pair!r} is not one param=value; write {name}:param=value,param=value"
-            )
+            raise ParameterError(f"{name}: {pair!r} is not one param=value; write {name}:param=value,param=value")
         values[key.strip()] = value
     return _shared(CATALOG[name].bind(values))
 

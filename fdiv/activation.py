@@ -1,11 +1,12 @@
 """The canonical output activation of a critic: T(v) = f'(e^v) and f*(T(v)) = e^v f'(e^v) - f(e^v).
 
-The critic's raw output v is then an estimate of the log ratio log dP/dQ for every divergence, T always lies in the
-domain of f*, and no formula for f* is needed (the variational bound is Nowozin et al. arXiv:1606.00709). The slopes
-are T'(v) = u f''(u) and (f* o T)'(v) = u^2 f''(u) at u = e^v.
+The critic's raw output v is then an estimate of the log ratio log dP/dQ for every divergence, T always lies
+in the domain of f*, and no formula for f* is needed (the variational bound is Nowozin et al.
+arXiv:1606.00709). The slopes are T'(v) = u f''(u) and (f* o T)'(v) = u^2 f''(u) at u = e^v.
 
-At a kink f' jumps, and a critic cannot learn through a step: the step at log k becomes the logistic function of
-v - log k with the same jump. T is then still increasing onto the interior of the domain, but v is no log ratio.
+At a kink f' jumps, and a critic cannot learn through a step: the step at log k becomes the logistic
+function of v - log k with the same jump. T is then still increasing onto the interior of the domain, but v
+is no log ratio.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ class Activation:
     conjugate_term: Expr
     output_slope: Expr
     conjugate_slope: Expr
-    canonical: bool
+    canonical: bool = True
 
 
 def derive_activation(divergence: Divergence) -> Activation:
-    """Derive T and f* o T; raises DerivationError for a kinked f with a curved piece, which has no closed f* o T."""
+    """Derive T and f* o T; raises DerivationError for a kink beside a curved piece."""
     if divergence.kinks:
         return _kinked(divergence)
     branches = [(piece.upper, _smooth(piece)) for piece in divergence.pieces]
     if len(branches) == 1:
-        return Activation(*branches[0][1], canonical=True)
+        return Activation(*branches[0][1])
     columns = []
     for i in range(4):
         *low, (_, last) = ((v <= sympy.log(upper), forms[i]) for upper, forms in branches)
         columns.append(sympy.Piecewise(*((form, condition) for condition, form in low), (last, True)))
-    return Activation(*columns, canonical=True)
+    return Activation(*columns)
 
 
 def _smooth(piece: Piece) -> tuple[Expr, Expr, Expr, Expr]:
@@ -59,11 +60,9 @@ def _smooth(piece: Piece) -> tuple[Expr, Expr, Expr, Expr]:
 
 
 def _kinked(divergence: Divergence) -> Activation:
-    """One kink k between straight lines: T is a logistic step, and f* o T = k (T - f'(0)) - f(0) a multiple of it."""
+    """Smooth one kink k between straight lines: a logistic step, and f*(T) = k (T - f'(0)) - f(0)."""
     if len(divergence.kinks) != 1 or not all(piece.affine for piece in divergence.pieces):
-        raise DerivationError(
-            f"{divergence.name} has kinks beside curved pieces: no output activation is offered"
-        )
+        raise DerivationError(f"{divergence.name} has kinks beside curved pieces: no output activation is offered")
     ((place, jump),) = divergence.kinks
     offset = v - sympy.log(place)
     step = jump * sympy.exp(-softplus(-offset))

@@ -1,14 +1,16 @@
 """Pure SymPy calculus of one generator: its smooth pieces and kinks, derivatives, limits and adjoint.
 
-A generator is convex on (0, inf) and may have kinks. It is resolved into smooth pieces once, and every later
-derivation works piece by piece. Conventions: u is the ratio dP/dQ, t the argument of the conjugate, v a critic's raw
-output (an estimated log-ratio), s the squared distance of two Gaussian means over their common variance.
+A generator is convex on (0, inf) and may have kinks. It is resolved into smooth pieces once, and every
+later derivation works piece by piece. Conventions: u is the ratio dP/dQ, t the argument of the conjugate, v
+a critic's raw output (an estimated log-ratio), s the squared distance of two Gaussian means over their
+common variance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import sympy
 from sympy import Expr
@@ -43,7 +45,7 @@ class Piece:
     @cached_property
     def second(self) -> Expr:
         """f'' on the piece, with its logarithms cancelled."""
-        return sympy.factor(sympy.together(sympy.diff(self.expression, u, 2)))
+        return factored(sympy.diff(self.expression, u, 2))
 
     @cached_property
     def affine(self) -> bool:
@@ -92,7 +94,7 @@ def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
     inside = (root for switch in _switches(atom) for root in _positive_roots(switch) if lower < root < upper)
     cuts = [lower, *sorted(set(inside)), upper]
     found: list[Piece] = []
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in pairwise(cuts):
         point = Piece(left, right, expression).samples[1]
         found += _resolve(expression.subs(atom, _branch(atom, point)), left, right)
     return found
@@ -103,9 +105,7 @@ def _switches(atom: Expr) -> list[Expr]:
     if isinstance(atom, sympy.Abs):
         return [atom.args[0]]
     if isinstance(atom, sympy.Piecewise):
-        relations = {
-            r for _, condition in atom.args for r in condition.atoms(sympy.core.relational.Relational)
-        }
+        relations = {r for _, condition in atom.args for r in condition.atoms(sympy.core.relational.Relational)}
         return [r.lhs - r.rhs for r in sorted(relations, key=sympy.default_sort_key)]
     return [a - b for i, a in enumerate(atom.args) for b in atom.args[i + 1 :]]
 
@@ -132,12 +132,7 @@ def _positive_roots(function: Expr) -> list[Expr]:
         return []
     numerator = sympy.numer(sympy.together(function))
     if numerator.is_polynomial(u):
-        return [
-            root
-            for root in sympy.Poly(numerator, u).real_roots(multiple=False)
-            for root in root[:1]
-            if root > 0
-        ]
+        return [root for root in sympy.Poly(numerator, u).real_roots(multiple=False) for root in root[:1] if root > 0]
     level = sympy.Dummy("level", real=True)
     root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     if root is None:
@@ -146,8 +141,16 @@ def _positive_roots(function: Expr) -> list[Expr]:
     return [value] if value.is_positive else []
 
 
+def factored(expression: Expr) -> Expr:
+    """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
+    exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
+    if all(abs(exponent.p) <= 64 and exponent.q <= 24 for exponent in exponents):
+        return sympy.factor(sympy.together(expression))
+    return sympy.powsimp(sympy.expand(expression))
+
+
 def normal(expression: Expr) -> Expr:
-    """Split logarithms of products, expand, and take partial fractions of the rational terms: a normal form for sums."""
+    """Expand, split logarithms of products, and take partial fractions of the rational terms."""
     factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
     terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
     rational = [term for term in terms if term.is_rational_function(u)]

@@ -1,23 +1,21 @@
 """The table of divergences: one literal record each, and the only file to touch to add one.
 
-A record is data. Everything else (conjugate, activation, Gaussian value, certificate) is derived from its generator.
-Generators are normalised by f(1) = 0; D_f(P||Q) = E_Q[f(dP/dQ)] in nats.
+A record is data. Everything else (conjugate, activation, Gaussian value, certificate) is derived from its
+generator. Generators are normalised by f(1) = 0; D_f(P||Q) = E_Q[f(dP/dQ)] in nats.
 """
 
 from __future__ import annotations
 
 import sympy
-from sympy import Abs, Integer, Max, Rational, log, sqrt
+from sympy import Abs, Integer, Max, log, sqrt
 
 from fdiv.calculus import u
 from fdiv.divergence import Record
 from fdiv.domain import Interval, Parameter
 
 a = sympy.Symbol("a", real=True)
-k = sympy.Symbol("k", real=True)
 la = sympy.Symbol("la", real=True)
 pi = sympy.Symbol("pi", real=True)
-half = Rational(1, 2)
 
 _RECORDS = (
     Record("kl", "Kullback-Leibler KL(P||Q)", u * log(u), "Kullback and Leibler 1951"),
@@ -51,8 +49,8 @@ _RECORDS = (
         (
             Parameter(
                 "a",
-                (Interval(-32, 0), Interval(0, 1), Interval(1, 32)),
-                "the limits at 0 and 1 are reverse_kl and kl, and beyond 32 the divergence overflows at s = 1",
+                (Interval(-32, 0, lower_closed=True), Interval(0, 1), Interval(1, 32, upper_closed=True)),
+                "the limits at 0 and 1 are reverse_kl and kl, and beyond 32 D(1) overflows",
             ),
         ),
     ),
@@ -68,9 +66,7 @@ _RECORDS = (
         u * log(u) - (u + 1) * log((u + 1) / 2),
         "Topsoe 2000",
     ),
-    Record(
-        "shifted_log", "shifted log KL(Q||(P+Q)/2)", log(2) - log(1 + u), "Novello et al. arXiv:2509.21167"
-    ),
+    Record("shifted_log", "shifted log KL(Q||(P+Q)/2)", log(2) - log(1 + u), "Novello et al. arXiv:2509.21167"),
     Record("lin_k", "Lin's K, KL(P||(P+Q)/2)", u * log(2 * u / (1 + u)), "Lin 1991"),
     Record(
         "skew_jensen_shannon",
@@ -93,18 +89,10 @@ _RECORDS = (
         "blended chi-squared with weight la on P, f''(1) = 1",
         (u - 1) ** 2 / (2 * (la * u + 1 - la)),
         "Lindsay 1994; Gyorfi and Vajda 2001",
-        (
-            Parameter(
-                "la", (Interval(0, 1),), "it is the weight of P; the limits are half pearson and half neyman"
-            ),
-        ),
+        (Parameter("la", (Interval(0, 1),), "it is the weight of P; the limits are half pearson and half neyman"),),
     ),
-    Record(
-        "total_variation", "total variation: range [0, 1]", Abs(u - 1) / 2, "Sason and Verdu arXiv:1508.00335"
-    ),
-    Record(
-        "marton", "Marton's one-sided chi-squared: range [0, 1]", Max(1 - u, Integer(0)) ** 2, "Marton 1996"
-    ),
+    Record("total_variation", "total variation: range [0, 1]", Abs(u - 1) / 2, "Sason and Verdu arXiv:1508.00335"),
+    Record("marton", "Marton's one-sided chi-squared: range [0, 1]", Max(1 - u, Integer(0)) ** 2, "Marton 1996"),
 )
 
 CATALOG = {record.name: record for record in _RECORDS}

@@ -1,8 +1,8 @@
-"""The gate: `certify` gathers evidence for every claim about a divergence, and `require` refuses what is not accepted.
+"""The gate: `certify` gathers evidence for the claims about a divergence; `require` refuses without it.
 
-A claim is *proved* by an exact argument, *tested* by an oracle that shares no code with the derivation (SymPy's own
-lambdify, a brute supremum, adaptive quadrature), or *refuted* with a counterexample. A required claim that is refuted,
-or could not be settled at all, means that the divergence has no loss.
+A claim is *proved* by an exact argument, *tested* by an oracle that shares no code with the derivation
+(SymPy's own lambdify, a brute supremum, plain quadrature), or *refuted* with a counterexample. A
+required claim that is refuted, or could not be settled at all, means that the divergence has no loss.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import sympy
 
 from fdiv import oracles
-from fdiv.calculus import DerivationError, normal, s, t, u
+from fdiv.calculus import DerivationError, factored, normal, s, t, u
 from fdiv.divergence import Divergence
 from fdiv.signs import Counterexample, Evidence, Finding, is_finite, keeps_sign
 
 _SETTLED = (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED)
 
 
-class Refused(ValueError):
+class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
     """The mathematics forbids what was asked; the message shows the counterexample."""
 
 
@@ -44,11 +45,7 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """Return the claim as JSON-able data."""
         shown = self.counterexample
-        example = (
-            None
-            if shown is None
-            else {"u": shown.point, "quantity": shown.quantity, "value": _json(shown.value)}
-        )
+        example = None if shown is None else {"u": shown.point, "quantity": shown.quantity, "value": _json(shown.value)}
         return {
             "name": self.name,
             "evidence": str(self.evidence),
@@ -115,7 +112,7 @@ def certify(divergence: Divergence) -> Certificate:
 
 
 def require(divergence: Divergence) -> None:
-    """Raise `Refused`, with the first objection and its counterexample, unless the divergence is certified."""
+    """Raise `Refused`, with the first objection and its counterexample, unless certified."""
     certificate = certify(divergence)
     if not certificate.accepted:
         claim = certificate.objections[0]
@@ -139,7 +136,7 @@ def _vanishes_at_one(divergence: Divergence) -> Finding:
     value = sympy.simplify(divergence.generator.subs(u, 1))
     if value == 0:
         return Finding(Evidence.PROVED, "by substitution")
-    number = complex(value.evalf()).real if value.is_number and value.is_finite else float("nan")
+    number = float(value) if value.is_real and value.is_finite else float("nan")
     return Finding(Evidence.REFUTED, f"f(1) = {value}, not 0", Counterexample(1.0, "f(u)", number))
 
 
@@ -155,7 +152,7 @@ def _finite(divergence: Divergence) -> Finding:
 def _convex(divergence: Divergence) -> Finding:
     """Convex on each piece, continuous, and with a slope that never jumps down."""
     findings = [keeps_sign(piece.second, piece, "f''(u)") for piece in divergence.pieces]
-    for left, right in zip(divergence.pieces, divergence.pieces[1:], strict=False):
+    for left, right in pairwise(divergence.pieces):
         place = left.upper
         step = sympy.simplify(right.limit(right.expression, place) - left.limit(left.expression, place))
         jump = sympy.simplify(right.limit(right.slope, place) - left.limit(left.slope, place))
@@ -176,11 +173,7 @@ def _conjugate_identity(divergence: Divergence) -> Finding:
     for piece in pieces:
         assert piece.source is not None
         assert piece.expression is not None
-        slope = (
-            sympy.together(piece.source.slope)
-            if piece.source.slope.is_rational_function(u)
-            else piece.source.slope
-        )
+        slope = sympy.together(piece.source.slope) if piece.source.slope.is_rational_function(u) else piece.source.slope
         if not _is_identity(piece.expression.subs(t, slope) - (u * slope - piece.source.expression)):
             return Finding(Evidence.TESTED, "f*(f'(u)) = u f'(u) - f(u) was not simplified to an identity")
     return Finding(Evidence.PROVED, "f*(f'(u)) = u f'(u) - f(u) identically, and f' is monotone")
@@ -188,17 +181,15 @@ def _conjugate_identity(divergence: Divergence) -> Finding:
 
 def _is_identity(residual: sympy.Expr) -> bool:
     """Whether the residual is identically zero for u > 0, by exact rules only."""
-    residual = residual.replace(
-        sympy.exp, lambda x: sympy.powsimp(sympy.exp(sympy.expand(x)).expand(power_exp=True))
-    )
+    residual = residual.replace(sympy.exp, lambda x: sympy.powsimp(sympy.exp(sympy.expand(x)).expand(power_exp=True)))
     residual = residual.replace(sympy.LambertW, _lambert_of_product)
-    residual = residual.replace(sympy.Pow, lambda base, power: sympy.factor(sympy.together(base)) ** power)
+    residual = residual.replace(sympy.Pow, lambda base, power: factored(base) ** power)
     residual = sympy.powdenest(sympy.expand_log(residual.replace(sympy.log, _log_of_factored), force=False))
     return bool(normal(residual) == 0 or sympy.simplify(residual) == 0)
 
 
 def _log_of_factored(argument: sympy.Expr) -> sympy.Expr:
-    return sympy.log(sympy.factor(sympy.together(argument)))
+    return sympy.log(factored(argument))
 
 
 def _lambert_of_product(z: sympy.Expr, branch: sympy.Expr = sympy.S.Zero) -> sympy.Expr:
@@ -273,9 +264,7 @@ def _mean_squared_error(divergence: Divergence) -> Finding:
     if curvature is None:
         return Finding(Evidence.NOT_APPLICABLE, "f''(1) differs from the left and from the right")
     if not (curvature.is_finite and curvature > 0):
-        return Finding(
-            Evidence.NOT_APPLICABLE, f"the hypothesis 0 < f''(1) < inf fails: f''(1) = {curvature}"
-        )
+        return Finding(Evidence.NOT_APPLICABLE, f"the hypothesis 0 < f''(1) < inf fails: f''(1) = {curvature}")
     if not gaussian.evaluable:
         return Finding(Evidence.NOT_APPLICABLE, gaussian.reason)
     if gaussian.formula is not None:

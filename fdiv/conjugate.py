@@ -1,8 +1,9 @@
 """The Fenchel conjugate f*(t) = sup over u >= 0 of u t - f(u), on the whole real line.
 
-It has four kinds of pieces: the constant -f(0+) below f'(0+); u t - f(u) at the root of f'(u) = t on a smooth piece;
-the line k t - f(k) at a kink k; and +inf above f'(inf). Tables in the literature often lack the first and get the
-last wrong at its end. The end is included exactly when the limit of u f'(inf) - f(u) is finite.
+It has four kinds of pieces: the constant -f(0+) below f'(0+); u t - f(u) at the root of f'(u) = t on a
+smooth piece; the line k t - f(k) at a kink k; and +inf above f'(inf). Tables in the literature often lack
+the first and get the last wrong at its end. The end is included exactly when the limit of u f'(inf) - f(u)
+is finite.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import mpmath
 import sympy
 from sympy import Expr
 
-from fdiv.calculus import DerivationError, Piece, normal, t, u
+from fdiv.calculus import DerivationError, Piece, factored, normal, t, u
 from fdiv.domain import Interval
 from fdiv.inversion import invert
 from fdiv.lowering import MPMATH, lower
@@ -28,7 +30,7 @@ _RESIDUAL = 1e-10
 
 @dataclass(frozen=True)
 class ConjugatePiece:
-    """f* on [lower, upper]; `expression` and the maximiser `ratio` are None where only a numeric inverse exists."""
+    """f* on [lower, upper]; `expression` is None where f' has only a numeric inverse."""
 
     lower: Expr
     upper: Expr
@@ -71,7 +73,8 @@ class Conjugate:
         piece = next(piece for piece in self.pieces if point < float(piece.upper))
         if piece.expression is None:
             return _implicit(piece, point)
-        return float(lower(piece.expression, t, MPMATH)(MPMATH.number(sympy.Float(point, 30))))
+        with mpmath.workdps(50):
+            return float(lower(piece.expression, t, MPMATH)(mpmath.mpf(point)))
 
 
 def derive_conjugate(divergence: Divergence) -> Conjugate:
@@ -79,9 +82,7 @@ def derive_conjugate(divergence: Divergence) -> Conjugate:
     first, last = divergence.pieces[0], divergence.pieces[-1]
     found: list[ConjugatePiece] = []
     if divergence.slope_at_zero != -sympy.oo:
-        found.append(
-            ConjugatePiece(-sympy.oo, divergence.slope_at_zero, -divergence.value_at_zero, sympy.S.Zero)
-        )
+        found.append(ConjugatePiece(-sympy.oo, divergence.slope_at_zero, -divergence.value_at_zero, sympy.S.Zero))
     for piece, following in zip(divergence.pieces, (*divergence.pieces[1:], None), strict=True):
         start, end = piece.limit(piece.slope, piece.lower), piece.limit(piece.slope, piece.upper)
         if not piece.affine:
@@ -93,9 +94,7 @@ def derive_conjugate(divergence: Divergence) -> Conjugate:
     top = divergence.slope_at_infinity
     at_end = sympy.oo if top == sympy.oo else last.limit(sympy.expand(u * top - last.expression), last.upper)
     if not found:
-        raise DerivationError(
-            f"the generator {first.expression} is affine, so its divergence is identically zero"
-        )
+        raise DerivationError(f"the generator {first.expression} is affine, so its divergence is identically zero")
     return Conjugate(tuple(found), Interval(-sympy.oo, top, upper_closed=bool(at_end.is_finite)), at_end)
 
 
@@ -113,7 +112,7 @@ def _smooth(piece: Piece, start: Expr, end: Expr) -> ConjugatePiece:
 
 
 def _compose(surplus: Expr, ratio: Expr, piece: Piece) -> Expr:
-    """Substitute the maximiser into u f'(u) - f(u); a linear radicand is a positive variable for the while."""
+    """Substitute the maximiser into u f'(u) - f(u), with a linear radicand as a positive variable."""
     bases = sorted((power.base for power in ratio.atoms(sympy.Pow)), key=sympy.default_sort_key)
     linear = next((base for base in bases if base.is_polynomial(t) and sympy.degree(base, t) == 1), None)
     if linear is None:
@@ -124,18 +123,18 @@ def _compose(surplus: Expr, ratio: Expr, piece: Piece) -> Expr:
         linear = -linear
     radicand = sympy.Dummy("radicand", positive=True)
     inverse = (radicand - linear.subs(t, 0)) / sympy.diff(linear, t)
-    composed = sympy.expand(surplus.subs(u, sympy.factor(ratio.subs(t, inverse))))
+    composed = sympy.expand_mul(surplus.subs(u, factored(ratio.subs(t, inverse))))
     return _shortest(sympy.powdenest(composed, force=True).subs(radicand, linear))
 
 
 def _shortest(expression: Expr) -> Expr:
-    forms = [expression, sympy.expand(expression)]
+    forms = [expression, sympy.expand_mul(expression)]
     forms += [sympy.powsimp(form) for form in forms]
     return min(forms, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
 
 
 def _log_of_lambert(argument: Expr) -> Expr:
-    """Rewrite log(c W(z)^p) by log W(z) = log z - W(z), absolute values understood: the argument is positive."""
+    """Rewrite log(c W(z)^p), whose argument is positive, by log |W(z)| = log |z| - W(z)."""
     coefficient, power = argument.as_independent(sympy.LambertW, as_Add=False)
     lambert, exponent = power.as_base_exp()
     if not isinstance(lambert, sympy.LambertW):
@@ -157,7 +156,7 @@ def _implicit(piece: ConjugatePiece, point: float) -> float:
     slope, value = lower(piece.source.slope, u, MPMATH), lower(piece.source.expression, u, MPMATH)
 
     def excess(log_ratio: float) -> float:
-        return float(slope(MPMATH.functions[sympy.exp](log_ratio)) - point)
+        return float(slope(mpmath.exp(log_ratio)) - point)
 
     left = -_REACH if piece.source.lower == 0 else math.log(float(piece.source.lower))
     right = _REACH if piece.source.upper == sympy.oo else math.log(float(piece.source.upper))
@@ -166,5 +165,5 @@ def _implicit(piece: ConjugatePiece, point: float) -> float:
     root = brentq(excess, left, right, xtol=1e-14, rtol=1e-15, maxiter=500)
     if abs(excess(root)) > _RESIDUAL * max(1.0, abs(point)):
         raise ArithmeticError(f"the slope at the root misses t = {point!r} by {excess(root):.2e}")
-    ratio = MPMATH.functions[sympy.exp](root)
+    ratio = mpmath.exp(root)
     return float(ratio * point - value(ratio))

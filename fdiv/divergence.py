@@ -1,4 +1,4 @@
-"""The two frozen records: a catalogue `Record` (data only) and a bound `Divergence`, from which all else is derived."""
+"""Two frozen records: a catalogue `Record` (data), and a bound `Divergence` that derives all else from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fdiv.gaussian import Gaussian
 
 
-class UnknownDivergence(ValueError):
+class UnknownDivergence(ValueError):  # noqa: N818  (named as the fault, like ParameterError)
     """No divergence of that name is in the catalogue."""
 
 
@@ -35,8 +35,8 @@ class ParameterError(ValueError):
 class Record:
     """A row of the catalogue: nothing but data.
 
-    The generator f is a SymPy expression in `calculus.u` and the symbols named by `parameters`; it is convex on
-    (0, inf) with f(1) = 0, and D_f(P||Q) = E_Q[f(dP/dQ)].
+    The generator f is a SymPy expression in `calculus.u` and the symbols named by `parameters`; it is
+    convex on (0, inf) with f(1) = 0, and D_f(P||Q) = E_Q[f(dP/dQ)].
     """
 
     name: str
@@ -46,7 +46,7 @@ class Record:
     parameters: tuple[Parameter, ...] = ()
 
     def bind(self, values: Mapping[str, object]) -> Divergence:
-        """Give every parameter its value; raises ParameterError naming the value, the choices and the reason."""
+        """Give every parameter its value; raises ParameterError naming the value and the choices."""
         known = {parameter.name: parameter for parameter in self.parameters}
         for name in values:
             if name not in known:
@@ -55,9 +55,7 @@ class Record:
         bound = []
         for parameter in self.parameters:
             if parameter.name not in values:
-                raise ParameterError(
-                    f"{self.name} needs {parameter}, for example {self.name}:{parameter.name}=0.5"
-                )
+                raise ParameterError(f"{self.name} needs {parameter}, for example {self.name}:{parameter.name}=0.5")
             bound.append((parameter.name, _number(self.name, parameter, values[parameter.name])))
         return Divergence(self, tuple(bound))
 
@@ -146,10 +144,7 @@ class Divergence:
         """f''(1); infinite at a kink, None where the two one-sided values differ."""
         if any(place == 1 for place, _ in self.kinks):
             return sympy.oo
-        sides = {
-            sympy.simplify(p.limit(p.second, p.upper if p.upper == 1 else sympy.S.One))
-            for p in self._around_one
-        }
+        sides = {sympy.simplify(p.limit(p.second, p.upper if p.upper == 1 else sympy.S.One)) for p in self._around_one}
         return sides.pop() if len(sides) == 1 else None
 
     @property

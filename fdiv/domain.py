@@ -19,6 +19,7 @@ class Interval:
     upper_closed: bool = False
 
     def __post_init__(self) -> None:
+        """Accept Python numbers as ends; raises ValueError for an empty interval."""
         object.__setattr__(self, "lower", sympy.sympify(self.lower, strict=True))
         object.__setattr__(self, "upper", sympy.sympify(self.upper, strict=True))
         if not float(self.lower) < float(self.upper):
@@ -50,6 +51,12 @@ class Parameter:
     def contains(self, value: float) -> bool:
         """Whether the family is defined at `value`."""
         return any(interval.contains(value) for interval in self.domain)
+
+    @property
+    def example(self) -> float:
+        """A value inside: three tenths along the first bounded interval that is not negative."""
+        interval = next((i for i in self.domain if i.lower >= 0), self.domain[0])
+        return float(interval.lower + (interval.upper - interval.lower) * sympy.Rational(3, 10))
 
     def __str__(self) -> str:
         """Return the intervals joined by a union sign."""

@@ -1,7 +1,8 @@
-"""A safe parser for generators typed by a user: Python's grammar, a whitelist of its nodes, and no evaluation.
+"""A safe parser for generators typed by a user: Python's grammar, a whitelist of nodes, no evaluation.
 
-Accepted: numbers, u, + - * / **, log exp sqrt Abs Max Min Piecewise, and comparisons inside Piecewise. The text is
-only parsed (`ast.parse` runs nothing), every node is checked, and SymPy objects are built from the outside.
+Accepted: numbers, u, + - * / **, log exp sqrt Abs Max Min Piecewise, and comparisons inside Piecewise. The
+text is only parsed (`ast.parse` runs nothing), every node is checked, and SymPy objects are built from the
+outside.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fdiv.divergence import Divergence, custom
 _LONGEST = 500
 _DEEPEST = 40
 _LARGEST_POWER = 64
+_LARGEST_NUMBER = 1e40
 _FUNCTIONS: dict[str, tuple[Callable[..., Expr], int, int]] = {
     "log": (sympy.log, 1, 1),
     "exp": (sympy.exp, 1, 1),
@@ -55,11 +57,9 @@ class ExpressionError(ValueError):
 
 
 def from_expression(text: str, name: str = "custom") -> Divergence:
-    """Parse a generator in u; raises ExpressionError (a ValueError) naming the place. Nothing is certified yet."""
+    """Parse a generator in u; raises ExpressionError (a ValueError) naming the place; certifies nothing."""
     if len(text) > _LONGEST:
-        raise ExpressionError(
-            text, _LONGEST, f"a generator has at most {_LONGEST} characters, got {len(text)}"
-        )
+        raise ExpressionError(text, _LONGEST, f"a generator has at most {_LONGEST} characters, got {len(text)}")
     generator = _Reader(text).read()
     if not generator.has(u):
         raise ExpressionError(text, 0, "a generator is a function of u")
@@ -108,8 +108,8 @@ class _Reader:
     def number(self, node: ast.Constant) -> Expr:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise self.refuse(node, f"{node.value!r} is not a number")
-        if not abs(node.value) <= 1e12:
-            raise self.refuse(node, "a number is at most 1e12")
+        if not abs(node.value) <= 1e12 or 0 < abs(node.value) < 1e-12:
+            raise self.refuse(node, "a number lies between 1e-12 and 1e12")
         return sympy.Rational(repr(node.value))
 
     def binary(self, node: ast.BinOp, depth: int) -> Expr:
@@ -159,4 +159,8 @@ class _Reader:
     def defined(self, node: ast.AST, value: Expr) -> Expr:
         if value.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
             raise self.refuse(node, "not a real finite expression")
+        if sum(abs(power.exp) for power in value.atoms(sympy.Pow) if power.exp.is_number) > 2 * _LARGEST_POWER:
+            raise self.refuse(node, f"the exponents add up to more than {2 * _LARGEST_POWER}")
+        if any(abs(number) > _LARGEST_NUMBER for number in value.atoms(sympy.Rational)):
+            raise self.refuse(node, f"a number exceeds {_LARGEST_NUMBER:.0e}")
         return value

@@ -1,11 +1,12 @@
 """D(s) and its gradient weight w(s) = dD/ds between N(mu_P, sigma^2 I) and N(mu_Q, sigma^2 I).
 
-Everything depends on s = |mu_P - mu_Q|^2 / sigma^2 alone, because log dP/dQ is N(-s/2, s) under Q. Differentiating
-the Gaussian (Stein's lemma) gives the universal gradient law w(s) = E_Q[u^2 f''(u)] / 2 >= 0.
+Everything depends on s = |mu_P - mu_Q|^2 / sigma^2 alone, because log dP/dQ is N(-s/2, s) under Q.
+Differentiating the Gaussian (Stein's lemma) gives the universal gradient law w(s) = E_Q[u^2 f''(u)] / 2 >=
+0.
 
 A closed form is decidable in one class: a finite sum of c u^p (log u)^n per piece, whose moments are
-d^n/dp^n exp(p (p-1) s/2) times differences of normal distribution functions at kinks. What is outside that class, or
-whose closed form loses digits, goes to quadrature.
+d^n/dp^n exp(p (p-1) s/2) times differences of normal distribution functions at kinks. What is outside that
+class, or whose closed form loses digits, goes to quadrature.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _PROBES = (1e-12, 1e-9, 1e-6, 1e-3, 0.05, 0.3, 1.0, 3.0, 9.0, 30.0, 1e2, 1e3, 1e
 class Gaussian:
     """D(s) and w(s), with formulas where they exist.
 
-    `kind` is closed (a formula exists), quadrature (none does in the decidable class) or infinite (D(s) is not finite
-    for every s, so there is no Gaussian loss). `reason` says why where nothing can be evaluated.
+    `kind` is closed (a formula exists), quadrature (none does in the decidable class) or infinite (D(s) is
+    not finite for every s, so there is no Gaussian loss). `reason` says why where nothing can be evaluated.
     """
 
     kind: Literal["closed", "quadrature", "infinite"]
@@ -51,7 +52,7 @@ class Gaussian:
         return not self.reason
 
     def on(self, backend: Backend) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-        """Return D and w as functions of a `backend` array s >= 0 of any shape; w(0) is 0 where dD/ds is infinite."""
+        """Return D and w as functions of an array s >= 0; w(0) is 0 where dD/ds is infinite."""
         if not self.evaluable:
             raise DerivationError(self.reason)
         if self.quadrature is not None:
@@ -76,9 +77,7 @@ class Gaussian:
         if self.formula is None or self.formula.has(sympy.erf):
             return None
         terms = sympy.Add.make_args(self.formula)
-        rate = max(
-            (sympy.diff(sympy.log(term), s) for term in terms if term.has(sympy.exp)), default=sympy.S.Zero
-        )
+        rate = max((sympy.diff(sympy.log(term), s) for term in terms if term.has(sympy.exp)), default=sympy.S.Zero)
         if not (rate.is_number and rate > 0):
             return None
         inside = sympy.expand((1 + factor * self.formula) * sympy.exp(-rate * s))
@@ -86,11 +85,15 @@ class Gaussian:
 
     def __call__(self, point: float) -> float:
         """D at a number s >= 0, in nats."""
-        return float(self.on(numpy_backend())[0](np.array(point, dtype=float)))
+        return self._at(0, point)
 
     def gradient_weight(self, point: float) -> float:
         """Return w = dD/ds at a number s >= 0; the subgradient 0 at s = 0 where it is infinite."""
-        return float(self.on(numpy_backend())[1](np.array(point, dtype=float)))
+        return self._at(1, point)
+
+    def _at(self, which: int, point: float) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            return float(self.on(numpy_backend())[which](np.array(point, dtype=float)))
 
 
 def derive_gaussian(divergence: Divergence) -> Gaussian:
@@ -102,9 +105,7 @@ def derive_gaussian(divergence: Divergence) -> Gaussian:
         if _accurate(Gaussian("closed", formula, weight)):
             return Gaussian("closed", formula, weight)
     elif _grows_too_fast(divergence):
-        return Gaussian(
-            "infinite", reason="f grows faster than every power of u, so D(s) is not finite for every s"
-        )
+        return Gaussian("infinite", reason="f grows faster than every power of u, so D(s) is not finite for every s")
     else:
         formula = weight = None
     kind: Literal["closed", "quadrature"] = "quadrature" if formula is None else "closed"
@@ -157,7 +158,7 @@ def _tidy(formula: Expr) -> Expr:
 
 
 def _accurate(closed: Gaussian) -> bool:
-    """Whether the lowered formulas keep their digits in fp64 from s = 1e-12 to overflow, judged against 60 digits."""
+    """Whether the lowered formulas keep their fp64 digits from s = 1e-12 to overflow, against 60 digits."""
     for function, formula in zip(
         closed.on(numpy_backend()), (closed.formula, closed.gradient_weight_formula), strict=True
     ):
@@ -173,7 +174,7 @@ def _accurate(closed: Gaussian) -> bool:
 
 
 def _grows_too_fast(divergence: Divergence) -> bool:
-    """Whether f outgrows every power of u at an end: the index u f'/f of regular variation is infinite there."""
+    """Whether f outgrows every power of u at an end: its index u f'/f of regular variation is infinite."""
     first, last = divergence.pieces[0], divergence.pieces[-1]
     ends = [(first, first.lower, divergence.value_at_zero), (last, last.upper, divergence.slope_at_infinity)]
     return any(

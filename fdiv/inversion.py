@@ -1,13 +1,14 @@
 """Exact inversion of a strictly monotone slope, f'(u) = t solved for u, by peeling.
 
-A slope is undone from the outside inwards (add, scale, power, exp, log) after being rewritten so that the ratio
-occurs once (partial fractions, merged logarithms). Two cores need more than peeling: a quadratic in a root of u, and
-a log(y) + b y (Lambert's W). Everything else is left to the numeric inverse. There is no search and no time limit:
-the steps are few and fixed, so the outcome is the same on every machine.
+A slope is undone from the outside inwards (add, scale, power, exp, log) after being rewritten so that the
+ratio occurs once (partial fractions, merged logarithms). Two cores need more than peeling: a quadratic in a
+root of u, and a log(y) + b y (Lambert's W). Everything else is left to the numeric inverse. There is no
+search and no time limit: the steps are few and fixed, so the outcome is the same on every machine.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 
@@ -21,8 +22,9 @@ _BRANCH_TOLERANCE = 1e-10
 def invert(slope: Expr, u: Symbol, t: Symbol, samples: tuple[Expr, ...]) -> Expr | None:
     """Solve ``slope(u) = t`` for u, exactly.
 
-    `samples` are points of the piece on which the slope is strictly increasing; the branch returned is the one that
-    maps the slope at each of them back to the point itself. Returns None when no exact inverse is found.
+    `samples` are points of the piece on which the slope is strictly increasing; the branch returned is the
+    one that maps the slope at each of them back to the point itself. Returns None when no exact inverse is
+    found.
     """
     points = [(float(point), slope.subs(u, point).evalf(30)) for point in samples]
     for candidate in islice(_solutions(slope, t, u, 0), _MOST_CANDIDATES):
@@ -65,10 +67,9 @@ def _rewritten(expression: Expr, u: Symbol) -> Iterator[Expr]:
 
 def merge_logs(expression: Expr, u: Symbol) -> Expr:
     """Collect ``c log(g) + n c log(h)`` into ``c log(g h^n)``; valid because both arguments are positive."""
-    constant, dependent = sympy.expand(sympy.expand_log(expression, force=True)).as_independent(
-        u, as_Add=True
-    )
-    logs, rest = [], []
+    constant, dependent = sympy.expand(sympy.expand_log(expression, force=True)).as_independent(u, as_Add=True)
+    logs: list[tuple[Expr, Expr]] = []
+    rest: list[tuple[Expr, Expr]] = []
     for term in sympy.Add.make_args(dependent):
         coefficient, factor = term.as_independent(u, as_Add=False)
         (logs if isinstance(factor, sympy.log) else rest).append((coefficient, factor))
@@ -108,7 +109,7 @@ def _quadratic(expression: Expr, target: Expr, u: Symbol) -> Iterator[Expr]:
     """Solve a rational expression in u^(1/k) whose numerator is quadratic there."""
     root = Symbol("root", positive=True)
     denominators = [power.exp.q for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    order = sympy.ilcm(1, *denominators)
+    order = math.lcm(*map(int, denominators))
     powered = expression.subs(u, root**order)
     if order > 6 or not powered.is_rational_function(root):
         return
@@ -122,7 +123,7 @@ def _quadratic(expression: Expr, target: Expr, u: Symbol) -> Iterator[Expr]:
 
 
 def _lambert(expression: Expr, target: Expr, u: Symbol, depth: int) -> Iterator[Expr]:
-    """Solve ``a log(y) + b y + c = target`` for y, then y for u; y is the argument of the only logarithm or its inverse."""
+    """Solve ``a log(y) + b y + c = target``, where y or 1/y is the argument of the only logarithm."""
     merged = merge_logs(expression, u)
     logs = [atom for atom in merged.atoms(sympy.log) if atom.has(u)]
     if len(logs) != 1:

@@ -1,11 +1,12 @@
 """Torch losses of certified divergences: pure functions of tensors, with exact gradients.
 
-`GaussianLoss` is D(s) between Gaussians of one covariance, a deterministic function of the scaled squared error, so no
-critic is needed; near s = 0 it is f''(1)/2 times the mean squared error. `VariationalLoss` is the lower bound
-E_P[T] - E_Q[f*(T)] <= D_f(P||Q) (Nowozin et al. arXiv:1606.00709) with the canonical activation T(v) = f'(e^v).
+`GaussianLoss` is D(s) between Gaussians of one covariance, a deterministic function of the scaled squared
+error, so no critic is needed; near s = 0 it is f''(1)/2 times the mean squared error. `VariationalLoss` is
+the lower bound E_P[T] - E_Q[f*(T)] <= D_f(P||Q) (Nowozin et al. arXiv:1606.00709) with the canonical
+activation T(v) = f'(e^v).
 
-Values and gradients are separate formulas, each stable where it is used; neither holds an epsilon. Inputs in fp16 and
-bf16 are computed and returned in fp32, and constants live on the input's device.
+Values and gradients are separate formulas, each stable where it is used; neither holds an epsilon. Inputs
+in fp16 and bf16 are computed and returned in fp32, and constants live on the input's device.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 class _Exact(torch.autograd.Function):
-    """A function whose derivative is given, not differentiated from its formula; the derivative is differentiable."""
+    """A function with a given derivative, which is differentiable in its turn."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Function, slope: Function) -> Tensor:
@@ -53,8 +54,8 @@ def _computable(x: Tensor) -> Tensor:
 class GaussianLoss:
     """s -> D(s), elementwise, where s = |mu_P - mu_Q|^2 / sigma^2 >= 0.
 
-    Raises `Refused` when the divergence is not certified or D(s) is not finite for every s. A negative s gives NaN.
-    D grows without bound for some divergences and overflows truly: for those, see `wrapped`.
+    Raises `Refused` when the divergence is not certified or D(s) is not finite for every s. A negative s
+    gives NaN. D grows without bound for some divergences and overflows truly: for those, see `wrapped`.
     """
 
     divergence: Divergence
@@ -70,21 +71,21 @@ class GaussianLoss:
         return self.divergence.gaussian.on(torch_backend())
 
     def __call__(self, s: Tensor) -> Tensor:
-        """D(s) in nats, shaped like s; its gradient is `gradient_weight`, and 0 at s = 0 where that is infinite."""
+        """D(s) in nats, shaped like s; its gradient is `gradient_weight`."""
         s = _computable(s)
         value: Tensor = _Exact.apply(s, *self._functions)
         return torch.where(s < 0, torch.nan, value)
 
     def gradient_weight(self, s: Tensor) -> Tensor:
-        """w(s) = dD/ds >= 0, shaped like s: what a squared error's gradient is multiplied by."""
+        """w(s) = dD/ds >= 0, shaped like s; where it is infinite at s = 0, the subgradient 0."""
         s = _computable(s)
         return torch.where(s < 0, torch.nan, self._functions[1](s))
 
     def wrapped(self, s: Tensor) -> Tensor:
         """log(1 + 2 D(s) / f''(1)), an increasing function of D that does not overflow.
 
-        It is s + O(s^2) near 0 and, where D grows exponentially, linear in s for large s: for Pearson and Neyman it is
-        s itself. Where f''(1) is not in (0, inf) the factor 2/f''(1) is 1.
+        It is s + O(s^2) near 0 and, where D grows exponentially, linear in s for large s: for Pearson and
+        Neyman it is s itself. Where f''(1) is not in (0, inf) the factor 2/f''(1) is 1.
         """
         s = _computable(s)
         gaussian = self.divergence.gaussian
@@ -100,8 +101,8 @@ class GaussianLoss:
 class VariationalLoss:
     """(v_p, v_q) -> E_P[T(v_p)] - E_Q[f*(T(v_q))], a lower bound on D_f(P||Q), tight at v = log dP/dQ.
 
-    v_p and v_q are the critic's raw outputs on samples of P and of Q. The critic maximises the bound and the model
-    minimises it. Raises `Refused` when the divergence is not certified or has no activation.
+    v_p and v_q are the critic's raw outputs on samples of P and of Q. The critic maximises the bound and
+    the model minimises it. Raises `Refused` when the divergence is not certified or has no activation.
     """
 
     divergence: Divergence
@@ -126,7 +127,7 @@ class VariationalLoss:
         return {name: (lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
 
     def output_activation(self, v: Tensor) -> Tensor:
-        """T(v), the critic's value, elementwise and increasing onto the interior of the effective domain of f*."""
+        """T(v), the critic's value, elementwise; it increases inside the effective domain of f*."""
         return _Exact.apply(_computable(v), *self._functions["output"])
 
     def conjugate_term(self, v: Tensor) -> Tensor:
@@ -134,5 +135,5 @@ class VariationalLoss:
         return _Exact.apply(_computable(v), *self._functions["term"])
 
     def __call__(self, v_p: Tensor, v_q: Tensor) -> Tensor:
-        """Return the bound as a scalar in nats; the two tensors are averaged separately and may differ in shape."""
+        """Return the bound, a scalar in nats; each tensor is averaged, and they may differ in shape."""
         return self.output_activation(v_p).mean() - self.conjugate_term(v_q).mean()

@@ -1,8 +1,9 @@
 """From SymPy to callables: one small interpreter for every array library, and a rewriting for extreme ratios.
 
-`lower` walks an expression once and returns nested closures. No source text is generated, so nothing is executed
-that was not written here. `in_log_ratio` rewrites an expression in u = e^v so that it survives |v| = 80 in single
-precision: products are added up in the exponent, sums become softplus, and a constant that cancels becomes expm1.
+`lower` walks an expression once and returns nested closures. No source text is generated, so nothing is
+executed that was not written here. `in_log_ratio` rewrites an expression in u = e^v so that it survives |v|
+= 80 in single precision: products are added up in the exponent, sums become softplus, and a constant that
+cancels becomes expm1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
-from fdiv.calculus import normal, u, v
+from fdiv.calculus import factored, normal, u, v
 
 Function = Callable[[Any], Any]
 
@@ -48,7 +49,7 @@ class Backend:
 
 
 def lower(expression: Expr, symbol: Symbol, backend: Backend) -> Function:
-    """Return `expression` as a function of `symbol` in `backend`'s numbers; any shape in, the same shape out."""
+    """Return `expression` as a function of `symbol`; any shape in, the same shape out."""
     if not expression.has(symbol):
         constant = backend.number(expression)
         return lambda x: backend.fill(x, constant)
@@ -180,11 +181,13 @@ def torch_backend() -> Backend:
 def in_log_ratio(expression: Expr, positive: bool = False) -> Expr:
     """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
 
-    Several forms are tried, and the shortest of those about as accurate as the best is returned: which form is stable
-    is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its relative error.
+    Several forms are tried, and the shortest of those about as accurate as the best is returned: which form
+    is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
+    relative error.
     """
-    forms = (expression, normal(expression), sympy.factor(expression))
+    forms = (expression, normal(expression), factored(expression))
     rewritten = [_logarithmic(form) for form in dict.fromkeys(forms)]
+    rewritten += [_reflected(form) for form in rewritten]
     candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), form)))
     errors = [log_ratio_error(candidate, expression, positive) for candidate in candidates]
     good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
@@ -225,6 +228,11 @@ def _log_of_sum(total: Expr) -> Expr | None:
     monomials.sort(key=lambda pair: float(pair[0]))
     logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
     return reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+
+
+def _reflected(expression: Expr) -> Expr:
+    """Write softplus(x) as x + softplus(-x), which is better where x cancels against another term."""
+    return sympy.expand(expression.replace(softplus, lambda x: x + softplus(sympy.expand(-x))), power_exp=False)
 
 
 def cancelled(expression: Expr, symbol: Symbol) -> Expr:

@@ -1,13 +1,14 @@
-"""Numeric D(s) and w(s) where no closed form exists, as two precomputed tables that any array library can read.
+"""Numeric D(s) and w(s) where no closed form exists, as precomputed tables for any array library.
 
 With f = closed terms + a bounded rest b, and r(x) = e^{-x/2} (b(0) + b'(inf) e^x - b(e^x)), which decays,
 
     D(s) = closed(s) + b(0) + b'(inf) - e^{-s/8} E[r(sqrt(s) y)],    y ~ N(0, 1),
 
-is stable for s >= 1: fixed Gauss-Legendre nodes in x, with panels that double in width away from every kink, carry
-the values of r computed in high precision. (Gauss-Hermite nodes in y are silently wrong by 50 % once sqrt(s) >= 8.)
-For s < 1 that difference cancels; there D(s)/s and w(s) are smooth and stored as Chebyshev series, in s, or in
-sqrt(s) where u = 1 is a kink (Trefethen, Approximation Theory and Approximation Practice, 2013).
+is stable for s >= 1: fixed Gauss-Legendre nodes in x, with panels that double in width away from every
+kink, carry the values of r computed in high precision. (Gauss-Hermite nodes in y are silently wrong by 50 %
+once sqrt(s) >= 8.) For s < 1 that difference cancels; there D(s)/s and w(s) are smooth and stored as
+Chebyshev series, in s, or in sqrt(s) where u = 1 is a kink (Trefethen, Approximation Theory and
+Approximation Practice, 2013).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _SWITCH = 1.0  # the s at which the series hand over to the nodes
-_DEGREE = 24
+_ENDS = (0.0, 1.0, 2.5, 4.5, 7.0, 9.5)  # of the panels in y, for the series
 _ORDER = 20  # Gauss-Legendre nodes in a panel
 _REACH = 128.0  # r(x) is below e^{-64} beyond
 _DIGITS = 130  # e^{-x/2} u and e^{-x/2} b(u) cancel to 2 _REACH / log(10) digits
@@ -63,9 +64,7 @@ class Quadrature:
             return (exp(exponent) * backend.array(table, x)).sum(-1) / root(2 * np.pi * x)
 
         def split(x: Any, low: Function, high: Function) -> Any:
-            return backend.where(
-                x < _SWITCH, low(backend.clip(x, 0.0, _SWITCH)), high(backend.clip(x, _SWITCH, None))
-            )
+            return backend.where(x < _SWITCH, low(backend.clip(x, 0.0, _SWITCH)), high(backend.clip(x, _SWITCH, None)))
 
         def series(x: Any, coefficients: Array) -> Any:
             # the floor keeps the derivative of sqrt finite; it is far below the rounding of every result
@@ -87,9 +86,7 @@ class Quadrature:
                 if self.order == 2:
                     return series(y, self.weight_series)
                 positive = backend.clip(y, 1e-30, None)
-                return backend.where(
-                    y > 0, series(y, self.weight_series) / root(positive), backend.fill(y, 0.0)
-                )
+                return backend.where(y > 0, series(y, self.weight_series) / root(positive), backend.fill(y, 0.0))
 
             return split(x, low, lambda y: closed_weight(y) + mean(y, self.weight_nodes) + kink_mass(y))
 
@@ -105,7 +102,7 @@ def _clenshaw(z: Any, coefficients: Array) -> Any:
 
 
 def tabulate(divergence: Divergence, bounded: tuple[Piece, ...], closed: Expr) -> Quadrature:
-    """Compute the tables of `divergence`, whose generator is `bounded` plus terms with the closed D(s) `closed`."""
+    """Compute the tables; the generator is `bounded` plus terms whose D(s) is `closed`."""
     whole = divergence.pieces
     at_zero = bounded[0].limit(bounded[0].expression, sympy.S.Zero)
     at_infinity = bounded[-1].limit(bounded[-1].slope, sympy.oo)
@@ -116,13 +113,11 @@ def tabulate(divergence: Divergence, bounded: tuple[Piece, ...], closed: Expr) -
         tangent = divergence.slope_at_one
         value = _in_log_ratio(whole, lambda p: p.expression - tangent * (u - 1), sympy.Rational(-1, 2))
         weight = _in_log_ratio(whole, lambda p: p.second / 2, sympy.Rational(3, 2))
-        rest = _in_log_ratio(
-            bounded, lambda p: at_zero + at_infinity * u - p.expression, sympy.Rational(-1, 2)
-        )
+        rest = _in_log_ratio(bounded, lambda p: at_zero + at_infinity * u - p.expression, sympy.Rational(-1, 2))
         curved = _in_log_ratio(bounded, lambda p: p.second / 2, sympy.Rational(3, 2))
         nodes, weights = _panels(cuts)
         order = 1 if divergence.curvature == sympy.oo else 2
-        roots = _series_points(at_one)
+        roots = _series_points(cuts, at_one)
         values, slopes = _small(value, weight, roots, order, cuts, kinks)
         return Quadrature(
             order,
@@ -138,9 +133,7 @@ def tabulate(divergence: Divergence, bounded: tuple[Piece, ...], closed: Expr) -
         )
 
 
-def _in_log_ratio(
-    pieces: tuple[Piece, ...], part: Callable[[Piece], Expr], power: Expr
-) -> Callable[[Any], Any]:
+def _in_log_ratio(pieces: tuple[Piece, ...], part: Callable[[Piece], Expr], power: Expr) -> Callable[[Any], Any]:
     """Return x -> e^{power x} part(e^x) in the working precision."""
     branches = [(MPMATH.number(p.upper), lower(sympy.sympify(part(p)), u, MPMATH)) for p in pieces]
     exponent = MPMATH.number(power)
@@ -154,7 +147,7 @@ def _in_log_ratio(
 
 
 def _panels(cuts: tuple[float, ...]) -> tuple[Array, Array]:
-    """Return nodes and weights on [-_REACH, _REACH], with panels that double in width away from 0 and every kink."""
+    """Return nodes and weights on panels that double in width away from 0 and every kink."""
     centres = sorted({0.0, *cuts})
     steps = [0.0, *(2.0**k for k in range(8))]
     breaks = {centre + sign * step for centre in centres for sign in (1, -1) for step in steps}
@@ -168,16 +161,21 @@ def _composite(breaks: list[float]) -> tuple[Array, Array]:
     return (middle + half * points).ravel(), (half * weights).ravel()
 
 
-def _series_points(in_root: bool) -> Array:
-    """Return d = sqrt(s) at the Chebyshev points of [0, 1] in s or in sqrt(s)."""
-    points = (1 + np.cos(np.pi * (np.arange(_DEGREE) + 0.5) / _DEGREE)) / 2
+def _series_points(cuts: tuple[float, ...], in_root: bool) -> Array:
+    """Return d = sqrt(s) at the Chebyshev points of [0, 1] in s or in sqrt(s).
+
+    A kink k away from u = 1 adds terms like exp(-(log k)^2 / (2 s)), whose series converges slowly.
+    """
+    degree = 96 if any(cut != 0 for cut in cuts) else 24
+    points = (1 + np.cos(np.pi * (np.arange(degree) + 0.5) / degree)) / 2
     return points if in_root else np.sqrt(points)
 
 
 def _coefficients(values: Array) -> Array:
     """Return the Chebyshev coefficients of the interpolant (a discrete cosine transform)."""
-    angles = np.pi * (np.arange(_DEGREE) + 0.5) / _DEGREE
-    coefficients = 2 / _DEGREE * np.cos(np.outer(np.arange(_DEGREE), angles)) @ values
+    degree = len(values)
+    angles = np.pi * (np.arange(degree) + 0.5) / degree
+    coefficients = 2 / degree * np.cos(np.outer(np.arange(degree), angles)) @ values
     coefficients[0] /= 2
     return coefficients
 
@@ -195,13 +193,9 @@ def _small(
     with mpmath.workdps(40):
         for d in roots:
             inner = {cut / d for cut in cuts if abs(cut / d) < 9.5}
-            nodes, weights = _composite(sorted({-9.5, -6.0, -3.0, 0.0, 3.0, 6.0, 9.5} | inner))
+            nodes, weights = _composite(sorted({sign * end for end in _ENDS for sign in (1, -1)} | inner))
             density = weights * np.exp(-(nodes**2) / 2 - d * d / 8) / np.sqrt(2 * np.pi)
-            mass = (
-                sum(m * np.exp(-((place / d) ** 2) / 2 - d * d / 8) for place, m in kinks)
-                / np.sqrt(2 * np.pi)
-                / d
-            )
+            mass = sum(m * np.exp(-((place / d) ** 2) / 2 - d * d / 8) for place, m in kinks) / np.sqrt(2 * np.pi) / d
             values.append(density @ [float(value(d * y)) for y in nodes] / d**order)
             slopes.append((density @ [float(weight(d * y)) for y in nodes] + mass) / d ** (order - 2))
     return np.array(values), np.array(slopes)

@@ -1,11 +1,12 @@
-"""Whether an expression keeps its sign on an interval of u: proved exactly where possible, else sampled or refuted.
+"""Whether an expression keeps its sign on an interval of u: proved where possible, else sampled or refuted.
 
-Two exact arguments: SymPy's assumptions on a factored form (u > 0), and, for a rational function of a root of u, a
-Sturm count of the sign changes of numerator and denominator.
+Two exact arguments: SymPy's assumptions on a factored form (u > 0), and, for a rational function of a root
+of u, a Sturm count of the sign changes of numerator and denominator.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +14,7 @@ import mpmath
 import sympy
 from sympy import Expr, Poly
 
-from fdiv.calculus import Piece, u
+from fdiv.calculus import Piece, factored, u
 from fdiv.lowering import MPMATH, lower
 
 _LARGEST_ROOT = 24  # u = root^k is tried up to this k
@@ -54,7 +55,7 @@ class Finding:
 
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
-    forms = (expression, sympy.factor(expression), sympy.expand(expression))
+    forms = (expression, factored(expression), sympy.expand(expression))
     if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
     root = sympy.Symbol("root", positive=True)
@@ -77,7 +78,7 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
 def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
     """Write the expression as a fraction of rational polynomials in root = u^(1/k)."""
     exponents = [p.exp.q for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
-    order = int(sympy.ilcm(1, *exponents))
+    order = math.lcm(*map(int, exponents))
     powered = expression.subs(u, root**order)
     if order > _LARGEST_ROOT or not powered.is_rational_function(root):
         return None
@@ -95,7 +96,7 @@ def _root_of(end: Expr, order: int) -> Expr:
 
 
 def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[Expr]:
-    """Return rational points beside each root of odd multiplicity (of any, if `strict`) strictly between the ends."""
+    """Return points beside each root of odd multiplicity (of any, if `strict`) between the ends."""
     found: list[Expr] = []
     for factor, multiplicity in polynomial.sqf_list()[1]:
         if not strict and multiplicity % 2 == 0:
@@ -109,9 +110,7 @@ def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[E
 
 def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bool:
     return any(
-        end != sympy.oo
-        and left <= end <= right
-        and sympy.simplify(factor.as_expr().subs(factor.gen, end)) == 0
+        end != sympy.oo and left <= end <= right and sympy.simplify(factor.as_expr().subs(factor.gen, end)) == 0
         for end in ends
     )
 
@@ -120,17 +119,15 @@ def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points:
     """Evaluate at points in 40 digits; a negative or non-real value refutes."""
     function = lower(sympy.sympify(expression), u, MPMATH)
     with mpmath.workdps(40):
-        for point in [*_grid(piece), *(MPMATH.number(p) for p in points)]:
+        # nearest to 1 first, so that a counterexample is one that a person can follow
+        everywhere = [*_grid(piece), *(MPMATH.number(p) for p in points)]
+        for point in sorted(everywhere, key=lambda ratio: abs(mpmath.log(ratio))):
             value = _value(function, point)
             if value is None or value < -(mpmath.mpf(10) ** -30) or (strict and value == 0):
                 shown = float("nan") if value is None else float(value)
                 found = Counterexample(float(point), quantity, shown)
-                return Finding(
-                    Evidence.REFUTED, f"{quantity} is not {'positive' if strict else 'non-negative'}", found
-                )
-    return Finding(
-        Evidence.TESTED, f"{quantity} >= 0 at {_GRID} points in 40 digits; no exact argument was found"
-    )
+                return Finding(Evidence.REFUTED, f"{quantity} is not {'positive' if strict else 'non-negative'}", found)
+    return Finding(Evidence.TESTED, f"{quantity} >= 0 at {_GRID} points in 40 digits; no exact argument was found")
 
 
 def _grid(piece: Piece) -> list[mpmath.mpf]:
@@ -140,8 +137,7 @@ def _grid(piece: Piece) -> list[mpmath.mpf]:
     shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
     # a cubic map puts half of the points into the middle eighth
     return [
-        mpmath.exp((low + high) / 2 + (high - low) / 2 * (0.05 * z + 0.95 * z**3))
-        for z in (2 * x - 1 for x in shares)
+        mpmath.exp((low + high) / 2 + (high - low) / 2 * (0.05 * z + 0.95 * z**3)) for z in (2 * x - 1 for x in shares)
     ]
 
 
@@ -155,7 +151,7 @@ def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
 
 
 def is_finite(piece: Piece) -> Finding:
-    """Judge that f is real and finite on the piece: what is divided by, rooted or logged keeps away from 0."""
+    """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
     proved = True
     for node in sympy.preorder_traversal(piece.expression):
         if isinstance(node, sympy.log):
@@ -165,9 +161,7 @@ def is_finite(piece: Piece) -> Finding:
         else:
             continue
         if inner.has(u) and keeps_sign(inner, piece, str(inner), strict=True).evidence is not Evidence.PROVED:
-            negated = (
-                node.is_Pow and node.exp.is_Integer and keeps_sign(-inner, piece, str(inner), strict=True)
-            )
+            negated = node.is_Pow and node.exp.is_Integer and keeps_sign(-inner, piece, str(inner), strict=True)
             proved = proved and bool(negated) and negated.evidence is Evidence.PROVED
     if proved:
         return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
