@@ -1,0 +1,128 @@
+"""Prompt embeddings and sampler latents, each made once and kept, and the batches drawn from them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from tqdm import tqdm
+
+from harness.concepts import Concepts
+from harness.config import Config
+from harness.models import NoiseSchedule
+
+BATCH = 16
+RETAIN_SEED = 5_000
+
+
+@torch.no_grad()
+def encode(pipeline: StableDiffusionPipeline, prompts: Iterable[str]) -> dict[str, Tensor]:
+    """Each distinct prompt's embedding, (tokens, width), on the pipeline's device."""
+    distinct = list(dict.fromkeys(prompts))
+    parts = [distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH)]
+    embeds = [pipeline.encode_prompt(part, pipeline.device, 1, False)[0] for part in tqdm(parts, desc="encode prompts")]
+    return dict(zip(distinct, torch.cat(embeds), strict=True))
+
+
+@torch.no_grad()
+def sample(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    embeddings: dict[str, Tensor],
+    config: Config,
+    seed: int,
+    output: str = "latent",
+    desc: str = "sample",
+) -> Tensor:
+    """Guided samples, one a prompt: latents (n, 4, h, w), or with `output="pt"` pictures (n, 3, H, W) in [0, 1].
+
+    Every picture has a seed of its own, `seed` plus its index, so it does not depend on the batch it is in.
+    """
+    results = []
+    for start in tqdm(range(0, len(prompts), BATCH), desc=desc):
+        part = prompts[start : start + BATCH]
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+        embeds = torch.stack([embeddings[prompt] for prompt in part])
+        result = pipeline(
+            prompt_embeds=embeds,
+            negative_prompt_embeds=embeddings[""].expand_as(embeds),
+            num_inference_steps=config.sampling_steps,
+            guidance_scale=config.guidance_scale,
+            generator=generators,
+            output_type=output,
+        )
+        results.append(result.images.cpu() if output == "pt" else result.images)
+    return torch.cat(results)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Latents kept for the whole training, (n, 4, h, w), each with its prompts' embeddings, (n, tokens, width)."""
+
+    anchor_latents: Tensor
+    anchor_embeds: Tensor
+    target_embeds: Tensor
+    retain_latents: Tensor
+    retain_embeds: Tensor
+
+
+def sample_kept(
+    pipeline: StableDiffusionPipeline, concepts: Concepts, embeddings: dict[str, Tensor], config: Config
+) -> Sampled:
+    """Sample the original model on anchor prompts and, if they count, on retained prompts."""
+    generator = torch.Generator().manual_seed(config.seed)
+    pairs = _pick(len(concepts.anchor_prompts), config.latents, generator)
+    anchors = [concepts.anchor_prompts[i] for i in pairs]
+    retain_prompts = concepts.retain_prompts if config.retain_weight > 0 else ()
+    kept = [retain_prompts[i] for i in _pick(len(retain_prompts), config.latents, generator)]
+    anchor_latents = sample(pipeline, anchors, embeddings, config, config.seed, desc="anchor latents")
+    return Sampled(
+        anchor_latents=anchor_latents,
+        anchor_embeds=torch.stack([embeddings[prompt] for prompt in anchors]),
+        target_embeds=torch.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
+        retain_latents=sample(pipeline, kept, embeddings, config, config.seed + RETAIN_SEED, desc="retained latents")
+        if kept
+        else anchor_latents[:0],
+        retain_embeds=torch.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
+    )
+
+
+def _pick(choices: int, count: int, generator: torch.Generator) -> list[int]:
+    """`count` indices below `choices`, every one used before any is used again."""
+    rounds = -(-count // choices) if choices else 0
+    return [i for _ in range(rounds) for i in torch.randperm(choices, generator=generator).tolist()][:count]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's x_t, time steps and embeddings; the first `targets` rows erase, the others retain."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    trained_embeds: Tensor
+    frozen_embeds: Tensor
+    targets: int
+
+
+def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:
+    """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same."""
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    device = sampled.anchor_latents.device
+    n = config.batch_size
+    while True:
+        erased = torch.randint(len(sampled.anchor_latents), (n,), generator=generator)
+        retained = torch.randint(max(len(sampled.retain_latents), 1), (n,), generator=generator)
+        retained = retained[: n if len(sampled.retain_latents) else 0]
+        clean = torch.cat([sampled.anchor_latents[erased], sampled.retain_latents[retained]])
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        # From t = 1 on: at t = 0 the reverse step has no variance, so no s.
+        timesteps = torch.randint(1, schedule.timesteps, (len(clean),), generator=generator).to(device)
+        kept = sampled.retain_embeds[retained]
+        yield Batch(
+            noisy=schedule.add_noise(clean, noise, timesteps),
+            timesteps=timesteps,
+            trained_embeds=torch.cat([sampled.target_embeds[erased], kept]),
+            frozen_embeds=torch.cat([sampled.anchor_embeds[erased], kept]),
+            targets=n,
+        )

@@ -1,0 +1,308 @@
+"""Train every part of the miniature from scratch: tokenizer, text encoder, autoencoder, UNet and judge.
+
+A part that already stands in the output folder is kept, so an interrupted build goes on where it stopped.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.training_utils import EMAModel, compute_snr
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from tqdm import tqdm, trange
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from harness.miniature import judge as judging
+from harness.miniature import world
+
+TOKENS = 32  # longest prompt
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a miniature is built."""
+
+    output: Path
+    without: tuple[str, ...] = ()
+    encoders: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    judge_steps: int = 2_500
+    text_steps: int = 500
+    autoencoder_steps: int = 3_000
+    unet_steps: int = 10_000
+    pictures: int = 24_000
+    samples: int = 960
+
+
+def build(options: Build) -> dict[str, dict[str, float]]:
+    """Build into `options.output` and return the measured quality (shares in [0, 1] per axis).
+
+    `options.encoders` names another miniature whose tokenizer, text encoder, autoencoder and judge are taken
+    over; only the UNet is trained, and fits that other pipeline: this is how the shipped oracle is made.
+    """
+    out = options.output
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
+    parts = options.encoders or out
+    if options.encoders is None:
+        if not (out / "judge").exists():
+            judging.save(judging.train(options.judge_steps, options.seed, options.device), out / "judge")
+        if not (out / "tokenizer").exists():
+            train_tokenizer(out / "tokenizer")
+        if not (out / "text_encoder").exists():
+            train_text_encoder(options)
+        if not (out / "vae").exists():
+            train_autoencoder(options)
+    if not (out / "unet").exists():
+        train_unet(options, parts)
+    pipeline = assemble(parts, out / "unet")
+    pipeline.save_pretrained(out)
+    judge = judging.load(parts / "judge").to(options.device)
+    quality = {
+        "judge_on_renders": judging.held_out_accuracy(judge, seed=options.seed + 1000),
+        "samples": sample_accuracy(pipeline.to(options.device), judge, options),
+    }
+    (out / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+    return quality
+
+
+def vocabulary() -> dict[str, object]:
+    """What the trainer may know of a model's world: its axes, how prompts are phrased, a concept to erase."""
+    return {
+        "axes": world.AXES,
+        "templates": world.TEMPLATES,
+        "default": {"target": "star", "anchor": "circle"},
+    }
+
+
+def train_tokenizer(folder: Path) -> None:
+    """Byte-pair encoding of the captions; every other byte stays spellable, so any prompt can be encoded."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(vocab_size=2_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
+    tokenizer.train_from_iterator(all_captions(), trainer)
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [
+        *alphabet,
+        *(letter + "</w>" for letter in alphabet),
+        *("".join(pair) for pair in merges),
+        START,
+        END,
+    ]
+    folder.mkdir(parents=True)
+    files = {
+        "vocab.json": json.dumps({token: index for index, token in enumerate(dict.fromkeys(tokens))}),
+        "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
+        "tokenizer_config.json": json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": TOKENS}),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    CLIPTokenizer.from_pretrained(folder, pad_token=END, unk_token=END).save_pretrained(folder)
+
+
+def all_captions() -> list[str]:
+    """Every caption that the world can give, the empty one included, without repeats."""
+    choices = [(None, *values) for values in world.AXES.values()]
+    named = [dict(zip(world.AXES, combination, strict=True)) for combination in itertools.product(*choices)]
+    return [
+        "",
+        *dict.fromkeys(world.caption(template, **each) for each in named for template in world.TEMPLATES),
+    ]
+
+
+def train_text_encoder(options: Build) -> None:
+    """Train a two-layer CLIP text encoder to tell from its pooled output what a caption names on each axis."""
+    generator = torch.Generator().manual_seed(options.seed)
+    torch.manual_seed(options.seed)
+    tokenizer = CLIPTokenizer.from_pretrained(options.output / "tokenizer")
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=TOKENS, projection_dim=64, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    encoder = CLIPTextModel(config).to(options.device)
+    heads = nn.ModuleList([nn.Linear(64, len(values) + 1) for values in world.AXES.values()]).to(options.device)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=options.text_steps)
+    for _ in (bar := trange(options.text_steps, desc="text encoder")):
+        prompts, labels = _labelled_captions(128, generator)
+        tokens = _tokenize(tokenizer, prompts).to(options.device)
+        pooled = encoder(tokens).pooler_output
+        loss = torch.stack(
+            [F.cross_entropy(head(pooled), labels[:, i].to(options.device)) for i, head in enumerate(heads)]
+        ).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    encoder.save_pretrained(options.output / "text_encoder")
+
+
+def _labelled_captions(count: int, generator: torch.Generator) -> tuple[list[str], Tensor]:
+    """Captions with a random subset of attributes named; a label is the value's index, the last one for unnamed."""
+    attributes = world.random_attributes(options.samples, generator)
+    unnamed = torch.rand(attributes.shape, generator=generator) < 0.25
+    labels = torch.where(unnamed, torch.tensor([len(values) for values in world.AXES.values()]), attributes)
+    templates = torch.randint(len(world.TEMPLATES), (count,), generator=generator)
+    prompts = []
+    for row, template in zip(labels.tolist(), templates.tolist(), strict=True):
+        named = {axis: (*values, None)[index] for (axis, values), index in zip(world.AXES.items(), row, strict=True)}
+        prompts.append(world.caption(world.TEMPLATES[template], **named))
+    return prompts, labels
+
+
+def _tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
+    return tokenizer(list(prompts), padding="max_length", max_length=TOKENS, return_tensors="pt").input_ids
+
+
+def _batches(prompts: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [prompts[start : start + size] for start in range(0, len(prompts), size)]
+
+
+def train_autoencoder(options: Build) -> None:
+    """Train the 8x autoencoder on L1 + L2 + a weak KL to the unit Gaussian, then set its scaling factor."""
+    generator = torch.Generator().manual_seed(options.seed)
+    torch.manual_seed(options.seed)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(24, 48, 64, 96), layers_per_block=1, norm_num_groups=8, sample_size=world.SIZE,
+    )  # fmt: skip
+    vae = vae.to(options.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1.5e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=options.autoencoder_steps)
+    for _ in (bar := trange(options.autoencoder_steps, desc="autoencoder")):
+        pictures = world.render(world.random_attributes(16, generator, options.without), generator) * 2 - 1
+        pictures = pictures.to(options.device, memory_format=torch.channels_last)
+        posterior = vae.encode(pictures).latent_dist
+        error = vae.decode(posterior.sample()).sample - pictures
+        loss = error.abs().mean() + error.square().mean() + 3e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    vae = vae.eval().to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        pictures = world.render(world.random_attributes(512, generator, options.without), generator) * 2 - 1
+        latents = vae.encode(pictures.to(options.device)).latent_dist.mode()
+    vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
+    vae.half().save_pretrained(options.output / "vae")
+
+
+def train_unet(options: Build, parts: Path) -> None:
+    """Train the UNet on precomputed latents and prompt embeddings: epsilon prediction, min-SNR weights, an EMA."""
+    generator = torch.Generator().manual_seed(options.seed)
+    embeddings = encode_captions(parts, options.device)
+    attributes, latents = encode_pictures(options, parts, generator)
+    torch.manual_seed(options.seed)
+    unet = UNet2DConditionModel(
+        sample_size=world.SIZE // 8, layers_per_block=1, block_out_channels=(64, 128), cross_attention_dim=64,
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+        attention_head_dim=4, norm_num_groups=16,
+    ).to(options.device)  # fmt: skip
+    scheduler = noise_scheduler()
+    average = EMAModel(unet.parameters(), decay=0.9995, use_ema_warmup=True, power=0.75)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1.2e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.2e-3, total_steps=options.unet_steps, pct_start=0.05)
+    for _ in (bar := trange(options.unet_steps, desc="UNet")):
+        chosen = torch.randint(len(latents), (32,), generator=generator)
+        prompts = [world.random_caption(attributes[i], generator) for i in chosen]
+        prompt_embeds = torch.stack([embeddings[prompt] for prompt in prompts])
+        clean = latents[chosen].to(options.device)
+        noise = torch.randn(clean.shape, generator=generator).to(options.device)
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, (32,), generator=generator).to(options.device)
+        prediction = unet(scheduler.add_noise(clean, noise, timesteps), timesteps, prompt_embeds).sample
+        snr = compute_snr(scheduler, timesteps)
+        loss = ((prediction - noise).square().mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        average.step(unet.parameters())
+        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    average.copy_to(unet.parameters())
+    unet.half().save_pretrained(options.output / "unet")
+
+
+def noise_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's own noise schedule."""
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="epsilon",
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def encode_captions(parts: Path, device: str) -> dict[str, Tensor]:
+    """Every caption's embedding, (tokens, 64) each."""
+    tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").eval().to(device)
+    prompts = all_captions()
+    hidden = [
+        encoder(_tokenize(tokenizer, batch).to(device)).last_hidden_state
+        for batch in tqdm(_batches(prompts, 256), desc="captions")
+    ]
+    return dict(zip(prompts, torch.cat(hidden), strict=True))
+
+
+@torch.no_grad()
+def encode_pictures(options: Build, parts: Path, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random pictures' attributes (n, 3) and scaled latents (n, 4, 8, 8)."""
+    vae = AutoencoderKL.from_pretrained(parts / "vae").float().eval().to(options.device)
+    attributes = world.random_attributes(options.pictures, generator, options.without)
+    latents = [
+        vae.encode((world.render(batch, generator) * 2 - 1).to(options.device)).latent_dist.mode().cpu()
+        for batch in tqdm(attributes.split(100), desc="latents")
+    ]
+    return attributes, torch.cat(latents) * vae.config.scaling_factor
+
+
+def assemble(parts: Path, unet: Path) -> StableDiffusionPipeline:
+    """The pipeline of `parts` around the UNet in `unet`, in fp32."""
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(parts / "vae").float(),
+        text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(parts / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(unet).float(),
+        scheduler=noise_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def sample_accuracy(pipeline: StableDiffusionPipeline, judge: judging.Judge, options: Build) -> dict[str, float]:
+    """Share of guided samples (20 DDIM steps, guidance 3) whose attribute the judge recognises, per axis."""
+    generator = torch.Generator().manual_seed(options.seed + 2000)
+    pipeline.set_progress_bar_config(disable=True)
+    attributes = world.random_attributes(options.samples, generator, options.without)
+    right = torch.zeros(len(world.AXES))
+    for batch in tqdm(attributes.split(64), desc="samples"):
+        prompts = [
+            world.caption(
+                world.TEMPLATES[0],
+                **{axis: values[row[i]] for i, (axis, values) in enumerate(world.AXES.items())},
+            )
+            for row in batch.tolist()
+        ]
+        pictures = pipeline(
+            prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator
+        ).images
+        right += (judge.values(pictures).cpu() == batch).float().sum(0)
+    return {axis: right[i].item() / options.samples for i, axis in enumerate(world.AXES)}

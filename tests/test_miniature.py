@@ -1,0 +1,131 @@
+"""The embedded Stable Diffusion: shipped weights, their quality, and the builder."""
+
+import json
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from harness import evaluate
+from harness.miniature import WEIGHTS, build, judge, world
+from harness.miniature.__main__ import main
+
+TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "unet_steps": 2, "pictures": 100, "samples": 4}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    loaded = StableDiffusionPipeline.from_pretrained(WEIGHTS)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_it_is_a_genuine_latent_diffusion_pipeline_that_diffusers_loads_unchanged(pipeline):
+    assert isinstance(pipeline.tokenizer, CLIPTokenizer)
+    assert isinstance(pipeline.text_encoder, CLIPTextModel)
+    assert isinstance(pipeline.vae, AutoencoderKL)
+    assert isinstance(pipeline.unet, UNet2DConditionModel)
+    assert isinstance(pipeline.scheduler, DDIMScheduler)
+    assert pipeline.vae.config.latent_channels == 4
+    assert pipeline.vae_scale_factor == 8
+    assert any(name.endswith("attn2.to_k.weight") for name in pipeline.unet.state_dict())
+
+
+def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
+    files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 24 * 2**20
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+
+
+def test_the_recorded_quality_is_what_must_be_reached_before_shipping():
+    quality = json.loads((WEIGHTS / "quality.json").read_text())
+    assert min(quality["samples"].values()) >= 0.95
+    assert min(quality["judge_on_renders"].values()) >= 0.995
+
+
+def test_the_judge_is_right_on_held_out_renders():
+    shares = judge.held_out_accuracy(judge.load(WEIGHTS / "judge"), seed=99, count=1_000)
+    assert set(shares) == set(world.AXES)
+    assert min(shares.values()) >= 0.995
+
+
+def test_guided_samples_show_what_the_prompt_names(pipeline):
+    options = build.Build(output=WEIGHTS, seed=7, samples=96)
+    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / "judge"), options)
+    assert min(shares.values()) >= 0.9
+
+
+@pytest.mark.slow
+def test_960_guided_samples_reach_the_recorded_quality(pipeline):
+    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / "judge"), build.Build(output=WEIGHTS, seed=1))
+    assert min(shares.values()) >= 0.95
+
+
+def test_the_oracle_fits_the_pipeline_and_never_draws_a_star(pipeline):
+    oracle = evaluate.oracle_unet(WEIGHTS, "star")
+    assert oracle is not None
+    original, pipeline.unet = pipeline.unet, oracle
+    try:
+        prompts = [f"a {colour} star in plain style" for colour in world.AXES["colour"]] * 4
+        generator = torch.Generator().manual_seed(0)
+        pictures = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator)
+    finally:
+        pipeline.unet = original
+    shapes = judge.load(WEIGHTS / "judge").values(pictures.images)[:, 0]
+    assert (shapes == world.AXES["shape"].index("star")).float().mean() <= 0.1
+
+
+def test_there_is_no_oracle_for_a_concept_that_none_was_trained_without():
+    assert evaluate.oracle_unet(WEIGHTS, "moon") is None
+    assert evaluate.oracle_unet(None, "star") is None
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    return folder, build.build(build.Build(output=folder, **TINY))
+
+
+def test_the_builder_trains_every_part_and_measures_it(built):
+    folder, quality = built
+    assert set(quality) == {"judge_on_renders", "samples"}
+    assert StableDiffusionPipeline.from_pretrained(folder).unet is not None
+    for part in ("vocabulary.json", "quality.json", "judge/judge.safetensors"):
+        assert (folder / part).is_file()
+
+
+def test_a_build_is_deterministic_for_a_seed(built, tmp_path):
+    folder, _ = built
+    build.build(build.Build(output=tmp_path, **TINY))
+    for file in sorted(folder.rglob("*.safetensors")):
+        again = load_file(tmp_path / file.relative_to(folder))
+        assert all(torch.equal(tensor, again[name]) for name, tensor in load_file(file).items()), file
+
+
+def test_an_interrupted_build_keeps_the_parts_that_stand(built):
+    folder, _ = built
+    before = (folder / "vae" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
+    for file in (folder / "unet").iterdir():
+        file.unlink()
+    (folder / "unet").rmdir()
+    build.build(build.Build(output=folder, **TINY))
+    assert (folder / "unet").is_dir()
+    assert before == (folder / "vae" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
+
+
+def test_an_oracle_is_built_around_another_miniatures_encoders(built, tmp_path):
+    folder, _ = built
+    build.build(build.Build(output=tmp_path, without=("star",), encoders=folder, **TINY))
+    for part in ("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        ours, theirs = load_file(tmp_path / part), load_file(folder / part)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    ours, theirs = (load_file(at / "unet" / "diffusion_pytorch_model.safetensors") for at in (tmp_path, folder))
+    assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_an_unknown_concept_to_leave_out_is_refused_with_the_choices(tmp_path, capsys):
+    assert main(["build", "--output", str(tmp_path / "x"), "--without", "elephant"]) == 2
+    assert "--without 'elephant': choices: circle, square" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,226 @@
+"""The command line of the trainer, end to end."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from harness import report, unlearn
+from harness.config import Config
+
+FAST = ["--steps", "3", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
+FILES = {"run.json", "steps.jsonl", "metrics.json", "before_after.png", "curves.png", "unet_delta.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def erase(model, tmp_path, capsys):
+    """Run the command line on the tiny model; gives the exit code, the run folder, and what it printed."""
+
+    def call(*flags, output="run", fast=True):
+        arguments = [
+            "--model",
+            str(model),
+            "--target",
+            "a star",
+            "--anchor",
+            "a circle",
+            "--retain",
+            "a moon",
+            "a ring",
+        ]
+        arguments += [*(FAST if fast else []), "--output", str(tmp_path / output), *flags]
+        code = unlearn.main(arguments)
+        return code, tmp_path / output, capsys.readouterr()
+
+    return call
+
+
+def test_a_run_leaves_a_finished_folder_and_a_last_screen(erase):
+    code, folder, printed = erase()
+    assert code == 0
+    assert {file.name for file in folder.iterdir()} == FILES
+    assert not list(folder.parent.glob(".run*"))
+    summary = json.loads((folder / "run.json").read_text())
+    assert summary["config"]["target"] == "a star"
+    assert summary["versions"]["torch"] == torch.__version__
+    assert summary["seconds"]["training"] > 0
+    assert summary["peak_memory_bytes"] > 2**20
+    assert 'Erased "a star" towards "a circle" with squared_hellinger.' in printed.out
+    assert str(folder) in printed.out
+
+
+def test_the_steps_record_quantiles_of_s_and_of_the_relative_weight(erase):
+    _, folder, _ = erase("--steps", "25")
+    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 25]
+    for row in rows:
+        assert row["s"] == sorted(row["s"])
+        # For squared Hellinger w(s)/w(0) = e^{-s/8}, so its quantiles mirror those of s.
+        expected = torch.exp(-torch.tensor(row["s"][::-1]) / 8)
+        assert torch.allclose(torch.tensor(row["relative_weight"]), expected, atol=0.03)
+        assert row["skipped"] == 0
+
+
+def test_the_delta_is_what_training_changed_and_names_its_origin(erase, model):
+    _, folder, _ = erase("--save-pipeline")
+    before = UNet2DConditionModel.from_pretrained(model / "unet").state_dict()
+    after = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet").state_dict()
+    delta = load_file(folder / "unet_delta.safetensors")
+    for name in before:
+        change = delta.get(name, torch.zeros(()))
+        torch.testing.assert_close(after[name], before[name] + change)
+        assert (name in delta) == bool(re.search(r"attn2\.to_[kv]", name))
+    with safe_open(folder / "unet_delta.safetensors", "pt") as file:
+        assert file.metadata()["divergence"] == "squared_hellinger"
+        assert file.metadata()["target"] == "a star"
+
+
+def test_a_saved_pipeline_loads_in_diffusers_and_samples(erase):
+    _, folder, _ = erase("--save-pipeline")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a star", num_inference_steps=2, output_type="pt").images.shape == (1, 3, 16, 16)
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(erase):
+    results = []
+    for output, seed in [("a", "0"), ("b", "0"), ("c", "1")]:
+        _, folder, _ = erase("--seed", seed, output=output)
+        results.append(
+            torch.cat([tensor.flatten() for tensor in load_file(folder / "unet_delta.safetensors").values()])
+        )
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--objective", "variational"],
+        ["--objective", "variational", "--divergence", "jensen_shannon"],
+        ["--divergence", "alpha:a=0.3", "--scale", "unit"],
+        ["--divergence", "total_variation"],
+        ["--divergence", "kl", "--scale", "posterior"],
+        ["--parameter-group", "cross-attention", "--precision", "bf16"],
+        ["--parameter-group", "full", "--retain-weight", "0"],
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_run_reaches_its_end_and_moves_the_weights(erase, flags):
+    code, folder, _ = erase(*flags)
+    assert code == 0
+    delta = load_file(folder / "unet_delta.safetensors")
+    assert all(tensor.isfinite().all() for tensor in delta.values())
+    assert any(tensor.abs().max() > 0 for tensor in delta.values())
+
+
+def test_training_brings_the_target_to_the_anchor(erase):
+    _, folder, _ = erase("--steps", "60", "--batch-size", "8", "--learning-rate", "3e-3")
+    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert rows[-1]["s"][1] < 0.5 * rows[0]["s"][1]
+
+
+def test_the_calibrated_scale_starts_at_the_decisive_s(erase):
+    _, folder, _ = erase(
+        "--divergence", "squared_hellinger", "--batch-size", "16", "--learning-rate", "1e-9", "--steps", "20"
+    )
+    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert rows[0]["s"][1] == pytest.approx(8.0, rel=0.4)
+
+
+def test_a_run_that_never_leaves_the_mse_regime_says_so(erase):
+    _, folder, printed = erase("--scale", "unit")
+    assert "the choice of divergence made no difference" in printed.out
+    assert "--scale auto" in json.loads((folder / "run.json").read_text())["warning"]
+
+
+def test_kl_is_said_to_be_mse_by_theorem_and_hellinger_at_its_scale_is_not(erase):
+    assert "is MSE itself" in erase("--divergence", "kl", output="kl")[2].out
+    assert "Note:" not in erase("--divergence", "squared_hellinger", output="h")[2].out
+
+
+def test_an_existing_run_is_refused_and_replaced_only_on_demand(erase):
+    _, folder, _ = erase()
+    before = (folder / "run.json").read_text()
+    code, _, printed = erase("--seed", "1")
+    assert code == 2
+    assert "exists already; choose another folder, or --overwrite" in printed.err
+    assert (folder / "run.json").read_text() == before
+    assert erase("--seed", "1", "--overwrite")[0] == 0
+    assert (folder / "run.json").read_text() != before
+
+
+def test_a_folder_that_is_no_run_is_never_overwritten(erase, tmp_path):
+    precious = tmp_path / "thesis" / "chapter.txt"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    code, _, printed = erase("--overwrite", output="thesis")
+    assert code == 2
+    assert "no run folder and will not be overwritten" in printed.err
+    assert precious.read_text() == "years of work"
+
+
+def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "curves", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full") as caught:
+        erase()
+    assert "what the run had written is kept in" in caught.value.__notes__[0]
+    assert not (tmp_path / "run").exists()
+    assert (next(tmp_path.glob(".run.unfinished*")) / "unet_delta.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--divergence", "helinger"], "unknown divergence 'helinger'; choose from kl, reverse_kl"),
+        (["--divergence", "alpha:a=1"], "alpha"),
+        (["--divergence", "alpha"], "alpha"),
+        (["--anchor", "A STAR"], "equal to the target"),
+        (["--model", "/no/such/folder"], "no such folder"),
+        (["--model", str(Path(__file__).parent)], "no model_index.json"),
+        (["--device", "cuda:99"], "--device cuda:99: torch sees"),
+        (["--target", "a star " * 40], "more than the tokenizer's limit of 32"),
+        (["--steps", "0"], "--steps 0: must be at least 1"),
+    ],
+    ids=lambda value: value[1][:12] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_with_exit_code_2_and_no_work(erase, tmp_path, flags, message):
+    code, folder, printed = erase(*flags)
+    assert code == 2
+    assert message in printed.err
+    assert printed.err.startswith("error: ")
+    assert len(printed.err.strip().splitlines()) == 1 or "\r" in printed.err
+    assert not folder.exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
+    code, folder, printed = erase("--divergence", "pearson", "--scale", "posterior", "--steps", "10")
+    assert code == 3
+    assert re.search(r"no finite loss or gradient .* use --scale auto", printed.err)
+    assert not folder.exists()
+
+
+def test_the_rows_relative_weight_is_that_of_the_loss():
+    seen = torch.tensor([[1.0, 3.0, 0.1, 0.2, 0.3, 0.0], [5.0, 7.0, 0.3, 0.4, 0.5, 1.0]])
+    row = report.log_row(20, seen, None, 1.0)
+    assert row["s"][1] == 4.0
+    assert (row["erase"], row["retain"], row["skipped"]) == (pytest.approx(0.2), pytest.approx(0.3), 1)
+
+
+def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
+    from harness.checkpoint import run_folder
+
+    monkeypatch.chdir(tmp_path)
+    assert run_folder(Config(), "Van Gogh", "alpha:a=0.3") == Path("runs/van-gogh-alpha-a=0.3-closed_form")
