@@ -116,14 +116,16 @@ def tabulate(divergence: Divergence, bounded: tuple[Piece, ...], closed: Expr) -
         rest = _in_log_ratio(bounded, lambda p: at_zero + at_infinity * u - p.expression, sympy.Rational(-1, 2))
         curved = _in_log_ratio(bounded, lambda p: p.second / 2, sympy.Rational(3, 2))
         nodes, weights = _panels(cuts)
+
+        def slope(d: float) -> float:
+            return _mean(weight, d, cuts) + _kink_mass(d, kinks)
+
         order = 1 if divergence.curvature == sympy.oo else 2
-        roots = _series_points(cuts, at_one)
-        values, slopes = _small(value, weight, roots, order, cuts, kinks)
         return Quadrature(
             order,
             at_one,
-            _coefficients(values),
-            _coefficients(slopes),
+            _series(lambda roots: np.array([_mean(value, d, cuts) / d**order for d in roots]), at_one),
+            _series(lambda roots: np.array([slope(d) * d ** (2 - order) for d in roots]), at_one),
             closed,
             float(at_zero + at_infinity),
             nodes,
@@ -161,14 +163,17 @@ def _composite(breaks: list[float]) -> tuple[Array, Array]:
     return (middle + half * points).ravel(), (half * weights).ravel()
 
 
-def _series_points(cuts: tuple[float, ...], in_root: bool) -> Array:
-    """Return d = sqrt(s) at the Chebyshev points of [0, 1] in s or in sqrt(s).
+def _series(small: Callable[[Array], Array], in_root: bool) -> Array:
+    """Return Chebyshev coefficients on [0, 1], doubling the degree until the last ones are rounding.
 
-    A kink k away from u = 1 adds terms like exp(-(log k)^2 / (2 s)), whose series converges slowly.
+    A kink or a complex singularity at distance a from u = 1 adds terms like exp(-a^2 / (2 s)), which converge slowly.
     """
-    degree = 96 if any(cut != 0 for cut in cuts) else 24
-    points = (1 + np.cos(np.pi * (np.arange(degree) + 0.5) / degree)) / 2
-    return points if in_root else np.sqrt(points)
+    for degree in (24, 48, 96):
+        points = (1 + np.cos(np.pi * (np.arange(degree) + 0.5) / degree)) / 2
+        coefficients = _coefficients(small(points if in_root else np.sqrt(points)))
+        if np.max(np.abs(coefficients[-3:])) <= 1e-14 * np.max(np.abs(coefficients)):
+            break
+    return coefficients
 
 
 def _coefficients(values: Array) -> Array:
@@ -180,22 +185,16 @@ def _coefficients(values: Array) -> Array:
     return coefficients
 
 
-def _small(
-    value: Callable[[Any], Any],
-    weight: Callable[[Any], Any],
-    roots: Array,
-    order: int,
-    cuts: tuple[float, ...],
-    kinks: tuple[tuple[float, float], ...],
-) -> tuple[Array, Array]:
-    """Return D/d^order and w/d^(order-2) at each d: integrals of positive functions, which lose no digits."""
-    values, slopes = [], []
+def _mean(function: Callable[[Any], Any], d: float, cuts: tuple[float, ...]) -> float:
+    """Return e^{-d^2/8} E[function(d y)] for y ~ N(0, 1) and a positive function, which loses no digits."""
+    inner = {cut / d for cut in cuts if abs(cut / d) < _ENDS[-1]}
+    nodes, weights = _composite(sorted({sign * end for end in _ENDS for sign in (1, -1)} | inner))
+    density = weights * np.exp(-(nodes**2) / 2 - d * d / 8) / np.sqrt(2 * np.pi)
     with mpmath.workdps(40):
-        for d in roots:
-            inner = {cut / d for cut in cuts if abs(cut / d) < 9.5}
-            nodes, weights = _composite(sorted({sign * end for end in _ENDS for sign in (1, -1)} | inner))
-            density = weights * np.exp(-(nodes**2) / 2 - d * d / 8) / np.sqrt(2 * np.pi)
-            mass = sum(m * np.exp(-((place / d) ** 2) / 2 - d * d / 8) for place, m in kinks) / np.sqrt(2 * np.pi) / d
-            values.append(density @ [float(value(d * y)) for y in nodes] / d**order)
-            slopes.append((density @ [float(weight(d * y)) for y in nodes] + mass) / d ** (order - 2))
-    return np.array(values), np.array(slopes)
+        return float(density @ [float(function(d * y)) for y in nodes])
+
+
+def _kink_mass(d: float, kinks: tuple[tuple[float, float], ...]) -> float:
+    """Return the kinks' share of w at s = d^2."""
+    masses = [mass * np.exp(-((place / d) ** 2) / 2 - d * d / 8) for place, mass in kinks]
+    return float(sum(masses)) / np.sqrt(2 * np.pi) / d

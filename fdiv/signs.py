@@ -119,14 +119,17 @@ def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points:
     """Evaluate at points in 40 digits; a negative or non-real value refutes."""
     function = lower(sympy.sympify(expression), u, MPMATH)
     with mpmath.workdps(40):
-        # nearest to 1 first, so that a counterexample is one that a person can follow
         everywhere = [*_grid(piece), *(MPMATH.number(p) for p in points)]
-        for point in sorted(everywhere, key=lambda ratio: abs(mpmath.log(ratio))):
-            value = _value(function, point)
-            if value is None or value < -(mpmath.mpf(10) ** -30) or (strict and value == 0):
-                shown = float("nan") if value is None else float(value)
-                found = Counterexample(float(point), quantity, shown)
-                return Finding(Evidence.REFUTED, f"{quantity} is not {'positive' if strict else 'non-negative'}", found)
+        values = [(point, _value(function, point)) for point in everywhere]
+    bound = -(mpmath.mpf(10) ** -30)
+    wrong = [(p, value) for p, value in values if value is None or value < bound or (strict and value == 0)]
+    if wrong:
+        # one that a person can follow: near 1 if there is one, and the worst there
+        near = [pair for pair in wrong if abs(mpmath.log(pair[0])) < 3] or wrong[:1]
+        point, value = min(near, key=lambda pair: -mpmath.inf if pair[1] is None else pair[1])
+        shown = Counterexample(float(point), quantity, float("nan") if value is None else float(value))
+        needed = "positive" if strict else "non-negative"
+        return Finding(Evidence.REFUTED, f"{quantity} is not {needed}", shown)
     return Finding(Evidence.TESTED, f"{quantity} >= 0 at {_GRID} points in 40 digits; no exact argument was found")
 
 
@@ -152,19 +155,14 @@ def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
 
 def is_finite(piece: Piece) -> Finding:
     """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
-    proved = True
-    for node in sympy.preorder_traversal(piece.expression):
-        if isinstance(node, sympy.log):
-            inner = node.args[0]
-        elif node.is_Pow and not (node.exp.is_Integer and node.exp > 0):
-            inner = node.base
-        else:
-            continue
-        if inner.has(u) and keeps_sign(inner, piece, str(inner), strict=True).evidence is not Evidence.PROVED:
-            negated = node.is_Pow and node.exp.is_Integer and keeps_sign(-inner, piece, str(inner), strict=True)
-            proved = proved and bool(negated) and negated.evidence is Evidence.PROVED
-    if proved:
+    unproved = [inner for inner in _guarded(piece.expression) if not _proved_nonzero(*inner, piece)]
+    if not unproved:
         return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
+    for inner, _ in unproved:
+        zeros = [root for root in _zeros(inner) if piece.lower < root < piece.upper]
+        if zeros and inner in {base for base, divides in unproved if divides}:
+            shown = Counterexample(float(zeros[0]), str(inner), 0.0)
+            return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
     function = lower(piece.expression, u, MPMATH)
     with mpmath.workdps(40):
         for point in _grid(piece):
@@ -172,3 +170,24 @@ def is_finite(piece: Piece) -> Finding:
                 found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
                 return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
     return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
+
+
+def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:
+    """Return what must not leave (0, inf) for f to be finite, and whether f divides by it."""
+    found = []
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.log) and node.has(u):
+            found.append((node.args[0], False))
+        elif node.is_Pow and node.base.has(u) and not (node.exp.is_Integer and node.exp > 0):
+            found.append((node.base, bool(node.exp.is_negative and node.exp.is_Integer)))
+    return found
+
+
+def _proved_nonzero(inner: Expr, divides: bool, piece: Piece) -> bool:
+    signs = (inner, -inner) if divides else (inner,)
+    return any(keeps_sign(e, piece, str(e), strict=True).evidence is Evidence.PROVED for e in signs)
+
+
+def _zeros(expression: Expr) -> list[Expr]:
+    numerator = sympy.numer(sympy.together(expression))
+    return list(Poly(numerator, u).real_roots()) if numerator.is_polynomial(u) else []
