@@ -219,10 +219,6 @@ def _on_branch(y: sympy.Expr, branch: sympy.Expr) -> bool:
     return bool(margin.is_nonnegative if branch == 0 else margin.is_nonpositive)
 
 
-def _conjugate_everywhere(divergence: Divergence) -> Finding:
-    return oracles.compare_conjugate(divergence)
-
-
 def _adjoint(divergence: Divergence) -> Finding:
     """The adjoint of the adjoint is f, and it exchanges f(0+) with f'(inf)."""
     once = divergence.adjoint
@@ -278,10 +274,6 @@ def _mean_squared_error(divergence: Divergence) -> Finding:
     return Finding(Evidence.REFUTED, f"D(s)/s = {slope} at s = 1e-9, not f''(1)/2 = {curvature / 2}")
 
 
-def _activation(divergence: Divergence) -> Finding:
-    return oracles.compare_activation(divergence)
-
-
 _FOUNDATIONS: tuple[tuple[str, Judge], ...] = (
     ("f(1) = 0", _vanishes_at_one),
     ("finite on (0, inf)", _finite),
@@ -289,9 +281,9 @@ _FOUNDATIONS: tuple[tuple[str, Judge], ...] = (
 )
 _CONSEQUENCES: tuple[tuple[str, Judge], ...] = (
     ("conjugate", _conjugate_identity),
-    ("conjugate on the whole line", _conjugate_everywhere),
+    ("conjugate on the whole line", oracles.compare_conjugate),
     ("adjoint", _adjoint),
-    ("activation", _activation),
+    ("activation", oracles.compare_activation),
     ("D(s)", _gaussian_value),
     ("w(s) = dD/ds >= 0", _gaussian_weight),
     ("reduction to MSE", _mean_squared_error),

@@ -44,7 +44,9 @@ def supremum(divergence: Divergence, t: float) -> float:
         values = np.nan_to_num(np.exp(grid) * t - f(np.exp(grid)), nan=-np.inf, posinf=-np.inf)
         best = int(np.argmax(values))
         bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-        found = minimize_scalar(lambda x: f(np.exp(x)) - np.exp(x) * t, bounds=bounds, method="bounded")
+        found = minimize_scalar(
+            lambda x: f(np.exp(x)) - np.exp(x) * t, bounds=bounds, method="bounded", options={"xatol": 1e-10}
+        )
     return float(max(values[best], -found.fun))
 
 
@@ -52,7 +54,7 @@ def assert_conjugate_is_the_supremum(divergence: Divergence, conjugate, t: float
     end = float(divergence.slope_at_infinity)
     if t > end + 1e-6:
         assert conjugate(t) == math.inf
-    elif t < end - 1e-2 * max(1, abs(end)):
+    elif end == math.inf or t < end - 1e-2 * max(1, abs(end)):
         assert conjugate(t) == pytest.approx(supremum(divergence, t), rel=1e-6, abs=2e-7)
 
 
@@ -183,4 +185,4 @@ def test_on_three_letters_it_is_the_published_divergence_in_nats_and_this_orient
 
 
 def test_every_entry_has_a_published_formula_here() -> None:
-    assert {spec.partition(":")[0] for spec in NAMED} == {*fdiv.names()} - set()
+    assert {spec.partition(":")[0] for spec in NAMED} == set(fdiv.names())
