@@ -120,13 +120,15 @@ def require(divergence: Divergence) -> None:
         raise Refused(f"{divergence.spec} is refused: {claim.name}: {claim.evidence}: {claim.reason}{shown}")
 
 
+# what SymPy raises where it cannot go on; the claim is then open, and a required one refuses
+_UNDERIVED = (DerivationError, ArithmeticError, NotImplementedError, TypeError, ValueError, sympy.PolynomialError)
 Judge = Callable[[Divergence], Finding]
 
 
 def _judged(name: str, judge: Judge, divergence: Divergence) -> Claim:
     try:
         finding = judge(divergence)
-    except (DerivationError, ArithmeticError, NotImplementedError) as error:
+    except _UNDERIVED as error:
         finding = Finding(Evidence.NOT_APPLICABLE, f"not derived: {error}")
     required = name not in _OPTIONAL
     return Claim(name, finding.evidence, finding.reason, required, finding.counterexample)

@@ -82,13 +82,20 @@ def compare_conjugate(divergence: Divergence) -> Finding:
     points += [start - 0.5, start - 3.0] if math.isfinite(start) else []
     points = [point for point in sorted(points) if abs(point - end) > 1e-3]
     for point in points:
-        value, truth = conjugate(point), supremum(divergence, point)
-        if point > end:
-            truth = math.inf if truth > 1e9 else truth
+        value = conjugate(point)
+        truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
         if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(1.0, abs(truth))):
             reason = f"f*({point:g}) = {value!r}, but the supremum is {truth!r}"
             return Finding(Evidence.REFUTED, reason, Counterexample(point, "f*(t) at t = u", value))
     return Finding(Evidence.TESTED, f"equals the supremum of u t - f(u) at {len(points)} t, below f'(0+) too")
+
+
+def _unbounded(divergence: Divergence, point: float) -> bool:
+    """Whether u t - f(u), which is concave, still rises between u = 1000 and 2000 as a slope beyond f'(inf) must."""
+    exact = _generator(divergence).exact
+    with mpmath.workdps(40):
+        rise = 1000 * mpmath.mpf(point) - exact(mpmath.mpf(2000)) + exact(mpmath.mpf(1000))
+        return bool(rise >= 999 * (point - float(divergence.slope_at_infinity)))
 
 
 def _slope(divergence: Divergence, log_ratio: float) -> float:

@@ -16,7 +16,6 @@ from test_fdiv_laws import SPECS, every_divergence
 import fdiv
 from fdiv.calculus import u
 
-
 SMOOTH = [spec for spec in SPECS if len(fdiv.divergence(spec).pieces) == 1]  # at a kink f'' has a mass
 
 
