@@ -39,7 +39,7 @@ class Config:
     """Which weights of the UNet train."""
     scale: Literal["auto", "posterior", "unit"] = "auto"
     """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
-    steps: int = 200
+    steps: int = 100
     """Optimiser steps."""
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
@@ -62,7 +62,7 @@ class Config:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the UNet's forward pass; weights, s and loss stay in fp32."""
     output: Path | None = None
-    """Run folder; by default runs/TARGET-DIVERGENCE-OBJECTIVE-SCALE."""
+    """Run folder; by default runs/TARGET-DIVERGENCE-OBJECTIVE."""
     overwrite: bool = False
     """Replace an existing run folder."""
     save_pipeline: bool = False

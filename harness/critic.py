@@ -48,7 +48,7 @@ class Critic(nn.Module):
 class CriticTrainer:
     """Raises the lower bound E_P[T(v)] - E_Q[f*(T(v))] in the critic's weights; the model lowers it in its own."""
 
-    def __init__(self, loss: VariationalLoss, latents: Tensor, learning_rate: float = 3e-4) -> None:
+    def __init__(self, loss: VariationalLoss, latents: Tensor, learning_rate: float = 5e-4) -> None:
         """Make a critic for latents like `latents`, (n, channels, h, w), with an optimiser of its own."""
         self.loss = loss
         self.critic = Critic(latents.shape[1]).to(latents.device)

@@ -91,7 +91,7 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(
             f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} | {_median([row['seconds'] for row in done])} |"
         )
-    first = next((row["metrics"] for row in rows if "metrics" in row), {})
+    first: Row = next((row["metrics"] for row in rows if "metrics" in row), {})
     for model in ("original", "oracle"):
         cells = [
             _median([first[metric][model]]) if metric in first and first[metric][model] is not None else "-"

@@ -24,7 +24,8 @@ def test_every_option_is_a_flag_and_is_described(capsys):
 def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
-        "retain-weight: 0.5\nsteps: 7\nretain: [a moon, a ring]\noverwrite: true\ndivergence: alpha:a=0.3\noutput: out\n"
+        "retain-weight: 0.5\nsteps: 7\nretain: [a moon, a ring]\n"
+        "overwrite: true\ndivergence: alpha:a=0.3\noutput: out\n"
     )
     read = parse(["--steps", "9", "--config", str(file)])
     assert read == Config(

@@ -26,7 +26,7 @@ def test_the_bound_rises_towards_the_exact_divergence_and_stays_below(spec):
     trainer, difference, noisy, timesteps = _setting(spec)
     loss = VariationalLoss(fdiv.divergence(spec))
     exact = GaussianLoss(fdiv.divergence(spec))(difference[0].square().sum()).item()
-    trainer.update(difference, noisy, timesteps, 120)
+    trainer.update(difference, noisy, timesteps, 300)
     with torch.no_grad():
         bounds = []
         for _ in range(100):

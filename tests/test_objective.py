@@ -67,7 +67,7 @@ def test_a_divergence_without_a_decisive_s_gets_the_fallback(spec):
     assert objective.decisive_s(None) == objective.FALLBACK_S
 
 
-@pytest.mark.parametrize("spec", (*fdiv.names()[:4], "jensen_shannon", "triangular"))
+@pytest.mark.parametrize("spec", [*fdiv.names()[:4], "jensen_shannon", "triangular"])
 def test_the_reference_weight_is_the_slope_of_d_at_zero(spec):
     loss = GaussianLoss(fdiv.divergence(spec))
     h = torch.tensor(1e-7, dtype=torch.float64)

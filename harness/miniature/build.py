@@ -64,11 +64,14 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     if not (out / "unet").exists():
         train_unet(options, parts)
     pipeline = assemble(parts, out / "unet")
+    for part in (pipeline.vae, pipeline.unet):
+        part.half()  # as they were saved when trained: what is measured is what is shipped
     pipeline.save_pretrained(out)
+    pipeline.to(options.device, torch.float32)
     judge = judging.load(parts / "judge").to(options.device)
     quality = {
         "judge_on_renders": judging.held_out_accuracy(judge, seed=options.seed + 1000),
-        "samples": sample_accuracy(pipeline.to(options.device), judge, options),
+        "samples": sample_accuracy(pipeline, judge, options),
     }
     (out / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
     return quality
@@ -157,7 +160,7 @@ def train_text_encoder(options: Build) -> None:
 
 def _labelled_captions(count: int, generator: torch.Generator) -> tuple[list[str], Tensor]:
     """Captions with a random subset of attributes named; a label is the value's index, the last one for unnamed."""
-    attributes = world.random_attributes(options.samples, generator)
+    attributes = world.random_attributes(count, generator)
     unnamed = torch.rand(attributes.shape, generator=generator) < 0.25
     labels = torch.where(unnamed, torch.tensor([len(values) for values in world.AXES.values()]), attributes)
     templates = torch.randint(len(world.TEMPLATES), (count,), generator=generator)
@@ -277,12 +280,12 @@ def encode_pictures(options: Build, parts: Path, generator: torch.Generator) -> 
 
 
 def assemble(parts: Path, unet: Path) -> StableDiffusionPipeline:
-    """The pipeline of `parts` around the UNet in `unet`, in fp32."""
+    """The pipeline of `parts` around the UNet in `unet`."""
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(parts / "vae").float(),
+        vae=AutoencoderKL.from_pretrained(parts / "vae"),
         text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(parts / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(unet).float(),
+        unet=UNet2DConditionModel.from_pretrained(unet),
         scheduler=noise_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
 
