@@ -137,7 +137,8 @@ def _per_piece(shown: Divergence, expressions: list[sympy.Expr]) -> str:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, sympy.Piecewise):
-        return "; ".join(f"{branch} if {condition}" for branch, condition in value.args).replace("oo", "inf")
+        branches = (f"{branch} if {condition}" for branch, condition in value.args)
+        return "; ".join(branches).replace("if True", "otherwise").replace("oo", "inf")
     return None if value is None else str(value).replace("oo", "inf")
 
 

@@ -12,6 +12,8 @@ UPDATES = 4
 """Critic updates for one of the model's, each on fresh samples of the same predictions."""
 WARM_UP = 100
 """Critic updates before the model's first."""
+SAMPLES = 16
+"""Samples of x_{t-1} for each prediction; cheap, since the critic reads x_t and t once for all of them."""
 
 
 class Critic(nn.Module):
@@ -33,22 +35,22 @@ class Critic(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, sample: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """Critic values (n,).
+        """Critic values (..., n).
 
         Args:
-            sample: x_{t-1}, centred at the frozen model's mean and divided by sigma, (n, channels, h, w).
-            noisy: x_t, of the same shape.
+            sample: x_{t-1}, centred at the frozen model's mean and divided by sigma, (..., n, channels, h, w).
+            noisy: x_t, (n, channels, h, w).
             timesteps: t, (n,).
         """
         hidden = self.norm(self.enter(noisy) + self.time(timesteps)[:, :, None, None])
         hidden = silu(hidden + self.middle(silu(hidden)))
-        return (self.weight(hidden) * sample).sum((1, 2, 3)) + self.offset(hidden.mean((2, 3)))[:, 0]
+        return (self.weight(hidden) * sample).sum((-1, -2, -3)) + self.offset(hidden.mean((2, 3)))[:, 0]
 
 
 class CriticTrainer:
     """Raises the lower bound E_P[T(v)] - E_Q[f*(T(v))] in the critic's weights; the model lowers it in its own."""
 
-    def __init__(self, loss: VariationalLoss, latents: Tensor, learning_rate: float = 5e-4) -> None:
+    def __init__(self, loss: VariationalLoss, latents: Tensor, learning_rate: float = 1e-3) -> None:
         """Make a critic for latents like `latents`, (n, channels, h, w), with an optimiser of its own."""
         self.loss = loss
         self.critic = Critic(latents.shape[1]).to(latents.device)
@@ -64,15 +66,14 @@ class CriticTrainer:
             timesteps: t, (n,).
         """
         self.update(difference.detach(), noisy, timesteps, UPDATES)
-        sample = difference + torch.randn_like(difference)
-        return variational_loss(self.loss, self.critic(sample, noisy, timesteps))
+        return variational_loss(self.loss, self.critic(difference + _noise(difference), noisy, timesteps))
 
     def update(self, difference: Tensor, noisy: Tensor, timesteps: Tensor, times: int) -> None:
         """Take so many ascent steps, each on fresh samples around a difference without a graph."""
         parameters = list(self.critic.parameters())
         for _ in range(times):
-            v_p = self.critic(torch.randn_like(difference), noisy, timesteps)
-            v_q = self.critic(difference + torch.randn_like(difference), noisy, timesteps)
+            v_p = self.critic(_noise(difference), noisy, timesteps)
+            v_q = self.critic(difference + _noise(difference), noisy, timesteps)
             bound = self.loss(v_p, v_q)
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
             for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):
@@ -80,3 +81,7 @@ class CriticTrainer:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             self.optimizer.step()
             self.bound = bound.detach()
+
+
+def _noise(difference: Tensor) -> Tensor:
+    return torch.randn((SAMPLES, *difference.shape), dtype=difference.dtype, device=difference.device)

@@ -26,10 +26,10 @@ def test_the_bound_rises_towards_the_exact_divergence_and_stays_below(spec):
     trainer, difference, noisy, timesteps = _setting(spec)
     loss = VariationalLoss(fdiv.divergence(spec))
     exact = GaussianLoss(fdiv.divergence(spec))(difference[0].square().sum()).item()
-    trainer.update(difference, noisy, timesteps, 300)
+    trainer.update(difference, noisy, timesteps, 100)
     with torch.no_grad():
         bounds = []
-        for _ in range(100):
+        for _ in range(20):
             v_p = trainer.critic(torch.randn_like(difference), noisy, timesteps)
             v_q = trainer.critic(difference + torch.randn_like(difference), noisy, timesteps)
             bounds.append(loss(v_p, v_q))
@@ -74,10 +74,10 @@ def test_the_models_gradient_does_not_move_the_critic():
 @pytest.mark.parametrize("spec", ["kl", "squared_hellinger"])
 def test_a_trained_critic_gives_the_model_about_the_exact_gradient(spec):
     trainer, difference, noisy, timesteps = _setting(spec, n=64)
-    trainer.update(difference, noisy, timesteps, 120)
+    trainer.update(difference, noisy, timesteps, 100)
     weight = torch.nn.Parameter(torch.ones(()))
     gradients = [
-        torch.autograd.grad(trainer.erasure_loss(weight * difference, noisy, timesteps), [weight])[0] for _ in range(40)
+        torch.autograd.grad(trainer.erasure_loss(weight * difference, noisy, timesteps), [weight])[0] for _ in range(20)
     ]
     s = weight**2 * difference[0].square().sum()
     (exact,) = torch.autograd.grad(GaussianLoss(fdiv.divergence(spec))(s), [weight])
