@@ -1,0 +1,200 @@
+"""The theorems hold wherever their hypotheses do, and the machinery that says so catches falsehoods."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fdiv
+import theory
+from theory import __main__ as command
+from theory.oracle import value
+from theory.theorem import Comparison, Theorem, TheoremError
+
+every_theorem = pytest.mark.parametrize("theorem", theory.theorems(), ids=lambda theorem: theorem.name)
+
+
+def named(name: str) -> Theorem:
+    (theorem,) = [theorem for theorem in theory.theorems() if theorem.name == name]
+    return theorem
+
+
+@every_theorem
+@pytest.mark.parametrize("divergence", theory.catalogue(), ids=lambda divergence: divergence.spec)
+def test_it_holds_wherever_it_applies(theorem: Theorem, divergence: fdiv.Divergence) -> None:
+    if not theorem.applies(divergence):
+        with pytest.raises(TheoremError, match="says nothing about"):
+            theorem.check(divergence)
+        return
+    assert [comparison for comparison in theorem.check(divergence) if not comparison.holds] == []
+
+
+@every_theorem
+def test_a_slightly_wrong_statement_of_it_is_caught(theorem: Theorem) -> None:
+    for divergence in theorem.subjects(theory.catalogue())[:3]:
+        for factor in (0.999, 1.001, -1.0, 0.0):
+            wrong = [replace(c, stated=factor * c.stated) for c in theorem.check(divergence)]
+            assert not all(comparison.holds for comparison in wrong), factor
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"), [("mse_is_kl", 4), ("gradient_law", 19), ("local_universality", 19)], ids=lambda x: str(x)
+)
+def test_it_applies_to_at_least_so_many(name: str, floor: int) -> None:
+    assert len(named(name).subjects(theory.catalogue())) >= floor
+
+
+def test_every_file_that_states_a_theorem_is_found_under_its_own_name() -> None:
+    files = Path(theory.__file__).parent.glob("*.py")
+    assert sorted(file.stem for file in files if "\nTHEOREM = " in file.read_text()) == [
+        theorem.name for theorem in theory.theorems()
+    ]
+
+
+def test_the_catalogue_is_covered_in_its_order() -> None:
+    assert [divergence.name for divergence in theory.catalogue()] == list(fdiv.names())
+
+
+@pytest.mark.parametrize("name", ["mse_is_kl", "gradient_law", "local_universality"])
+def test_no_kink_at_one_and_no_infinite_value_qualifies(name: str) -> None:
+    explosive = fdiv.from_expression("exp(u - 1) - u")
+    for divergence in (fdiv.divergence("total_variation"), fdiv.divergence("marton"), explosive):
+        assert not named(name).applies(divergence)
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"),
+    [
+        ("squared_hellinger", lambda s: -2 * math.expm1(-s / 8)),
+        ("total_variation", lambda s: math.erf(math.sqrt(s / 8))),
+        ("symmetric_chi_squared", lambda s: 2 * math.expm1(s)),
+    ],
+)
+@pytest.mark.parametrize("s", [1e-6, 0.5, 9.0])
+def test_the_oracle_agrees_with_integrals_done_by_hand(name: str, truth: object, s: float) -> None:
+    assert float(value(fdiv.divergence(name), s)) == pytest.approx(truth(s), rel=1e-13)  # type: ignore[operator]
+
+
+def everything_is_half_a_squared_error(divergence: fdiv.Divergence) -> Iterator[Comparison]:
+    """A tempting falsehood: what is true for s -> 0, claimed for every s."""
+    for s in (1e-8, 1.0):
+        yield Comparison(s, float(value(divergence, s)), float(divergence.curvature) / 2 * s, "equal", 1e-6)
+
+
+FALSEHOOD = Theorem(
+    name="falsehood",
+    title="Every divergence is a mean squared error",
+    statement=r"D_f(s) = f''(1)/2\, s",
+    hypotheses=("f is smooth",),
+    reference="nobody",
+    applies=lambda divergence: len(divergence.pieces) == 1,
+    comparisons=everything_is_half_a_squared_error,
+)
+
+
+def test_a_false_theorem_fails_where_it_is_false_and_nowhere_else() -> None:
+    subjects = FALSEHOOD.subjects(theory.catalogue())
+    truthful = tuple(d for d in subjects if all(comparison.holds for comparison in FALSEHOOD.check(d)))
+    assert truthful == named("mse_is_kl").subjects(theory.catalogue())
+    assert len(truthful) < len(subjects)
+
+
+def test_the_command_exits_with_1_and_names_what_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "theorems", lambda: (FALSEHOOD,))
+    assert command.main([]) == 1
+    (pearson,) = [line for line in capsys.readouterr().out.splitlines() if " pearson " in line]
+    assert "FAILS" in pearson
+    assert "1.71828" in pearson
+
+
+def test_the_command_exits_with_0_where_all_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "theorems", lambda: (named("mse_is_kl"),))
+    assert command.main([]) == 0
+    output = capsys.readouterr().out
+    assert "half_jeffreys" in output
+    assert "FAILS" not in output
+
+
+@pytest.mark.parametrize(
+    ("theorem", "reason"),
+    [
+        (replace(FALSEHOOD, applies=lambda divergence: False), "applies to no divergence"),
+        (replace(FALSEHOOD, comparisons=lambda divergence: iter(())), "compares nothing"),
+    ],
+    ids=["no subject", "no comparison"],
+)
+def test_a_theorem_that_tests_nothing_is_an_error(
+    theorem: Theorem, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "theorems", lambda: (theorem,))
+    assert command.main([]) == 1
+    assert reason in capsys.readouterr().err
+    with pytest.raises(TheoremError, match=reason):
+        theorem.check(theorem.subjects(theory.catalogue())[0])
+
+
+INF, NAN = math.inf, math.nan
+
+
+@pytest.mark.parametrize(
+    ("computed", "relation", "stated", "holds"),
+    [
+        (1.0, "equal", 1.05, True),
+        (1.0, "equal", 1.2, False),
+        (0.0, "equal", 0.0, True),
+        (0.0, "equal", 1e-300, False),
+        (5.0, "at_most", 7.0, True),
+        (7.0, "at_most", 6.9, True),
+        (7.0, "at_most", 5.0, False),
+        (7.0, "at_least", 5.0, True),
+        (5.0, "at_least", 7.0, False),
+        (-1.7e308, "equal", 1.7e308, False),
+        (3.0, "equal", INF, False),
+        (INF, "equal", 3.0, False),
+        (INF, "equal", INF, True),
+        (-INF, "equal", INF, False),
+        (INF, "at_most", 3.0, False),
+        (3.0, "at_most", INF, True),
+        (INF, "at_most", INF, True),
+        (3.0, "at_least", INF, False),
+        (-INF, "at_least", 3.0, False),
+        (NAN, "equal", NAN, False),
+        (NAN, "at_most", INF, False),
+        (INF, "at_least", NAN, False),
+    ],
+)
+def test_a_comparison_holds_within_its_tolerance_and_infinity_only_exactly(
+    computed: float, relation: theory.theorem.Relation, stated: float, holds: bool
+) -> None:
+    comparison = Comparison(1.0, computed, stated, relation, 0.1)
+    assert comparison.holds is holds
+    assert (comparison.margin >= 0) is holds
+
+
+@pytest.mark.parametrize("tolerance", [-1e-9, 1.0, INF, NAN])
+def test_a_tolerance_that_admits_anything_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match=r"outside \[0, 1\)"):
+        Comparison(1.0, 1.0, 1.0, "equal", tolerance)
+
+
+def test_an_unknown_relation_is_refused_with_the_choices() -> None:
+    with pytest.raises(ValueError, match="'below'; choose from equal, at_most, at_least"):
+        Comparison(1.0, 1.0, 1.0, "below", 0.1)  # type: ignore[arg-type]
+
+
+def test_theory_imports_the_mathematics_and_never_the_trainer() -> None:
+    trees = [ast.parse(file.read_text()) for file in Path(theory.__file__).parent.glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {module.partition(".")[0] for module in modules} & {"harness", "torch"} == set()
+    assert "fdiv.oracles" not in modules
