@@ -35,6 +35,7 @@ METRICS = (
     "kernel_inception_distance",
 )
 TARGET_SEEDS = 2
+GENERAL_RETAINED = 16
 SEED = 10_000
 REFERENCE_SEED = 20_000
 
@@ -45,7 +46,7 @@ class Panel:
 
     prompts: tuple[str, ...]
     named: tuple[str, ...]
-    """The value of the target's axis that a prompt names (general models: the prompt)."""
+    """The value of the target's axis that a prompt names; without a vocabulary the target, or `retained`."""
     labels: Tensor | None
     """Named value indices, (prompts, axes); None for a model without a vocabulary."""
     targets: int
@@ -55,8 +56,10 @@ class Panel:
 def panel(concepts: Concepts, vocabulary: Vocabulary | None) -> Panel:
     """Every combination of the other axes with the target (two pictures each) and with each retained value."""
     if vocabulary is None or concepts.axis is None:
-        general = (*concepts.target_prompts, *concepts.retain_prompts[:16])
-        return Panel(general, general, None, len(concepts.target_prompts))
+        kept = concepts.retain_prompts[:GENERAL_RETAINED]
+        targets = len(concepts.target_prompts)
+        names = (concepts.target,) * targets + ("retained",) * len(kept)
+        return Panel((*concepts.target_prompts, *kept), names, None, targets)
     others = [value for value in vocabulary.axes[concepts.axis] if value != concepts.target]
     prompts: tuple[str, ...] = ()
     named: tuple[str, ...] = ()

@@ -131,8 +131,9 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
     rows = [(group, model) for group, model in rows if pictures[model] is not None and len(group) > 0]
     figure, axes = plt.subplots(len(rows), SHOWN, figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5), squeeze=False)
     for row, (group, model) in zip(axes, rows, strict=True):
-        # Spread over the group, so that colours and styles vary along the row.
-        chosen = [group[(k * len(group) // SHOWN + k) % len(group)] for k in range(min(SHOWN, len(group)))]
+        # Strides that share no factor with the group, so that every axis of a world varies along the row.
+        stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
+        chosen = [group[stride * k % len(group)] for k in range(min(SHOWN, len(group)))]
         for cell in row:
             cell.axis("off")
         for cell, i in zip(row, chosen, strict=False):
@@ -143,7 +144,7 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
     figure.suptitle(f'"{concepts.target}" brought to "{concepts.anchor}", same seeds', fontsize=12, y=1 - 0.12 / height)
     margins = {"left": 1.5 / (SHOWN * 1.1 + 1.6), "right": 0.99, "bottom": 0.01, "top": 1 - 0.45 / height}
     figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
@@ -177,9 +178,9 @@ def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) 
         lines.append(f"{'':32}{'original':>10}{'erased':>10}{'oracle':>10}   95 % interval")
     for name in (name for name in METRICS if name in metrics):
         cells = [metrics[name][model] for model in ("original", "erased", "oracle")]
-        shown = "".join(f"{'-' if cell is None else format(cell, '.3f'):>10}" for cell in cells)
+        shown = "".join(f"{'-' if cell is None else format(cell, '.4f'):>10}" for cell in cells)
         low, high = metrics[name]["interval"]
-        lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.3f} to {high:.3f}")
+        lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.4f} to {high:.4f}")
     if not metrics:
         lines.append("No accuracies: this model's folder holds no judge. Look at the pictures.")
     seconds = summary["seconds"]

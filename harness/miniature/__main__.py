@@ -20,6 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [concept for concept in options.without if concept not in known]:
         print(f"error: --without {unknown[0]!r}: choices: {', '.join(known)}", file=sys.stderr)
         return 2
+    if options.encoders is not None and not (options.encoders / "model_index.json").is_file():
+        print(
+            f"error: --encoders {options.encoders}: no miniature there; give a folder that `build` wrote",
+            file=sys.stderr,
+        )
+        return 2
     for part, shares in build(options).items():
         print(part, ", ".join(f"{axis} {share:.3f}" for axis, share in shares.items()))
     return 0

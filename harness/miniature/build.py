@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from harness.checkpoint import written_whole
 from harness.miniature import judge as judging
 from harness.miniature import world
 
@@ -54,7 +55,9 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     parts = options.encoders or out
     if options.encoders is None:
         if not (out / "judge").exists():
-            judging.save(judging.train(options.judge_steps, options.seed, options.device), out / "judge")
+            trained = judging.train(options.judge_steps, options.seed, options.device)
+            with written_whole(out / "judge") as part:
+                judging.save(trained, part)
         if not (out / "tokenizer").exists():
             train_tokenizer(out / "tokenizer")
         if not (out / "text_encoder").exists():
@@ -108,15 +111,15 @@ def train_tokenizer(folder: Path) -> None:
         START,
         END,
     ]
-    folder.mkdir(parents=True)
     files = {
         "vocab.json": json.dumps({token: index for index, token in enumerate(dict.fromkeys(tokens))}),
         "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
         "tokenizer_config.json": json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": TOKENS}),
     }
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    CLIPTokenizer.from_pretrained(folder, pad_token=END, unk_token=END).save_pretrained(folder)
+    with written_whole(folder) as part:
+        for name, text in files.items():
+            (part / name).write_text(text)
+        CLIPTokenizer.from_pretrained(part, pad_token=END, unk_token=END).save_pretrained(part)
 
 
 def all_captions() -> list[str]:
@@ -155,7 +158,8 @@ def train_text_encoder(options: Build) -> None:
         optimizer.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-    encoder.save_pretrained(options.output / "text_encoder")
+    with written_whole(options.output / "text_encoder") as part:
+        encoder.save_pretrained(part)
 
 
 def _labelled_captions(count: int, generator: torch.Generator) -> tuple[list[str], Tensor]:
@@ -207,7 +211,8 @@ def train_autoencoder(options: Build) -> None:
         pictures = world.render(world.random_attributes(512, generator, options.without), generator) * 2 - 1
         latents = vae.encode(pictures.to(options.device)).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
-    vae.half().save_pretrained(options.output / "vae")
+    with written_whole(options.output / "vae") as part:
+        vae.half().save_pretrained(part)
 
 
 def train_unet(options: Build, parts: Path) -> None:
@@ -243,7 +248,8 @@ def train_unet(options: Build, parts: Path) -> None:
         average.step(unet.parameters())
         bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
     average.copy_to(unet.parameters())
-    unet.half().save_pretrained(options.output / "unet")
+    with written_whole(options.output / "unet") as part:
+        unet.half().save_pretrained(part)
 
 
 def noise_scheduler() -> DDIMScheduler:
