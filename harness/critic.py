@@ -55,7 +55,6 @@ class CriticTrainer:
         self.loss = loss
         self.critic = Critic(latents.shape[1]).to(latents.device)
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=learning_rate)
-        self.bound = torch.zeros((), device=latents.device)
 
     def erasure_loss(self, difference: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """Update the critic, then return the model's loss at fresh samples of Q, a scalar.
@@ -69,7 +68,10 @@ class CriticTrainer:
         return variational_loss(self.loss, self.critic(difference + _noise(difference), noisy, timesteps))
 
     def update(self, difference: Tensor, noisy: Tensor, timesteps: Tensor, times: int) -> None:
-        """Take so many ascent steps, each on fresh samples around a difference without a graph."""
+        """Take so many ascent steps, each on fresh samples around a difference without a graph.
+
+        A step whose gradient is not finite, as an unbounded f*(T(v)) can make it, is left out.
+        """
         parameters = list(self.critic.parameters())
         for _ in range(times):
             v_p = self.critic(_noise(difference), noisy, timesteps)
@@ -78,9 +80,8 @@ class CriticTrainer:
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
             for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):
                 parameter.grad = gradient
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            self.optimizer.step()
-            self.bound = bound.detach()
+            if nn.utils.clip_grad_norm_(parameters, 1.0).isfinite():
+                self.optimizer.step()
 
 
 def _noise(difference: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from harness.config import Config
 from harness.models import NoiseSchedule
 
 BATCH = 16
-RETAIN_SEED = 5_000
+"""Prompts encoded, or pictures sampled, at a time."""
 
 
 @torch.no_grad()
@@ -37,12 +37,13 @@ def sample(
 ) -> Tensor:
     """Guided samples, one a prompt: latents (n, 4, h, w), or with `output="pt"` pictures (n, 3, H, W) in [0, 1].
 
-    Every picture has a seed of its own, `seed` plus its index, so it does not depend on the batch it is in.
+    Every picture has a seed of its own, drawn from `seed`, so it does not depend on the batch it is in.
     """
+    seeds = torch.randint(2**62, (len(prompts),), generator=torch.Generator().manual_seed(seed)).tolist()
     results = []
     for start in tqdm(range(0, len(prompts), BATCH), desc=desc):
         part = prompts[start : start + BATCH]
-        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+        generators = [torch.Generator().manual_seed(each) for each in seeds[start : start + BATCH]]
         embeds = torch.stack([embeddings[prompt] for prompt in part])
         result = pipeline(
             prompt_embeds=embeds,
@@ -71,17 +72,17 @@ def sample_kept(
     pipeline: StableDiffusionPipeline, concepts: Concepts, embeddings: dict[str, Tensor], config: Config
 ) -> Sampled:
     """Sample the original model on anchor prompts and, if they count, on retained prompts."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(4 * config.seed)
     pairs = _pick(len(concepts.anchor_prompts), config.latents, generator)
     anchors = [concepts.anchor_prompts[i] for i in pairs]
     retain_prompts = concepts.retain_prompts if config.retain_weight > 0 else ()
     kept = [retain_prompts[i] for i in _pick(len(retain_prompts), config.latents, generator)]
-    anchor_latents = sample(pipeline, anchors, embeddings, config, config.seed, desc="anchor latents")
+    anchor_latents = sample(pipeline, anchors, embeddings, config, 4 * config.seed + 1, desc="anchor latents")
     return Sampled(
         anchor_latents=anchor_latents,
         anchor_embeds=torch.stack([embeddings[prompt] for prompt in anchors]),
         target_embeds=torch.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
-        retain_latents=sample(pipeline, kept, embeddings, config, config.seed + RETAIN_SEED, desc="retained latents")
+        retain_latents=sample(pipeline, kept, embeddings, config, 4 * config.seed + 2, desc="retained latents")
         if kept
         else anchor_latents[:0],
         retain_embeds=torch.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
@@ -107,7 +108,7 @@ class Batch:
 
 def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:
     """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same."""
-    generator = torch.Generator().manual_seed(config.seed + 1)
+    generator = torch.Generator().manual_seed(4 * config.seed + 3)
     device = sampled.anchor_latents.device
     n = config.batch_size
     while True:

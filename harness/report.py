@@ -45,48 +45,45 @@ def log_row(step: int, seen: Tensor, loss: GaussianLoss | None, reference: float
             the gradient's norm and 1 for a skipped step.
         loss: gives w(s), or None where the divergence has no finite one.
         reference: w(0), which w(s) is held against.
+
+    Skipped steps are counted and otherwise left out; a row with no other has no more to say.
     """
-    s, (erase, retain, norm, skipped) = (
-        seen[:, :-4].flatten().double().cpu(),
-        seen[:, -4:].double().mean(0).tolist(),
-    )
-    row: Row = {"step": step, "s": _quantiles(s)}
+    taken = seen[seen[:, -1] == 0].double().cpu()
+    row: Row = {"step": step, "skipped": len(seen) - len(taken)}
+    if len(taken) == 0:
+        return row
+    s, (erase, retain, norm) = taken[:, :-4].flatten(), taken[:, -4:-1].mean(0).tolist()
+    row |= {"s": _quantiles(s), "erase": erase, "retain": retain, "gradient_norm": norm}
     if loss is not None:
-        row |= {
-            "relative_weight": _quantiles(loss.gradient_weight(s) / reference),
-            "divergence": loss(s).mean().item(),
-        }
-    return row | {
-        "erase": erase,
-        "retain": retain,
-        "gradient_norm": norm,
-        "skipped": round(skipped * len(seen)),
-    }
+        row |= {"relative_weight": _quantiles(loss.gradient_weight(s) / reference), "divergence": loss(s).mean().item()}
+    return row
 
 
 def _quantiles(values: Tensor) -> list[float]:
-    return values.nan_to_num(nan=torch.inf).quantile(torch.tensor(QUANTILES, dtype=values.dtype)).tolist()
+    return values.quantile(torch.tensor(QUANTILES, dtype=values.dtype)).tolist()
 
 
 def regime_warning(rows: Sequence[Row], loss: GaussianLoss | None) -> str | None:
     """Say so when w(s)/w(0) stayed within 5 % of 1 in all of training, so that the loss was MSE under another name."""
-    if loss is None or any(abs(ratio - 1) > INDISTINGUISHABLE for row in rows for ratio in row["relative_weight"]):
+    taken = [row for row in rows if "s" in row]
+    ratios = [ratio for row in taken for ratio in row.get("relative_weight", ())]
+    if loss is None or not ratios or any(abs(ratio - 1) > INDISTINGUISHABLE for ratio in ratios):
         return None
     weight = loss.divergence.gaussian.gradient_weight_formula
     if weight is not None and weight.is_number:
         return f"{loss.divergence.spec} between Gaussians is MSE itself, by theorem"
-    largest = max(row["s"][-1] for row in rows)
+    largest = max(row["s"][-1] for row in taken)
     return (
         f"s stayed below {largest:.2g} (90 % quantile), where {loss.divergence.spec} is within 5 % of MSE: "
         "the choice of divergence made no difference; --scale auto puts s where it does"
     )
 
 
-def overflow_message(rows: Sequence[Row]) -> str:
-    """Why a run stopped whose steps were all skipped."""
+def overflow_message(step: int, seen: Tensor) -> str:
+    """Why a run stopped whose last steps were all skipped; `seen` as in `log_row`."""
     return (
-        f"no finite loss or gradient in the {rows[-1]['skipped']} steps up to {rows[-1]['step']}: s reached "
-        f"{rows[-1]['s'][-1]:.3g} (90 % quantile), beyond what this divergence's D(s) can hold; "
+        f"no finite loss or gradient in the {len(seen)} steps up to {step}: s reached {seen[:, :-4].max().item():.3g}, "
+        "beyond what this divergence, or its critic, can hold; "
         "use --scale auto, a lower --learning-rate, or a divergence whose w(s) stays bounded"
     )
 
@@ -150,13 +147,14 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
 
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw s, w(s)/w(0) and the retained error over the steps, with their 10 % to 90 % range."""
+    rows = [row for row in rows if "s" in row]
     steps = [row["step"] for row in rows]
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
     panels = [("s", "s of the target prompts", True), ("relative_weight", "w(s) / w(0)", False)]
     for axis, (key, label, logarithmic) in zip(axes, panels, strict=False):
         axis.set(title=label, xlabel="step", yscale="log" if logarithmic else "linear")
         if key in rows[0]:
-            low, middle, high = zip(*([min(q, 1e30) for q in row[key]] for row in rows), strict=True)
+            low, middle, high = zip(*(row[key] for row in rows), strict=True)
             axis.fill_between(steps, low, high, alpha=0.25, linewidth=0)
             axis.plot(steps, middle)
     axes[2].plot(steps, [row["retain"] for row in rows])

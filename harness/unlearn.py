@@ -58,7 +58,13 @@ def run(options: Config) -> Path:
         sampled = latents.sample_kept(setting.pipeline, setting.concepts, setting.embeddings, options)
         trained_from = time.perf_counter()
         with (out / "steps.jsonl").open("w") as file:
-            result = train(setting, sampled, losses, options, lambda row: print(json.dumps(row), file=file, flush=True))
+            result = train(
+                setting,
+                sampled,
+                losses,
+                options,
+                lambda row: print(json.dumps(row, allow_nan=False), file=file, flush=True),
+            )
         training_seconds = time.perf_counter() - trained_from
         names = {
             "target": setting.concepts.target,
@@ -261,18 +267,18 @@ def train(
         gradients = torch.autograd.grad(loss, parameters)
         norm = torch.nn.utils.get_total_norm(gradients)
         finite = loss.isfinite() & norm.isfinite()
-        # No `if`, which would make a GPU wait at every step: a skipped step has the gradient zero.
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = torch.where(finite, gradient, 0.0)
-        optimizer.step()
+        if finite:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
         seen.append(torch.cat([s[:n].detach(), torch.stack([erase, retain, norm, ~finite]).detach()]))
         if step % LOG_EVERY == 0 or step == options.steps:
             rows.append(report.log_row(step, torch.stack(seen), losses.gaussian, reference))
             log(rows[-1])
-            bar.set_postfix(s=f"{rows[-1]['s'][1]:.3g}", retain=f"{rows[-1]['retain']:.3g}")
             if rows[-1]["skipped"] == len(seen):
                 denoiser.restore()
-                raise OverflowedError(report.overflow_message(rows))
+                raise OverflowedError(report.overflow_message(step, torch.stack(seen)))
+            bar.set_postfix(s=f"{rows[-1]['s'][1]:.3g}", retain=f"{rows[-1]['retain']:.3g}")
             seen.clear()
     return Result(denoiser, scale, rows)
 

@@ -222,10 +222,14 @@ def test_a_rows_relative_weights_mirror_its_s_for_squared_hellinger():
 
 
 def test_a_row_averages_its_steps_and_counts_the_skipped():
-    seen = torch.tensor([[1.0, 3.0, 0.1, 0.2, 0.3, 0.0], [5.0, 7.0, 0.3, 0.4, 0.5, 1.0]])
+    nan, inf = math.nan, math.inf
+    seen = torch.tensor(
+        [[1.0, 3.0, 0.1, 0.2, 0.3, 0.0], [inf, nan, nan, 0.4, inf, 1.0], [5.0, 7.0, 0.3, 0.4, 0.5, 0.0]]
+    )
     row = report.log_row(20, seen, None, 1.0)
     assert row["s"][1] == 4.0
     assert (row["erase"], row["retain"], row["skipped"]) == (pytest.approx(0.2), pytest.approx(0.3), 1)
+    assert report.log_row(20, seen[1:2], None, 1.0) == {"step": 20, "skipped": 1}
 
 
 def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
