@@ -67,17 +67,20 @@ class Concepts:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The model's vocabulary, or None where its folder has none."""
+    """The model's vocabulary, or None where its folder has none; UsageError for one that cannot be read."""
     file = folder / "vocabulary.json"
     if not file.is_file():
         return None
-    content = json.loads(file.read_text())
-    return Vocabulary(
-        axes={axis: tuple(values) for axis, values in content["axes"].items()},
-        templates=tuple(content["templates"]),
-        default_target=content["default"]["target"],
-        default_anchor=content["default"]["anchor"],
-    )
+    try:
+        content = json.loads(file.read_text())
+        return Vocabulary(
+            axes={axis: tuple(values) for axis, values in content["axes"].items()},
+            templates=tuple(content["templates"]),
+            default_target=content["default"]["target"],
+            default_anchor=content["default"]["anchor"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: no vocabulary with axes, templates and a default: {error!r}") from error
 
 
 def choose(config: Config, vocabulary: Vocabulary | None) -> Concepts:

@@ -1,7 +1,6 @@
 """The options of an erasure: one frozen dataclass from which flags, file and documentation derive."""
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -81,7 +80,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     from_file = [] if known.config is None else flags(known.config)
     description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
     config = tyro.cli(Config, args=[*from_file, *rest], prog="python -m harness.unlearn", description=description)
-    _check(config)
+    check(config)
     return config
 
 
@@ -90,9 +89,10 @@ def flags(path: Path) -> list[str]:
     if not path.is_file():
         raise UsageError(f"--config {path}: no such file")
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: expected a mapping of options, got a {type(content).__name__}")
     choices = [field.name for field in fields(Config)]
@@ -102,10 +102,13 @@ def flags(path: Path) -> list[str]:
         if name not in choices:
             raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(choices)}")
         flag = name.replace("_", "-")
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str | int | float) for each in values):
+            raise UsageError(f"--config {path}: {key}: expected a value or a list of values, got {value!r}")
         if isinstance(value, bool):
             result.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            result += [f"--{flag}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        else:
+            result += [f"--{flag}", *map(str, values)]
     return result
 
 
@@ -114,16 +117,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
 
 
-def _check(config: Config) -> None:
-    for name, least in [
-        ("steps", 1),
-        ("batch_size", 1),
-        ("latents", 1),
-        ("sampling_steps", 1),
-        ("retain_weight", 0),
-    ]:
-        if (value := getattr(config, name)) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-    for name in ["retain_weight", "learning_rate", "guidance_scale"]:
-        if not math.isfinite(value := getattr(config, name)) or (name == "learning_rate" and value <= 0):
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be a finite number above 0")
+def check(config: Config) -> None:
+    """UsageError for a number out of its range."""
+    ranges = {
+        **dict.fromkeys(("steps", "batch_size", "latents", "sampling_steps"), (1, 10**9, "a count from 1")),
+        "seed": (0, 2**60, "from 0 to 2^60"),
+        "retain_weight": (0, 1e30, "a finite number, 0 or more"),
+        "learning_rate": (1e-30, 1e30, "a finite number above 0"),
+        "guidance_scale": (1e-30, 1e30, "a finite number above 0"),
+    }
+    for name, (least, most, words) in ranges.items():
+        if not least <= (value := getattr(config, name)) <= most:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be {words}")

@@ -92,7 +92,7 @@ def reference(
 ) -> Reference:
     """Sample the original model, and where its folder holds a judge its features under other seeds."""
     pictures = sample(pipeline, shown.prompts, embeddings, config, SEED, "pt", "pictures before")
-    if folder is None or not (folder / "judge" / judging.FILE).is_file():
+    if shown.labels is None or folder is None or not (folder / "judge" / judging.FILE).is_file():
         return Reference(pictures, None, axis, None)
     judge = judging.load(folder / "judge")
     retained = shown.prompts[shown.targets :]
@@ -132,7 +132,7 @@ def compare(
 
 def oracle_unet(folder: Path | None, target: str) -> UNet2DConditionModel | None:
     """The UNet retrained without the target, where the model's folder holds one."""
-    if folder is None or not (folder / "oracle" / target).is_dir():
+    if folder is None or target not in {path.name for path in (folder / "oracle").glob("*")}:
         return None
     return UNet2DConditionModel.from_pretrained(folder / "oracle" / target).float().eval()
 

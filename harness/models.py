@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.func import functional_call
 
@@ -17,6 +18,7 @@ PARAMETER_GROUPS = {
     "cross-attention": re.compile(r"attn2\."),
     "full": re.compile(""),
 }
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 def resolve(model: str) -> Path | str:
@@ -56,12 +58,17 @@ def load(source: Path | str, device: torch.device) -> StableDiffusionPipeline:
             requires_safety_checker=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--model {source}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(pipeline.unet, UNet2DConditionModel):
-        raise UsageError(
-            f"--model {source}: its denoiser is a {type(pipeline.unet).__name__}, not a UNet2DConditionModel"
-        )
+    unet = pipeline.unet
+    if (
+        not isinstance(unet, UNet2DConditionModel)
+        or unet.config.addition_embed_type is not None
+        or unet.config.in_channels != pipeline.vae.config.latent_channels
+    ):
+        raise UsageError(f"--model {source}: no Stable Diffusion 1.x or 2.x text-to-image pipeline")
+    if (kind := pipeline.scheduler.config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
+        raise UsageError(f"--model {source}: prediction type {kind!r}; choices: {', '.join(PREDICTION_TYPES)}")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device, torch.float32)
 
@@ -74,6 +81,8 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"--device {name}: no such device; choices: auto, cpu, cuda, cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: not supported; choices: auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: torch sees {torch.cuda.device_count()} GPUs here; choices: auto, cpu")
     return device
@@ -81,12 +90,27 @@ def resolve_device(name: str) -> torch.device:
 
 def check_prompts(pipeline: StableDiffusionPipeline, prompts: Iterable[str]) -> None:
     """UsageError for a prompt that the text encoder would cut off."""
-    limit = pipeline.tokenizer.model_max_length
+    limit = min(pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.max_position_embeddings)
     for prompt in prompts:
         if (length := len(pipeline.tokenizer(prompt).input_ids)) > limit:
             raise UsageError(
                 f"prompt {prompt!r}: {length} tokens, more than the tokenizer's limit of {limit}; shorten it"
             )
+
+
+def check_sampling(pipeline: StableDiffusionPipeline, steps: int) -> None:
+    """UsageError for more denoising steps than the model was trained with."""
+    if steps > (most := pipeline.scheduler.config.num_train_timesteps):
+        raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")
+
+
+def select(unet: UNet2DConditionModel, parameter_group: str) -> dict[str, torch.nn.Parameter]:
+    """The group's parameters by name; UsageError if it has none in this UNet."""
+    pattern = PARAMETER_GROUPS[parameter_group]
+    selected = {name: p for name, p in unet.named_parameters() if pattern.search(name)}
+    if not selected:
+        raise UsageError(f"--parameter-group {parameter_group}: selects no weight of this UNet; try `full`")
+    return selected
 
 
 class Denoiser:
@@ -99,10 +123,7 @@ class Denoiser:
             UsageError: the group selects nothing in this UNet.
         """
         self.unet = unet.requires_grad_(False).eval()
-        pattern = PARAMETER_GROUPS[parameter_group]
-        self.trained = {name: p for name, p in unet.named_parameters() if pattern.search(name)}
-        if not self.trained:
-            raise UsageError(f"--parameter-group {parameter_group}: selects no weight of this UNet; try `full`")
+        self.trained = select(unet, parameter_group)
         self.frozen = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
         for parameter in self.trained.values():
             parameter.requires_grad_(True)

@@ -18,7 +18,7 @@ import tyro
 
 import fdiv
 from harness import checkpoint, evaluate, latents, report, unlearn
-from harness.config import Config, UsageError
+from harness.config import Config, UsageError, check
 
 Row = dict[str, Any]
 
@@ -51,12 +51,12 @@ def configurations(sweep: Sweep) -> Iterator[Config]:
 
 def run(sweep: Sweep) -> list[Row]:
     """Do every run; one row each, also written to `sweep.output` after each."""
-    setting = unlearn.prepare(sweep.base, unlearn.Losses.of(sweep.base))
+    every = [(options, unlearn.Losses.of(options)) for options in configurations(sweep)]
+    setting = unlearn.prepare(sweep.base, unlearn.Plan.of(sweep.base))
     references = unlearn.sample_references(setting, sweep.base)
     sampled: dict[int, latents.Sampled] = {}
     rows: list[Row] = []
-    for options in configurations(sweep):
-        losses = unlearn.Losses.of(options)
+    for options, losses in every:
         if options.seed not in sampled:
             sampled[options.seed] = latents.sample_kept(setting.pipeline, setting.concepts, setting.embeddings, options)
         started = time.perf_counter()
@@ -83,15 +83,15 @@ def table(rows: Sequence[Row]) -> str:
     keys = dict.fromkeys((row["divergence"], row["objective"], row["scale"]) for row in rows)
     for key in keys:
         group = [row for row in rows if (row["divergence"], row["objective"], row["scale"]) == key]
-        done = [row for row in group if "metrics" in row]
+        done = [row for row in group if row.get("metrics")]
         if len(done) < len(group):
-            lines.append(f"| {' | '.join(key)} | {len(group)} | stopped: loss or gradient not finite | | | | |")
+            lines.append(f"| {' | '.join(key)} | {len(group)} | stopped, or no judge | | | | |")
             continue
         cells = [_median([row["metrics"][metric]["erased"] for row in done]) for metric in evaluate.METRICS]
         lines.append(
             f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} | {_median([row['seconds'] for row in done])} |"
         )
-    first: Row = next((row["metrics"] for row in rows if "metrics" in row), {})
+    first: Row = next((row["metrics"] for row in rows if row.get("metrics")), {})
     for model in ("original", "oracle"):
         cells = [
             _median([first[metric][model]]) if metric in first and first[metric][model] is not None else "-"
@@ -109,8 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     report.quieten_libraries()
     try:
-        run(tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__))
-    except (UsageError, fdiv.UnknownDivergence, fdiv.ParameterError) as error:
+        sweep = tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__)
+        check(sweep.base)
+        run(sweep)
+    except (UsageError, fdiv.Refused, fdiv.UnknownDivergence, fdiv.ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -37,23 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(config.parse(arguments))
     except fdiv.Refused as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 1
+        return _say("refused", error, 1)
     except (UsageError, fdiv.UnknownDivergence, fdiv.ParameterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say("error", error, 2)
     except OverflowedError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 3
+        return _say("stopped", error, 3)
     return 0
+
+
+def _say(verdict: str, error: Exception, code: int) -> int:
+    print("; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+    return code
 
 
 def run(options: Config) -> Path:
     """Erase, evaluate, report; returns the run folder."""
     started = time.perf_counter()
     losses = Losses.of(options)
-    setting = prepare(options, losses)
-    with checkpoint.written_whole(setting.output) as out:
+    plan = Plan.of(options)
+    output = checkpoint.run_folder(options, plan.concepts.target, losses.divergence.spec)
+    setting = prepare(options, plan)
+    with checkpoint.written_whole(output, options.overwrite) as out:
         references = sample_references(setting, options)
         sampled = latents.sample_kept(setting.pipeline, setting.concepts, setting.embeddings, options)
         trained_from = time.perf_counter()
@@ -93,8 +97,8 @@ def run(options: Config) -> Path:
             **report.environment(setting.pipeline.device),
         }
         checkpoint.write_json(out / "run.json", summary)
-    print(report.last_screen(setting.output, summary, metrics))
-    return setting.output
+    print(report.last_screen(output, summary, metrics))
+    return output
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,29 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What can be known, and be wrong, before a model is loaded."""
+
+    device: torch.device
+    source: Path | str
+    vocabulary: concepts.Vocabulary | None
+    concepts: concepts.Concepts
+
+    @classmethod
+    def of(cls, options: Config) -> "Plan":
+        """Check the device, the model's place and the concepts; UsageError says what is wrong."""
+        device = models.resolve_device(options.device)
+        source = models.resolve(options.model)
+        vocabulary = concepts.read_vocabulary(source) if isinstance(source, Path) else None
+        return cls(device, source, vocabulary, concepts.choose(options, vocabulary))
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, which may hold a judge and oracles; None for a hub id."""
+        return self.source if isinstance(self.source, Path) else None
+
+
+@dataclass(frozen=True)
 class Setting:
     """A loaded model with the prompts of an erasure, encoded."""
 
@@ -125,7 +152,6 @@ class Setting:
     panel: evaluate.Panel
     axis: int
     embeddings: dict[str, Tensor]
-    output: Path
 
     def sample(self, options: Config, desc: str) -> Tensor:
         """Pictures of the panel's prompts by the pipeline as it is now, (prompts, 3, H, W) in [0, 1]."""
@@ -133,20 +159,17 @@ class Setting:
         return latents.sample(self.pipeline, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
 
 
-def prepare(options: Config, losses: Losses) -> Setting:
-    """Check everything that can be wrong, cheapest first, then load the model and encode the prompts."""
-    device = models.resolve_device(options.device)
-    source = models.resolve(options.model)
-    folder = source if isinstance(source, Path) else None
-    vocabulary = None if folder is None else concepts.read_vocabulary(folder)
-    chosen = concepts.choose(options, vocabulary)
-    output = checkpoint.run_folder(options, chosen.target, losses.divergence.spec)
+def prepare(options: Config, plan: Plan) -> Setting:
+    """Load the model, check that it can do what is asked, and encode the prompts."""
+    chosen, vocabulary = plan.concepts, plan.vocabulary
     panel = evaluate.panel(chosen, vocabulary)
     prompts = [*chosen.target_prompts, *chosen.anchor_prompts, *chosen.retain_prompts, *panel.prompts, ""]
-    pipeline = models.load(source, device)
+    pipeline = models.load(plan.source, plan.device)
     models.check_prompts(pipeline, prompts)
+    models.check_sampling(pipeline, options.sampling_steps)
+    models.select(pipeline.unet, options.parameter_group)
     axis = list(vocabulary.axes).index(chosen.axis) if vocabulary and chosen.axis else 0
-    return Setting(pipeline, folder, chosen, panel, axis, latents.encode(pipeline, prompts), output)
+    return Setting(pipeline, plan.folder, chosen, panel, axis, latents.encode(pipeline, prompts))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ def test_a_target_equal_to_the_anchor_is_refused(vocabulary, has_vocabulary):
         choose(Config(target="star", anchor="star"), vocabulary if has_vocabulary else None)
 
 
+def test_a_vocabulary_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "vocabulary.json").write_text("{}")
+    with pytest.raises(UsageError, match="no vocabulary with axes, templates and a default"):
+        read_vocabulary(tmp_path)
+
+
 def test_a_model_without_a_vocabulary_gets_general_templates():
     chosen = choose(Config(target="Van Gogh", anchor="a painting"), None)
     assert len(chosen.target_prompts) == len(chosen.anchor_prompts) == len(GENERAL_TEMPLATES)

@@ -44,6 +44,8 @@ def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
         ("colour: red", "unknown option 'colour'; choices: model, target"),
         ("- a\n- b", "expected a mapping of options, got a list"),
         ("a: [", "not YAML"),
+        ("false", "expected a mapping of options, got a bool"),
+        ("retain: {a: b}", "expected a value or a list of values"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, text, message):
@@ -69,6 +71,8 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
         ["--learning-rate", "nan"],
         ["--retain-weight", "-0.1"],
         ["--guidance-scale", "inf"],
+        ["--guidance-scale", "-1"],
+        ["--seed", "100000000000000000000"],
     ],
 )
 def test_a_number_out_of_range_is_refused_by_name(flags):

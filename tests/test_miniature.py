@@ -1,6 +1,9 @@
 """The embedded Stable Diffusion: shipped weights, their quality, and the builder."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -37,6 +40,17 @@ def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
     files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= 24 * 2**20
     assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+
+
+def test_an_installed_package_finds_its_weights_from_anywhere(tmp_path):
+    code = "from harness.miniature import WEIGHTS as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    if "No module named 'harness'" in done.stderr:
+        pytest.skip("the package is not installed, only run from its folder")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_recorded_quality_is_what_must_be_reached_before_shipping():

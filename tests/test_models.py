@@ -116,13 +116,32 @@ def test_a_hub_id_is_passed_on_and_a_missing_one_is_one_line():
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_with_broken_weights_is_one_line(tmp_path):
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_folder_with_broken_weights_is_one_line(tmp_path, part):
     folder = tiny.folder(tmp_path / "model")
-    weights = next((folder / "unet").glob("*.safetensors"))
+    weights = next((folder / part).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UsageError, match="diffusers cannot load it") as caught:
         models.load(folder, torch.device("cpu"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_index_is_no_pipeline(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UsageError, match="diffusers cannot load it"):
+        models.load(tmp_path, torch.device("cpu"))
+
+
+def test_an_inpainting_unet_and_an_unknown_prediction_type_are_refused(tmp_path):
+    other = tiny.pipeline()
+    other.unet.register_to_config(in_channels=9)
+    other.unet.conv_in = torch.nn.Conv2d(9, 8, 3, padding=1)
+    other.save_pretrained(tmp_path / "inpainting")
+    with pytest.raises(UsageError, match=r"no Stable Diffusion 1\.x or 2\.x text-to-image pipeline"):
+        models.load(tmp_path / "inpainting", torch.device("cpu"))
+    tiny.pipeline("flow").save_pretrained(tmp_path / "flow")
+    with pytest.raises(UsageError, match="prediction type 'flow'; choices: epsilon, v_prediction, sample"):
+        models.load(tmp_path / "flow", torch.device("cpu"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

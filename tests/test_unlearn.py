@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import fdiv
 from fdiv.losses import GaussianLoss
-from harness import report, unlearn
+from harness import objective, report, unlearn
 from harness.config import Config
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
@@ -94,10 +94,11 @@ def test_a_saved_pipeline_loads_in_diffusers_and_samples(erase):
     assert pipeline("a star", num_inference_steps=2, output_type="pt").images.shape == (1, 3, 16, 16)
 
 
-def test_one_seed_gives_one_result_and_another_seed_another(erase):
+@pytest.mark.parametrize("kind", ["closed_form", "variational"])
+def test_one_seed_gives_one_result_and_another_seed_another(erase, kind):
     results = []
     for output, seed in [("a", "0"), ("b", "0"), ("c", "1")]:
-        _, folder, _ = erase("--seed", seed, output=output)
+        _, folder, _ = erase("--seed", seed, "--objective", kind, output=output)
         results.append(
             torch.cat([tensor.flatten() for tensor in load_file(folder / "unet_delta.safetensors").values()])
         )
@@ -162,6 +163,23 @@ def test_an_existing_run_is_refused_and_replaced_only_on_demand(erase):
     assert (folder / "run.json").read_text() != before
 
 
+def test_a_run_that_finishes_second_does_not_replace_the_first(erase, monkeypatch, tmp_path):
+    """Two runs that started on a free folder: the later one keeps its result aside and says where."""
+    curves = report.curves
+
+    def meanwhile(*arguments):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "run.json").write_text("first")
+        curves(*arguments)
+
+    monkeypatch.setattr(report, "curves", meanwhile)
+    code, folder, printed = erase()
+    assert code == 2
+    assert "another run has finished there meanwhile; what was written so far is kept in" in printed.err
+    assert (folder / "run.json").read_text() == "first"
+    assert (next(tmp_path.glob(".run.unfinished*")) / "unet_delta.safetensors").is_file()
+
+
 def test_a_folder_that_is_no_run_is_never_overwritten(erase, tmp_path):
     precious = tmp_path / "thesis" / "chapter.txt"
     precious.parent.mkdir()
@@ -176,7 +194,7 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
     monkeypatch.setattr(report, "curves", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full") as caught:
         erase()
-    assert "what the run had written is kept in" in caught.value.__notes__[0]
+    assert "what was written so far is kept in" in caught.value.__notes__[0]
     assert not (tmp_path / "run").exists()
     assert (next(tmp_path.glob(".run.unfinished*")) / "unet_delta.safetensors").is_file()
 
@@ -192,7 +210,9 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--model", str(Path(__file__).parent)], "no model_index.json"),
         (["--device", "cuda:99"], "--device cuda:99: torch sees"),
         (["--target", "a star " * 40], "more than the tokenizer's limit of 32"),
-        (["--steps", "0"], "--steps 0: must be at least 1"),
+        (["--sampling-steps", "2000"], "this model has 1000 time steps"),
+        (["--device", "meta"], "--device meta: not supported; choices: auto, cpu"),
+        (["--steps", "0"], "--steps 0: must be a count from 1"),
     ],
     ids=lambda value: value[1][:12] if isinstance(value, list) else "",
 )
@@ -201,9 +221,27 @@ def test_bad_input_is_one_line_with_exit_code_2_and_no_work(erase, tmp_path, fla
     assert code == 2
     assert message in printed.err
     assert printed.err.startswith("error: ")
-    assert len(printed.err.strip().splitlines()) == 1 or "\r" in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
     assert not folder.exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
+    """One good step, then losses that are not finite: the optimiser's momentum must not move anything."""
+    calls, good = [], objective.closed_form_loss
+
+    def one_good(loss, s):
+        calls.append(good(loss, s))
+        return calls[-1] * (1 if len(calls) == 1 else math.nan)
+
+    monkeypatch.setattr(objective, "closed_form_loss", one_good)
+    _, one, _ = erase("--steps", "1", output="one")
+    calls.clear()
+    _, many, _ = erase("--steps", "4", output="many")
+    rows = [json.loads(line) for line in (many / "steps.jsonl").read_text().splitlines()]
+    assert rows[0]["skipped"] == 3
+    first, last = (load_file(folder / "unet_delta.safetensors") for folder in (one, many))
+    assert all(torch.equal(first[name], last[name]) for name in first)
 
 
 def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):

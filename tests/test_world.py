@@ -14,7 +14,7 @@ def _seeded(seed=0):
 
 
 def test_the_world_has_at_least_8_shapes_6_colours_and_6_styles():
-    assert [len(values) for values in world.AXES.values()] >= [8, 6, 6]
+    assert all(len(values) >= least for values, least in zip(world.AXES.values(), (8, 6, 6), strict=True))
     assert list(world.AXES) == ["shape", "colour", "style"]
 
 
