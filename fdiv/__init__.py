@@ -10,9 +10,11 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fdiv.calculus import u
 from fdiv.catalog import CATALOG
 from fdiv.certificate import Certificate, Claim, Refused, certify, require
 from fdiv.divergence import Divergence, ParameterError, Record, UnknownDivergence
+from fdiv.doors import DivergenceFileError, resolve
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.signs import Counterexample, Evidence
 
@@ -64,6 +66,7 @@ __all__ = [
     "Claim",
     "Counterexample",
     "Divergence",
+    "DivergenceFileError",
     "Evidence",
     "ExpressionError",
     "ParameterError",
@@ -76,4 +79,6 @@ __all__ = [
     "losses",
     "names",
     "require",
+    "resolve",
+    "u",
 ]

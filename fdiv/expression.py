@@ -56,14 +56,17 @@ class ExpressionError(ValueError):
         super().__init__(f"{message}, at >>> {shown[: column - start]}[HERE]{shown[column - start :]}")
 
 
-def from_expression(text: str, name: str = "custom") -> Divergence:
-    """Parse a generator in u; raises ExpressionError (a ValueError) naming the place; certifies nothing."""
+def from_expression(text: str, name: str | None = None) -> Divergence:
+    """Parse a generator in u, named by its own text unless `name` is given; certifies nothing.
+
+    Raises ExpressionError (a ValueError) that marks the place.
+    """
     if len(text) > _LONGEST:
         raise ExpressionError(text, _LONGEST, f"a generator has at most {_LONGEST} characters, got {len(text)}")
     generator = _Reader(text).read()
     if not generator.has(u):
         raise ExpressionError(text, 0, "a generator is a function of u")
-    return custom(generator, name)
+    return custom(generator, " ".join(text.split()) if name is None else name)
 
 
 class _Reader:

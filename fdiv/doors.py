@@ -1,0 +1,92 @@
+"""Three doors for a divergence, one gate behind them: a catalogue name, a Python file, or an expression in u.
+
+`resolve` only finds the divergence; it certifies nothing. Whoever trains with the result asks
+`certificate.require` first, whichever door it came through.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import sympy
+
+import fdiv
+from fdiv.calculus import u
+from fdiv.divergence import Divergence, ParameterError, Record, custom
+from fdiv.expression import from_expression
+
+_IN_FILE = re.compile(r"(?P<path>.*\.py):(?P<name>[^:]*)(:(?P<parameters>.*))?", re.DOTALL)
+
+
+class DivergenceFileError(ValueError):
+    """A file.py:name cannot be read: no such file or name, a failure inside the file, or not a divergence."""
+
+
+def resolve(text: str) -> Divergence:
+    """Return the divergence that `text` names; its `spec` can be resolved again to an equal one.
+
+    `text` is a catalogue name or alias with parameters (``kl``, ``alpha:a=0.3``), a record, divergence or SymPy
+    expression in a Python file (``path/to/file.py:name``, which runs that file), or a generator
+    (``u*log(u) - u + 1``). Raises UnknownDivergence, ParameterError, DivergenceFileError or ExpressionError, all of
+    them ValueErrors.
+    """
+    text = text.strip()
+    if found := _IN_FILE.fullmatch(text):
+        return _from_file(found["path"], found["name"].strip(), found["parameters"] or "")
+    if text.endswith(".py"):
+        raise DivergenceFileError(f"{text}: name what it holds, as in {text}:my_divergence")
+    # a lone word is meant as a name, so that a misspelt one is answered with the catalogue
+    if text != "u" and text.partition(":")[0].strip().isidentifier():
+        return fdiv.divergence(text)
+    return from_expression(text)
+
+
+def _from_file(path: str, name: str, parameters: str) -> Divergence:
+    if not Path(path).is_file():
+        raise DivergenceFileError(f"{path}: no such file")
+    try:
+        module = runpy.run_path(path)
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is reported as that file's failure
+        raise DivergenceFileError(f"{path} failed with {type(error).__name__}: {error}") from error
+    if name not in module or name.startswith("__"):
+        held = ", ".join(sorted(key for key, value in module.items() if _is_divergence(value))) or "none"
+        raise DivergenceFileError(f"{path} has no {name!r}; the divergences in it: {held}")
+    return _named(module[name], f"{path}:{name}", parameters)
+
+
+def _is_divergence(value: object) -> bool:
+    return isinstance(value, Record | Divergence) or (
+        isinstance(value, sympy.Expr) and value != u and value.free_symbols == {u}
+    )
+
+
+def _named(value: object, spec: str, parameters: str) -> Divergence:
+    """Return the divergence under the name by which it can be found again."""
+    if isinstance(value, Divergence):
+        value = replace(value.record, generator=value.generator, parameters=())
+    if isinstance(value, Record):
+        return replace(value, name=spec).bind(_values(spec, parameters))
+    if not isinstance(value, sympy.Expr):
+        kind = type(value).__name__
+        raise DivergenceFileError(f"{spec} is a {kind}, not a Record, a Divergence or a SymPy expression in fdiv.u")
+    if parameters:
+        raise ParameterError(f"{spec} is an expression and has no parameters; got {parameters!r}")
+    foreign = value.free_symbols - {u}
+    if foreign:
+        names = ", ".join(sorted(map(str, foreign)))
+        raise DivergenceFileError(f"{spec} must be a function of `from fdiv import u` alone, got also {names}")
+    return custom(value, spec)
+
+
+def _values(spec: str, parameters: str) -> dict[str, object]:
+    """Read param=value,param=value."""
+    values: dict[str, object] = {}
+    for pair in parameters.split(",") if parameters else []:
+        key, equals, value = pair.partition("=")
+        if not equals or key.strip() in values:
+            raise ParameterError(f"{spec}: {pair!r} is not one param=value; write {spec}:param=value,param=value")
+        values[key.strip()] = value
+    return values
