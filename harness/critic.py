@@ -1,4 +1,4 @@
-"""The variational route: a critic that tells samples of x_{t-1} under P from samples under Q, given x_t and t."""
+"""The variational route: a critic that tells samples of x_{t-1} under P from those under Q, given x_t, t and prompt."""
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from fdiv.losses import VariationalLoss
+from harness.latents import Context
 from harness.objective import variational_loss
 
 UPDATES = 4
@@ -17,15 +18,16 @@ SAMPLES = 16
 
 
 class Critic(nn.Module):
-    """An estimate of log p/q at x_{t-1}: linear in the sample, with weights and offset read off x_t and t.
+    """An estimate of log p/q at x_{t-1}: linear in the sample, with weights and offset read off x_t, t and prompt.
 
     Between two Gaussians of one variance the true log-ratio has this form, so the family holds the optimum.
     """
 
-    def __init__(self, channels: int, width: int = 64) -> None:
-        """Build it for latents of so many channels; every critic value is zero before training."""
+    def __init__(self, channels: int, prompt_width: int, width: int = 64) -> None:
+        """Build it for latents of so many channels and embeddings so wide; every value is zero before training."""
         super().__init__()
         self.time = nn.Sequential(Timesteps(width, True, 0.0), TimestepEmbedding(width, width))
+        self.prompt = nn.Linear(prompt_width, width)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 3, padding=1)
         self.norm = nn.GroupNorm(8, width)
@@ -34,15 +36,15 @@ class Critic(nn.Module):
         for parameter in (*self.weight.parameters(), *self.offset.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, sample: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, context: Context) -> Tensor:
         """Critic values (..., n).
 
         Args:
             sample: x_{t-1}, centred at the frozen model's mean and divided by sigma, (..., n, channels, h, w).
-            noisy: x_t, (n, channels, h, w).
-            timesteps: t, (n,).
+            context: of the n predictions.
         """
-        hidden = self.norm(self.enter(noisy) + self.time(timesteps)[:, :, None, None])
+        condition = self.time(context.timesteps) + self.prompt(context.prompt_embeds.mean(1))
+        hidden = self.norm(self.enter(context.noisy) + condition[:, :, None, None])
         hidden = silu(hidden + self.middle(silu(hidden)))
         return (self.weight(hidden) * sample).sum((-1, -2, -3)) + self.offset(hidden.mean((2, 3)))[:, 0]
 
@@ -50,32 +52,32 @@ class Critic(nn.Module):
 class CriticTrainer:
     """Raises the lower bound E_P[T(v)] - E_Q[f*(T(v))] in the critic's weights; the model lowers it in its own."""
 
-    def __init__(self, loss: VariationalLoss, latents: Tensor, learning_rate: float = 1e-3) -> None:
-        """Make a critic for latents like `latents`, (n, channels, h, w), with an optimiser of its own."""
+    def __init__(self, loss: VariationalLoss, context: Context, learning_rate: float = 1e-3) -> None:
+        """Make a critic for predictions of the context's shape, with an optimiser of its own."""
         self.loss = loss
-        self.critic = Critic(latents.shape[1]).to(latents.device)
+        channels, width = context.noisy.shape[1], context.prompt_embeds.shape[-1]
+        self.critic = Critic(channels, width).to(context.noisy.device)
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=learning_rate)
 
-    def erasure_loss(self, difference: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    def erasure_loss(self, difference: Tensor, context: Context) -> Tensor:
         """Update the critic, then return the model's loss at fresh samples of Q, a scalar.
 
         Args:
             difference: (mu_Q - mu_P) / sigma with the model's graph, (n, channels, h, w).
-            noisy: x_t, of the same shape.
-            timesteps: t, (n,).
+            context: of the same n predictions.
         """
-        self.update(difference.detach(), noisy, timesteps, UPDATES)
-        return variational_loss(self.loss, self.critic(difference + _noise(difference), noisy, timesteps))
+        self.update(difference.detach(), context, UPDATES)
+        return variational_loss(self.loss, self.critic(difference + _noise(difference), context))
 
-    def update(self, difference: Tensor, noisy: Tensor, timesteps: Tensor, times: int) -> None:
+    def update(self, difference: Tensor, context: Context, times: int) -> None:
         """Take so many ascent steps, each on fresh samples around a difference without a graph.
 
         A step whose gradient is not finite, as an unbounded f*(T(v)) can make it, is left out.
         """
         parameters = list(self.critic.parameters())
         for _ in range(times):
-            v_p = self.critic(_noise(difference), noisy, timesteps)
-            v_q = self.critic(difference + _noise(difference), noisy, timesteps)
+            v_p = self.critic(_noise(difference), context)
+            v_q = self.critic(difference + _noise(difference), context)
             bound = self.loss(v_p, v_q)
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
             for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):

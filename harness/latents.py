@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -95,6 +96,14 @@ def _pick(choices: int, count: int, generator: torch.Generator) -> list[int]:
     return [i for _ in range(rounds) for i in torch.randperm(choices, generator=generator).tolist()][:count]
 
 
+class Context(NamedTuple):
+    """What a critic knows of n predictions: x_t (n, 4, h, w), t (n,), and the embeddings (n, tokens, width)."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    prompt_embeds: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """One step's x_t, time steps and embeddings; the first `targets` rows erase, the others retain."""
@@ -104,6 +113,12 @@ class Batch:
     trained_embeds: Tensor
     frozen_embeds: Tensor
     targets: int
+
+    @property
+    def context(self) -> Context:
+        """Of the rows that erase."""
+        n = self.targets
+        return Context(self.noisy[:n], self.timesteps[:n], self.trained_embeds[:n])
 
 
 def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:

@@ -225,22 +225,21 @@ def calibrate(
     return objective.Scale("auto", schedule, unit.constant * decisive / median)
 
 
-Erasure = Callable[[Tensor, Tensor, Tensor], Tensor]
+Erasure = Callable[[Tensor, latents.Context], Tensor]
 
 
 def erasure_loss(losses: Losses, denoiser: Denoiser, scale: objective.Scale, drawn: Iterator[latents.Batch]) -> Erasure:
-    """What the model minimises, as a function of (difference, x_t, t); a variational one gets a warm critic first."""
+    """What the model minimises, as a function of difference and context; a variational one has a warm critic."""
     if losses.variational is None:
         gaussian = losses.gaussian
         assert gaussian is not None
-        return lambda gap, noisy, timesteps: objective.closed_form_loss(gaussian, objective.squared_distance(gap))
+        return lambda gap, context: objective.closed_form_loss(gaussian, objective.squared_distance(gap))
     batch = next(drawn)
-    trainer = critic.CriticTrainer(losses.variational, batch.noisy)
+    trainer = critic.CriticTrainer(losses.variational, batch.context)
     for _ in trange(critic.WARM_UP // critic.UPDATES, desc="warm up the critic"):
-        n = batch.targets
         with torch.no_grad():
-            gap = difference(denoiser, scale, batch)[:n]
-        trainer.update(gap, batch.noisy[:n], batch.timesteps[:n], critic.UPDATES)
+            gap = difference(denoiser, scale, batch)[: batch.targets]
+        trainer.update(gap, batch.context, critic.UPDATES)
         batch = next(drawn)
     return trainer.erasure_loss
 
@@ -284,7 +283,7 @@ def train(
         n = batch.targets
         gap = difference(denoiser, scale, batch)
         s = objective.squared_distance(gap)
-        erase = erasure(gap[:n], batch.noisy[:n], batch.timesteps[:n]) / reference
+        erase = erasure(gap[:n], batch.context) / reference
         retain = objective.retain_loss(s[n:])
         loss = erase + options.retain_weight * retain
         gradients = torch.autograd.grad(loss, parameters)

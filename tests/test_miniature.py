@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -144,3 +145,24 @@ def test_an_unknown_concept_to_leave_out_is_refused_with_the_choices(tmp_path, c
     assert main(["build", "--output", str(tmp_path / "x"), "--without", "elephant"]) == 2
     assert "--without 'elephant': choices: circle, square" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--without", *world.AXES["shape"]], "--without: leaves no shape to draw"),
+        (["--device", "cuda:99"], "--device cuda:99: torch sees"),
+        (["--encoders", "/no/such/folder"], "no miniature there"),
+    ],
+    ids=["axis", "device", "encoders"],
+)
+def test_a_build_that_cannot_work_is_refused_before_it_starts(tmp_path, capsys, flags, message):
+    assert main(["build", "--output", str(tmp_path / "x"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_parts_that_other_options_built_are_not_reused(built, capsys):
+    folder, _ = built
+    assert main(["build", "--output", str(folder), "--without", "star"]) == 2
+    assert re.search(r"built with another --without .*--unet-steps", capsys.readouterr().err)

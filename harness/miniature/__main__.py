@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from harness.miniature import world
+from harness.config import UsageError
 from harness.miniature.build import Build, build
 from harness.report import quieten_libraries
 
@@ -16,17 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"build": Build}, args=arguments, prog="python -m harness.miniature", description=__doc__
     )
-    known = [value for values in world.AXES.values() for value in values]
-    if unknown := [concept for concept in options.without if concept not in known]:
-        print(f"error: --without {unknown[0]!r}: choices: {', '.join(known)}", file=sys.stderr)
+    try:
+        quality = build(options)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.encoders is not None and not (options.encoders / "model_index.json").is_file():
-        print(
-            f"error: --encoders {options.encoders}: no miniature there; give a folder that `build` wrote",
-            file=sys.stderr,
-        )
-        return 2
-    for part, shares in build(options).items():
+    for part, shares in quality.items():
         print(part, ", ".join(f"{axis} {share:.3f}" for axis, share in shares.items()))
     return 0
 

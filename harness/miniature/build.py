@@ -6,7 +6,7 @@ A part that already stands in the output folder is kept, so an interrupted build
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,36 +21,27 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from harness.checkpoint import written_whole
 from harness.miniature import judge as judging
 from harness.miniature import world
+from harness.miniature.recipe import Build, check, recipe
+from harness.models import resolve_device
 
 TOKENS = 32  # longest prompt
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-@dataclass(frozen=True)
-class Build:
-    """How a miniature is built."""
-
-    output: Path
-    without: tuple[str, ...] = ()
-    encoders: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-    judge_steps: int = 2_500
-    text_steps: int = 500
-    autoencoder_steps: int = 3_000
-    unet_steps: int = 10_000
-    pictures: int = 24_000
-    samples: int = 960
-
-
 def build(options: Build) -> dict[str, dict[str, float]]:
     """Build into `options.output` and return the measured quality (shares in [0, 1] per axis).
 
-    `options.encoders` names another miniature whose tokenizer, text encoder, autoencoder and judge are taken
-    over; only the UNet is trained, and fits that other pipeline: this is how the shipped oracle is made.
+    The shipped oracle was made with `encoders`: its UNet never saw the concept, while the text encoder and the
+    autoencoder that it shares with the original did, so it fits the original's pipeline.
+
+    Raises:
+        UsageError: options that cannot be used, or that differ from those which built parts of `output`.
     """
+    options = replace(options, device=str(resolve_device(options.device)))
+    check(options)
     out = options.output
     out.mkdir(parents=True, exist_ok=True)
+    (out / "build.json").write_text(json.dumps(recipe(options), indent=1) + "\n")
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
     parts = options.encoders or out
     if options.encoders is None:

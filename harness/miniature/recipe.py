@@ -1,0 +1,58 @@
+"""How a miniature is built: the options, and the checks that come before any training."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.config import UsageError
+from harness.miniature import world
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a miniature is built."""
+
+    output: Path
+    """Folder to write; parts that stand there already are kept."""
+    without: tuple[str, ...] = ()
+    """Concepts left out of the pictures: what is trained on them never sees one."""
+    encoders: Path | None = None
+    """Another miniature whose tokenizer, text encoder, autoencoder and judge are used; only the UNet is trained."""
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    judge_steps: int = 2_500
+    text_steps: int = 500
+    autoencoder_steps: int = 3_000
+    unet_steps: int = 10_000
+    pictures: int = 24_000
+    """Pictures that the UNet is trained on."""
+    samples: int = 960
+    """Pictures sampled at the end to measure quality."""
+
+
+def check(options: Build) -> None:
+    """UsageError for an unknown concept, an axis left empty, no encoders, or parts that other options made."""
+    known = [value for values in world.AXES.values() for value in values]
+    if unknown := [concept for concept in options.without if concept not in known]:
+        raise UsageError(f"--without {unknown[0]!r}: choices: {', '.join(known)}")
+    for axis, values in world.AXES.items():
+        if set(values) <= set(options.without):
+            raise UsageError(f"--without: leaves no {axis} to draw")
+    if options.encoders is not None and not (options.encoders / "model_index.json").is_file():
+        raise UsageError(f"--encoders {options.encoders}: no miniature there; give a folder that `build` wrote")
+    record = options.output / "build.json"
+    before = json.loads(record.read_text()) if record.is_file() else None
+    if before not in (None, recipe(options)):
+        different = [name.replace("_", "-") for name, value in recipe(options).items() if before.get(name) != value]
+        raise UsageError(f"--output {options.output}: its parts were built with another --{' --'.join(different)}")
+
+
+def recipe(options: Build) -> dict[str, object]:
+    """The options that decide what is trained."""
+    encoders = None if options.encoders is None else str(options.encoders.absolute())
+    left_out = ("output", "device", "samples")
+    return {k: v for k, v in asdict(options).items() if k not in left_out} | {
+        "encoders": encoders,
+        "without": sorted(options.without),
+    }
