@@ -11,10 +11,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fdiv.calculus import u
-from fdiv.catalog import CATALOG
+from fdiv.catalog import ALIASES, CATALOG
 from fdiv.certificate import Certificate, Claim, Refused, certify, require
 from fdiv.divergence import Divergence, ParameterError, Record, UnknownDivergence
 from fdiv.doors import DivergenceFileError, resolve
+from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.signs import Counterexample, Evidence
 
@@ -28,12 +29,13 @@ def names() -> tuple[str, ...]:
 
 
 def divergence(spec: str, **parameters: float) -> Divergence:
-    """Look up ``NAME`` or ``NAME:param=value,param=value``; keyword parameters may be given instead.
+    """Look up ``NAME`` or ``NAME:param=value,param=value``; NAME may be an alias, and keywords may give parameters.
 
     Raises UnknownDivergence or ParameterError (both ValueError), with the choices and the mathematical
     reason.
     """
-    name, _, tail = spec.partition(":")
+    given, _, tail = spec.partition(":")
+    name = ALIASES.get(given, given)
     if name not in CATALOG:
         raise UnknownDivergence(f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}")
     values: dict[str, object] = dict(parameters)
@@ -61,10 +63,12 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "ALIASES",
     "CATALOG",
     "Certificate",
     "Claim",
     "Counterexample",
+    "Difference",
     "Divergence",
     "DivergenceFileError",
     "Evidence",
@@ -72,9 +76,12 @@ __all__ = [
     "ParameterError",
     "Record",
     "Refused",
+    "Relation",
     "UnknownDivergence",
     "certify",
+    "compare",
     "divergence",
+    "equivalents",
     "from_expression",
     "losses",
     "names",

@@ -44,6 +44,7 @@ class Record:
     generator: Expr
     reference: str
     parameters: tuple[Parameter, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def bind(self, values: Mapping[str, object]) -> Divergence:
         """Give every parameter its value; raises ParameterError naming the value and the choices."""

@@ -1,0 +1,258 @@
+"""When two divergences are one: as divergences, and between Gaussians of one covariance.
+
+D_f is determined by the measure f'' (f modulo a(u-1)). Between Gaussians only the even part of its density
+in x = log u counts, g(x) = e^{3x/2} f''(e^x) / 2, because D(s) does not change when P and Q are exchanged, and
+D(s) determines that even part (w(s) is its Gaussian transform). So two divergences have proportional D(s)
+exactly when u^{3/2} f''(u) + u^{-3/2} f''(1/u) and the folded masses of the kinks are proportional on u > 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Literal
+
+import mpmath
+import sympy
+from sympy import Expr
+
+from fdiv.calculus import Piece, factored, u
+from fdiv.divergence import Divergence
+from fdiv.lowering import MPMATH, lower
+from fdiv.signs import Evidence
+
+_DIGITS = 40
+_AGREEMENT = mpmath.mpf(10) ** -25
+_SHARES = (0.13, 0.37, 0.71, 0.94)  # where in each interval of log u the ratio is looked at
+_REACH = 6.0
+_TRIED_S = (1.0, 4.0, 0.2, 16.0, 0.01, 60.0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A place at which two quantities differ: `quantity` is D(s) at s = `point`, or f(u) - f'(1)(u-1) at u."""
+
+    quantity: str
+    point: float
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Relation:
+    """first = factor * second; `factor` is None and `where` shows an example when they are different.
+
+    `evidence` is proved (a symbolic identity, or a difference that was exhibited) or tested (equal to 25 digits
+    wherever looked). `gaussian` relates the values D(s) between Gaussians of one covariance.
+    """
+
+    kind: Literal["equal", "proportional", "different"]
+    factor: Expr | None
+    evidence: Evidence
+    where: Difference | None = None
+    gaussian: Relation | None = None
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """f'' as densities on intervals of u (cut at `cuts`) and masses at places."""
+
+    cuts: tuple[Expr, ...]
+    densities: tuple[Expr, ...]
+    masses: Mapping[Expr, Expr]
+
+
+def compare(a: Divergence, b: Divergence) -> Relation:
+    """Relate two convex generators, as divergences and between Gaussians; a = factor * b.
+
+    Raises DerivationError if a generator cannot be resolved into pieces.
+    """
+    between = _relation(_folded(a), _folded(b)) or Relation("different", None, Evidence.PROVED, _apart(a, b))
+    found = _relation(_second(a), _second(b))
+    if found is None:
+        return Relation("different", None, Evidence.PROVED, _generators_apart(a, b), between)
+    return Relation(found.kind, found.factor, found.evidence, gaussian=between)
+
+
+def equivalents(divergence: Divergence) -> Mapping[str, Expr]:
+    """Return {spec: factor} of the catalogue entries with D(s) = factor * D_spec(s) between Gaussians, for every s.
+
+    A family is taken at the parameters of `divergence` where it has the same ones, else at its example.
+    """
+    return _equivalents(divergence)
+
+
+@cache
+def _equivalents(divergence: Divergence) -> Mapping[str, Expr]:
+    from fdiv.catalog import CATALOG
+
+    found = {}
+    for record in CATALOG.values():
+        example = {p.name: p.example for p in record.parameters}
+        known = {name: value for name, value in divergence.parameters.items() if name in example}
+        try:
+            other = record.bind({**example, **known})
+        except ValueError:
+            other = record.bind(example)
+        if other.spec == divergence.spec:
+            continue
+        relation = _relation(_folded(divergence), _folded(other))
+        if relation is not None:
+            found[other.spec] = relation.factor
+    return MappingProxyType(found)
+
+
+@cache
+def _second(divergence: Divergence) -> _Measure:
+    """f'' on (0, inf)."""
+    pieces = divergence.pieces
+    cuts = (sympy.S.Zero, *(piece.upper for piece in pieces))
+    return _Measure(cuts, tuple(piece.second for piece in pieces), dict(divergence.kinks))
+
+
+@cache
+def _folded(divergence: Divergence) -> _Measure:
+    """u^{3/2} f''(u) + u^{-3/2} f''(1/u) on (1, inf), and sqrt(k) * jump at max(k, 1/k)."""
+    inner = [piece.lower for piece in divergence.pieces[1:]]
+    folded = {cut if cut > 1 else 1 / cut for cut in inner if cut != 1}
+    cuts = (sympy.S.One, *sorted(folded), sympy.oo)
+    densities = []
+    for left, right in pairwise(cuts):
+        point = Piece(left, right, u).samples[1]
+        above, below = (_piece_at(divergence, where).second for where in (point, 1 / point))
+        three_halves = sympy.Rational(3, 2)
+        densities.append(u**three_halves * above + u**-three_halves * below.subs(u, 1 / u))
+    masses: dict[Expr, Expr] = {}
+    for place, jump in divergence.kinks:
+        key = sympy.Max(place, 1 / place)
+        masses[key] = masses.get(key, sympy.S.Zero) + sympy.sqrt(place) * jump
+    return _Measure(cuts, tuple(densities), masses)
+
+
+def _piece_at(divergence: Divergence, point: Expr) -> Piece:
+    return next(piece for piece in divergence.pieces if piece.lower < point < piece.upper)
+
+
+def _relation(a: _Measure, b: _Measure) -> Relation | None:
+    """Return how a and b are proportional, or None if they are not."""
+    if set(a.masses) != set(b.masses):
+        return None
+    ratio = _ratio(a, b)
+    if ratio is None:
+        return None
+    factor, exact = _exact(ratio)
+    proved = exact and all(_is_zero(x - factor * y) for x, y in _pairs(a, b))
+    proved = proved and all(_is_zero(a.masses[place] - factor * b.masses[place]) for place in a.masses)
+    kind: Literal["equal", "proportional"] = "equal" if factor == 1 else "proportional"
+    return Relation(kind, factor, Evidence.PROVED if proved else Evidence.TESTED)
+
+
+def _pairs(a: _Measure, b: _Measure) -> list[tuple[Expr, Expr]]:
+    """Both densities on each interval on which neither has a cut."""
+    cuts = sorted({*a.cuts, *b.cuts})
+    return [(_density(a, left, right), _density(b, left, right)) for left, right in pairwise(cuts)]
+
+
+def _density(measure: _Measure, left: Expr, right: Expr) -> Expr:
+    for (low, high), density in zip(pairwise(measure.cuts), measure.densities, strict=True):
+        if low <= left and right <= high:
+            return density
+    raise AssertionError(f"({left}, {right}) lies in no interval of {measure.cuts}")
+
+
+def _ratio(a: _Measure, b: _Measure) -> Any:
+    """Return the common ratio of the densities and masses in 40 digits, or None."""
+    found: list[Any] = []
+    with mpmath.workdps(_DIGITS):
+        for place, mass in a.masses.items():
+            found.append(MPMATH.number(mass) / MPMATH.number(b.masses[place]))
+        first, second = _samples(a), _samples(b)
+        if set(first) != set(second):
+            first, second = _resampled(a, b), _resampled(b, a)
+        for point, x in first.items():
+            y = second[point]
+            if x == 0 or y == 0:
+                if x != y:
+                    return None
+                continue
+            found.append(x / y)
+            if abs(found[-1] - found[0]) > _AGREEMENT * abs(found[0]):
+                return None
+    return found[0] if found else None
+
+
+@cache
+def _hashed(densities: tuple[Expr, ...], cuts: tuple[Expr, ...], extra: tuple[Expr, ...]) -> dict[Any, Any]:
+    """Values of the densities at points inside every interval between `cuts` and `extra`."""
+    everywhere = sorted({*cuts, *extra})
+    measure = _Measure(cuts, densities, {})
+    values = {}
+    with mpmath.workdps(_DIGITS):
+        for left, right in pairwise(everywhere):
+            function = lower(_density(measure, left, right), u, MPMATH)
+            low = mpmath.log(MPMATH.number(left)) if left != 0 else -mpmath.mpf(_REACH)
+            high = mpmath.log(MPMATH.number(right)) if right != sympy.oo else max(low, 0) + mpmath.mpf(_REACH)
+            for share in _SHARES:
+                point = mpmath.exp(low + share * (high - low))
+                values[mpmath.nstr(point, 30)] = mpmath.mpf(function(point))
+    return values
+
+
+def _samples(measure: _Measure) -> dict[Any, Any]:
+    return _hashed(measure.densities, measure.cuts, ())
+
+
+def _resampled(measure: _Measure, other: _Measure) -> dict[Any, Any]:
+    return _hashed(measure.densities, measure.cuts, other.cuts)
+
+
+def _exact(ratio: Any) -> tuple[Expr, bool]:
+    """Return the rational that a 40-digit number is, if it is one of at most 12 digits."""
+    with mpmath.workdps(_DIGITS):
+        near = Fraction(mpmath.nstr(ratio, _DIGITS)).limit_denominator(10**12)
+        rational = sympy.Rational(near.numerator, near.denominator)
+        if near and abs(MPMATH.number(rational) / ratio - 1) < _AGREEMENT:
+            return rational, True
+    return sympy.Float(float(ratio)), False
+
+
+def _is_zero(expression: Expr) -> bool:
+    if expression == 0 or sympy.expand(expression) == 0:
+        return True
+    return bool(factored(expression) == 0 or sympy.simplify(expression) == 0)
+
+
+def _apart(a: Divergence, b: Divergence) -> Difference | None:
+    """Find an s at which D(s) differs, or None where a D(s) is infinite."""
+    if not (a.gaussian.evaluable and b.gaussian.evaluable):
+        return None
+    values = [Difference("D(s)", s, a.gaussian(s), b.gaussian(s)) for s in _TRIED_S]
+    finite = [d for d in values if math.isfinite(d.first) and math.isfinite(d.second)]
+    return max(finite, key=_relative, default=None)
+
+
+def _generators_apart(a: Divergence, b: Divergence) -> Difference | None:
+    values = []
+    for log_ratio in (-3, -1, 1, 3):
+        point = mpmath.exp(log_ratio)
+        first, second = (_above_tangent(d, point) for d in (a, b))
+        values.append(Difference("f(u) - f'(1)(u-1)", float(point), first, second))
+    return max(values, key=_relative)
+
+
+def _above_tangent(divergence: Divergence, point: Any) -> float:
+    """f(u) - f'(1)(u-1), with the mean of the two slopes where 1 is a kink."""
+    jump = dict(divergence.kinks).get(sympy.S.One, sympy.S.Zero)
+    tangent = divergence.slope_at_one - jump / 2
+    piece = next(p for p in divergence.pieces if float(point) < float(p.upper))
+    return float(lower(piece.expression - tangent * (u - 1), u, MPMATH)(point))
+
+
+def _relative(difference: Difference) -> float:
+    scale = max(abs(difference.first), abs(difference.second))
+    return abs(difference.first - difference.second) / scale if scale else 0.0
