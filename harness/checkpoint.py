@@ -15,7 +15,7 @@ from harness.config import Config, UsageError
 
 def run_folder(config: Config, target: str, divergence: str) -> Path:
     """Where a run goes; UsageError if something is there already and may not be replaced."""
-    name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence}-{config.objective}".lower())
+    name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{config.objective}".lower())
     folder = (config.output or Path("runs") / name).expanduser()
     if folder.exists() and not config.overwrite:
         raise UsageError(f"--output {folder}: exists already; choose another folder, or --overwrite to replace it")

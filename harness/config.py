@@ -1,9 +1,12 @@
 """The options of an erasure: one frozen dataclass from which flags, file and documentation derive."""
 
 import argparse
+import ast
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +34,7 @@ class Config:
     anchor: str = ""
     """Concept put in its place; by default the model's own default, or the first other value of the target's axis."""
     divergence: str = "squared_hellinger"
-    """NAME or NAME:param=value, one of `python -m fdiv list`."""
+    """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
     """D(s) between the two reverse steps, or its variational lower bound with a trained critic."""
     parameter_group: Literal["cross-attention-kv", "cross-attention", "full"] = "cross-attention-kv"
@@ -89,12 +92,16 @@ def flags(path: Path) -> list[str]:
     if not path.is_file():
         raise UsageError(f"--config {path}: no such file")
     try:
-        content = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        content, tree = yaml.safe_load(text), yaml.compose(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: expected a mapping of options, got a {type(content).__name__}")
+    keys = [key.value for key, _ in tree.value] if tree else []
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise UsageError(f"--config {path}: {repeated[0]!r} is given twice")
     choices = [field.name for field in fields(Config)]
     result = []
     for key, value in content.items():
@@ -110,6 +117,21 @@ def flags(path: Path) -> list[str]:
         else:
             result += [f"--{flag}", *map(str, values)]
     return result
+
+
+def table() -> str:
+    """The options as a Markdown table, from the dataclass's own source."""
+    (body,) = [node.body for node in ast.walk(ast.parse(inspect.getsource(Config))) if isinstance(node, ast.ClassDef)]
+    defaults = {field.name: field.default for field in fields(Config)}
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for node, below in pairwise(body):
+        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr):
+            name, meaning = ast.unparse(node.target), ast.literal_eval(below.value)
+            kind = ast.unparse(node.annotation)
+            choices = f" ({kind[8:-1]})".replace("'", "`") if kind.startswith("Literal") else ""
+            default = f"`{defaults[name]}`" if defaults[name] not in ("", None, ()) else ""
+            lines.append(f"| `--{name.replace('_', '-')}` | {default} | {meaning}{choices} |")
+    return "\n".join(lines)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -115,10 +115,16 @@ class Batch:
     targets: int
 
     @property
+    def erasing(self) -> "Batch":
+        """The rows that erase, alone."""
+        n = self.targets
+        return Batch(self.noisy[:n], self.timesteps[:n], self.trained_embeds[:n], self.frozen_embeds[:n], n)
+
+    @property
     def context(self) -> Context:
         """Of the rows that erase."""
-        n = self.targets
-        return Context(self.noisy[:n], self.timesteps[:n], self.trained_embeds[:n])
+        rows = self.erasing
+        return Context(rows.noisy, rows.timesteps, rows.trained_embeds)
 
 
 def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from fdiv.losses import GaussianLoss, VariationalLoss
 from harness.models import NoiseSchedule
 
 FALLBACK_S = 8.0
-"""Where the weight e^{-s/8}, the fastest decay that any f-divergence has, has fallen by one e-fold."""
+"""Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import platform
-import resource
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def _quantiles(values: Tensor) -> list[float]:
 
 
 def regime_warning(rows: Sequence[Row], loss: GaussianLoss | None) -> str | None:
-    """Say so when w(s)/w(0) stayed within 5 % of 1 in all of training, so that the loss was MSE under another name."""
+    """Say so when the quantiles of w(s)/w(0) never left 5 % of 1: then the loss was MSE under another name."""
     taken = [row for row in rows if "s" in row]
     ratios = [ratio for row in taken for ratio in row.get("relative_weight", ())]
     if loss is None or not ratios or any(abs(ratio - 1) > INDISTINGUISHABLE for ratio in ratios):
@@ -94,15 +94,23 @@ def environment(device: torch.device) -> Row:
     if device.type == "cuda":
         peak, name = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_name(device)
     else:
-        peak, name = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            platform.processor() or platform.machine(),
-        )
+        peak, name = _peak_memory(), platform.processor() or platform.machine()
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "device": f"{device} ({name}, {torch.get_num_threads()} threads)",
         "peak_memory_bytes": peak,
     }
+
+
+def _peak_memory() -> int:
+    """The largest memory that this process ever held, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _version(package: str) -> str | None:

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep = tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__)
         check(sweep.base)
         run(sweep)
-    except (UsageError, fdiv.Refused, fdiv.UnknownDivergence, fdiv.ParameterError) as error:
+    except (UsageError, fdiv.Refused, *unlearn.DIVERGENCE_ERRORS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -28,6 +28,7 @@ from harness.models import Denoiser, NoiseSchedule
 
 LOG_EVERY = 10
 CALIBRATION_BATCHES = 8
+DIVERGENCE_ERRORS = (fdiv.UnknownDivergence, fdiv.ParameterError, fdiv.ExpressionError, fdiv.DivergenceFileError)
 Row = dict[str, Any]
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(config.parse(arguments))
     except fdiv.Refused as error:
         return _say("refused", error, 1)
-    except (UsageError, fdiv.UnknownDivergence, fdiv.ParameterError) as error:
+    except (UsageError, *DIVERGENCE_ERRORS) as error:
         return _say("error", error, 2)
     except OverflowedError as error:
         return _say("stopped", error, 3)
@@ -112,7 +113,7 @@ class Losses:
     @classmethod
     def of(cls, options: Config) -> "Losses":
         """Look the divergence up and make its losses; fdiv's errors say what is wrong with it."""
-        divergence = fdiv.divergence(options.divergence)
+        divergence = fdiv.resolve(options.divergence)
         if options.objective == "closed_form":
             return cls(divergence, GaussianLoss(divergence), None)
         gaussian = GaussianLoss(divergence) if divergence.gaussian.evaluable else None
@@ -189,9 +190,10 @@ def sample_references(setting: Setting, options: Config) -> References:
     if oracle is None:
         return References(held, None)
     original, setting.pipeline.unet = setting.pipeline.unet, oracle.to(setting.pipeline.device)
-    pictures = setting.sample(options, "pictures of the oracle")
-    setting.pipeline.unet = original
-    return References(held, pictures)
+    try:
+        return References(held, setting.sample(options, "pictures of the oracle"))
+    finally:
+        setting.pipeline.unet = original
 
 
 def difference(denoiser: Denoiser, scale: objective.Scale, batch: latents.Batch) -> Tensor:
@@ -211,13 +213,13 @@ def calibrate(
     """The scale a run asks for; `auto` puts the median s before training at `decisive`."""
     if kind == "posterior":
         return objective.Scale(kind, schedule)
-    first = next(drawn)
+    first = next(drawn).erasing
     unit = objective.Scale("unit", schedule, objective.unit_constant(first.noisy))
     if kind == "unit":
         return unit
     seen = [
-        objective.squared_distance(difference(denoiser, unit, batch)[: batch.targets])
-        for batch in (first, *(next(drawn) for _ in range(CALIBRATION_BATCHES - 1)))
+        objective.squared_distance(difference(denoiser, unit, batch))
+        for batch in (first, *(next(drawn).erasing for _ in range(CALIBRATION_BATCHES - 1)))
     ]
     median = torch.cat(seen).median().item()
     if median == 0:
@@ -234,13 +236,13 @@ def erasure_loss(losses: Losses, denoiser: Denoiser, scale: objective.Scale, dra
         gaussian = losses.gaussian
         assert gaussian is not None
         return lambda gap, context: objective.closed_form_loss(gaussian, objective.squared_distance(gap))
-    batch = next(drawn)
+    batch = next(drawn).erasing
     trainer = critic.CriticTrainer(losses.variational, batch.context)
     for _ in trange(critic.WARM_UP // critic.UPDATES, desc="warm up the critic"):
         with torch.no_grad():
-            gap = difference(denoiser, scale, batch)[: batch.targets]
+            gap = difference(denoiser, scale, batch)
         trainer.update(gap, batch.context, critic.UPDATES)
-        batch = next(drawn)
+        batch = next(drawn).erasing
     return trainer.erasure_loss
 
 

@@ -44,6 +44,7 @@ def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
         ("colour: red", "unknown option 'colour'; choices: model, target"),
         ("- a\n- b", "expected a mapping of options, got a list"),
         ("a: [", "not YAML"),
+        ("steps: 3\nsteps: 4", "'steps' is given twice"),
         ("false", "expected a mapping of options, got a bool"),
         ("retain: {a: b}", "expected a value or a list of values"),
     ],

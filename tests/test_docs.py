@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import fdiv
 from harness import unlearn
-from harness.config import Config, parse
+from harness.config import Config, parse, table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,7 +50,7 @@ def test_every_command_shown_has_flags_that_exist_and_a_divergence_that_is_in_th
     arguments = [argument for argument in shlex.split(line.split("#")[0]) if argument not in ("--config", "run.yaml")]
     options = parse(arguments)
     assert isinstance(options, Config)
-    fdiv.divergence(options.divergence)
+    fdiv.resolve(options.divergence)
 
 
 @pytest.mark.parametrize("name", sorted({*re.findall(r"^  (\w+\.py|\w+/)", README, re.MULTILINE)}))
@@ -61,6 +62,11 @@ def test_every_file_in_the_readmes_tree_exists(name):
 def test_every_module_is_in_the_readmes_tree(package):
     for file in (ROOT / package).glob("*.py"):
         assert file.name in README or file.name.startswith("__"), file.name
+
+
+def test_the_table_of_options_is_the_dataclasses_own():
+    assert table() in (ROOT / "docs" / "erasure.md").read_text()
+    assert len(table().splitlines()) == 2 + len(fields(Config))
 
 
 def test_every_relative_link_and_picture_of_the_readme_exists():

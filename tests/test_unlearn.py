@@ -205,6 +205,8 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--divergence", "helinger"], "unknown divergence 'helinger'; choose from kl, reverse_kl"),
         (["--divergence", "alpha:a=1"], "alpha"),
         (["--divergence", "alpha"], "alpha"),
+        (["--divergence", "u.real"], "not allowed"),
+        (["--divergence", "nowhere.py:mine"], "nowhere.py: no such file"),
         (["--anchor", "A STAR"], "equal to the target"),
         (["--model", "/no/such/folder"], "no such folder"),
         (["--model", str(Path(__file__).parent)], "no model_index.json"),
@@ -224,6 +226,36 @@ def test_bad_input_is_one_line_with_exit_code_2_and_no_work(erase, tmp_path, fla
     assert len(printed.err.strip().splitlines()) == 1
     assert not folder.exists()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("divergence", ["u*log(u) - u + 1", "{file}:mine"], ids=["expression", "file"])
+def test_a_divergence_of_ones_own_trains_through_the_same_gate(erase, tmp_path, divergence):
+    file = tmp_path / "divergences.py"
+    file.write_text("import sympy\nfrom fdiv import u\n\nmine = u * sympy.log(u) - u + 1\n")
+    _, catalogued, _ = erase("--divergence", "kl", output="kl")
+    code, folder, _ = erase("--divergence", divergence.format(file=file))
+    assert code == 0
+    ours, theirs = (load_file(at / "unet_delta.safetensors") for at in (folder, catalogued))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
+
+
+def test_a_generator_that_is_not_convex_trains_nothing(erase):
+    code, folder, printed = erase("--divergence", "u*log(u)**2")
+    assert code == 1
+    assert printed.err.startswith("refused: ")
+    assert not folder.exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_erases_like_the_cpu(erase, precision):
+    _, on_cpu, _ = erase("--device", "cpu", output="cpu")
+    code, folder, _ = erase("--device", "cuda", "--precision", precision)
+    assert code == 0
+    assert json.loads((folder / "run.json").read_text())["peak_memory_bytes"] > 0
+    ours, theirs = (load_file(at / "unet_delta.safetensors") for at in (folder, on_cpu))
+    tolerance = 1e-4 if precision == "fp32" else 2e-3  # three AdamW steps of 5e-4 move a weight by at most 1.5e-3
+    assert all(torch.allclose(ours[name], theirs[name], atol=tolerance) for name in theirs)
 
 
 def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
