@@ -1,7 +1,8 @@
-"""Whether an expression keeps its sign on an interval of u: proved where possible, else sampled or refuted.
+"""Whether an expression keeps its sign on an interval of u: proved, certified, tested or refuted, in that order.
 
 Two exact arguments: SymPy's assumptions on a factored form (u > 0), and, for a rational function of a root
-of u, a Sturm count of the sign changes of numerator and denominator.
+of u, a Sturm count of the sign changes of numerator and denominator. Where both fail, ball arithmetic certifies
+the sign or finds a point that refutes it; what it leaves open is sampled.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import mpmath
 import sympy
 from sympy import Expr, Poly
 
+from fdiv import ball
 from fdiv.calculus import Piece, factored, u
-from fdiv.lowering import MPMATH, lower
+from fdiv.lowering import MPMATH
 
 _LARGEST_ROOT = 24  # u = root^k is tried up to this k
 _GRID = 400
 
 
 class Evidence(StrEnum):
-    """How far a claim can be believed, strongest first; `certified` is reserved for ball arithmetic."""
+    """How far a claim can be believed, strongest first.
+
+    proved: an exact symbolic argument. certified: ball arithmetic. tested: sampled against an oracle. refuted: a
+    counterexample is at hand. not applicable: the law's hypothesis fails, or the claim could not be derived.
+    """
 
     PROVED = "proved"
     CERTIFIED = "certified"
@@ -72,6 +78,13 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
                 f"Sturm: {quantity} has no sign change in u^(1/{order}), and is positive inside",
             )
         points = [c**order for c in crossings]
+    verdict = ball.certify_sign(expression, piece.lower, piece.upper, strict)
+    if verdict.positive:
+        return Finding(Evidence.CERTIFIED, f"{quantity} {'>' if strict else '>='} 0: {verdict.reason}")
+    if verdict.point is not None:
+        point, value = ball.counterexample(expression, verdict.point, piece.lower, piece.upper)
+        shown = Counterexample(float(point), quantity, value)
+        return Finding(Evidence.REFUTED, f"{quantity} is {verdict.reason}", shown)
     return _sample(expression, piece, quantity, strict, points)
 
 
@@ -117,7 +130,7 @@ def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bo
 
 def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points: list[Expr]) -> Finding:
     """Evaluate at points in 40 digits; a negative or non-real value refutes."""
-    function = lower(sympy.sympify(expression), u, MPMATH)
+    function = sympy.lambdify(u, expression, "mpmath")
     with mpmath.workdps(40):
         everywhere = [*_grid(piece), *(MPMATH.number(p) for p in points)]
         values = [(point, _value(function, point)) for point in everywhere]
@@ -163,7 +176,7 @@ def is_finite(piece: Piece) -> Finding:
         if zeros and inner in {base for base, divides in unproved if divides}:
             shown = Counterexample(float(zeros[0]), str(inner), 0.0)
             return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
-    function = lower(piece.expression, u, MPMATH)
+    function = sympy.lambdify(u, piece.expression, "mpmath")
     with mpmath.workdps(40):
         for point in _grid(piece):
             if _value(function, point) is None:
