@@ -15,6 +15,7 @@ from itertools import pairwise
 import sympy
 from sympy import Expr
 
+from fdiv.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.inversion import invert
 
 u = sympy.Symbol("u", positive=True)
@@ -66,6 +67,11 @@ class Piece:
             value = expression.subs(u, end)
             if value.is_finite:
                 return sympy.simplify(value)
+        else:
+            try:
+                return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, 1 / u), u)
+            except UnknownExpansion:
+                pass  # Gruntz's algorithm takes more kinds of functions
         try:
             value = sympy.limit(expression, u, end, "+" if end == self.lower else "-")
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""D(s) and its gradient weight w(s) = dD/ds between N(mu_P, sigma^2 I) and N(mu_Q, sigma^2 I).
+"""D(s), its gradient weight w(s) = dD/ds and dw/ds between N(mu_P, sigma^2 I) and N(mu_Q, sigma^2 I).
 
 Everything depends on s = |mu_P - mu_Q|^2 / sigma^2 alone, because log dP/dQ is N(-s/2, s) under Q.
 Differentiating the Gaussian (Stein's lemma) gives the universal gradient law w(s) = E_Q[u^2 f''(u)] / 2 >=
@@ -6,13 +6,13 @@ Differentiating the Gaussian (Stein's lemma) gives the universal gradient law w(
 
 A closed form is decidable in one class: a finite sum of c u^p (log u)^n per piece, whose moments are
 d^n/dp^n exp(p (p-1) s/2) times differences of normal distribution functions at kinks. What is outside that
-class, or whose closed form loses digits, goes to quadrature.
+class, or whose closed form loses digits, is computed by the trapezoid rule of `fdiv.quadrature`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import mpmath
@@ -21,29 +21,34 @@ import sympy
 from sympy import Expr
 from sympy.codegen.cfunctions import log1p
 
+from fdiv.asymptotics import UnknownExpansion, terms_above
 from fdiv.calculus import DerivationError, Piece, normal, s, u
-from fdiv.lowering import MPMATH, Backend, cancelled, lower, numpy_backend
-from fdiv.quadrature import Quadrature, tabulate
+from fdiv.lowering import MPMATH, Backend, Function, cancelled, lower, numpy_backend
+from fdiv.quadrature import Trapezoid, tabulated
 
 if TYPE_CHECKING:
     from fdiv.divergence import Divergence
 
 _ACCURACY = 1e-13
 _PROBES = (1e-12, 1e-9, 1e-6, 1e-3, 0.05, 0.3, 1.0, 3.0, 9.0, 30.0, 1e2, 1e3, 1e4, 1e6)
+_ROUNDING = 1e-14  # of a closed form, or of the sum over the nodes
+_LARGE = 300.0  # an exponent beyond which e^x outweighs every other term
+Functions = tuple[Function, Function, Function]
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """D(s) and w(s), with formulas where they exist.
+    """D(s), w(s) and dw/ds, with formulas where they exist.
 
     `kind` is closed (a formula exists), quadrature (none does in the decidable class) or infinite (D(s) is
     not finite for every s, so there is no Gaussian loss). `reason` says why where nothing can be evaluated.
+    `quadrature` is the numeric route, also of a formula that would lose digits.
     """
 
     kind: Literal["closed", "quadrature", "infinite"]
     formula: Expr | None = None
     gradient_weight_formula: Expr | None = None
-    quadrature: Quadrature | None = None
+    quadrature: Trapezoid | None = None
     reason: str = ""
 
     @property
@@ -51,37 +56,45 @@ class Gaussian:
         """Whether D and w have an accurate numeric form."""
         return not self.reason
 
-    def on(self, backend: Backend) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-        """Return D and w as functions of an array s >= 0; w(0) is 0 where dD/ds is infinite."""
+    def on(self, backend: Backend) -> Functions:
+        """Return D, w and dw/ds as functions of an array s >= 0; 0 at s = 0 where one is infinite there.
+
+        Raises DerivationError where `evaluable` is False.
+        """
         if not self.evaluable:
             raise DerivationError(self.reason)
         if self.quadrature is not None:
             return self.quadrature.on(backend)
         assert self.formula is not None
         assert self.gradient_weight_formula is not None
-        weight = lower(self.gradient_weight_formula, s, backend)
-        if sympy.limit(self.gradient_weight_formula, s, 0, "+").is_finite:
-            return lower(cancelled(self.formula, s), s, backend), weight
+        slope = sympy.diff(self.gradient_weight_formula, s)
+        value, weight, curve = (
+            _at_zero_too(formula, backend) for formula in (self.formula, self.gradient_weight_formula, slope)
+        )
+        return value, weight, curve
 
-        def subgradient(x: Any) -> Any:
-            positive = backend.where(x > 0, x, backend.fill(x, 1.0))
-            return backend.where(x > 0, weight(positive), backend.fill(x, 0.0))
+    def wrapped_on(self, backend: Backend, factor: Any) -> tuple[Function, Function]:
+        """Return s -> log(1 + factor D(s)), which does not overflow where D does, and its derivative."""
+        value, weight, _ = self.on(backend)
+        closed = self.quadrature.closed if self.quadrature is not None else self.formula
+        rate, scaled = dominant(closed)
+        log, plus_one = backend.functions[sympy.log], backend.functions[log1p]
+        number = backend.number(sympy.sympify(factor))
+        if rate == 0:
+            return lambda x: plus_one(number * value(x)), lambda x: number * weight(x) / (1 + number * value(x))
+        edge = _LARGE / float(rate)
+        rest, slope = (lower(e, s, backend) for e in (scaled, rate + sympy.diff(scaled, s) / scaled))
 
-        return lower(cancelled(self.formula, s), s, backend), subgradient
+        def split(x: Any, near: Function, far: Function) -> Any:
+            return backend.where(x < edge, near(backend.clip(x, None, edge)), far(backend.clip(x, edge, None)))
 
-    def wrapped_on(self, backend: Backend, factor: Any) -> Callable[[Any], Any] | None:
-        """Return s -> log(1 + factor D(s)) without overflow, or None where D does not grow exponentially.
+        def wrapped(x: Any) -> Any:
+            return split(x, lambda y: plus_one(number * value(y)), lambda y: float(rate) * y + log(number * rest(y)))
 
-        The fastest exponential is taken out of the logarithm symbolically.
-        """
-        if self.formula is None or self.formula.has(sympy.erf):
-            return None
-        terms = sympy.Add.make_args(self.formula)
-        rate = max((sympy.diff(sympy.log(term), s) for term in terms if term.has(sympy.exp)), default=sympy.S.Zero)
-        if not (rate.is_number and rate > 0):
-            return None
-        inside = sympy.expand((1 + factor * self.formula) * sympy.exp(-rate * s))
-        return lower(rate * s + log1p(cancelled(inside - 1, s)), s, backend)
+        def derivative(x: Any) -> Any:
+            return split(x, lambda y: number * weight(y) / (1 + number * value(y)), slope)
+
+        return wrapped, derivative
 
     def __call__(self, point: float) -> float:
         """D at a number s >= 0, in nats."""
@@ -91,27 +104,88 @@ class Gaussian:
         """Return w = dD/ds at a number s >= 0; the subgradient 0 at s = 0 where it is infinite."""
         return self._at(1, point)
 
+    def weight_slope(self, point: float) -> float:
+        """Return dw/ds = d^2 D/ds^2 at a number s >= 0; 0 at s = 0 where it is infinite."""
+        return self._at(2, point)
+
+    def error_bound(self, point: float) -> float:
+        """Bound the relative errors of D and w at s > 0 before anything is evaluated there.
+
+        By the trapezoid rule's theorem, plus an allowance of 1e-14 for rounding; closed forms err by rounding alone.
+        """
+        if self.quadrature is None:
+            return _ROUNDING
+        return _ROUNDING + self.quadrature.relative_bound(point)
+
+    @cached_property
+    def _numbers(self) -> Functions:
+        return self.on(numpy_backend())
+
     def _at(self, which: int, point: float) -> float:
         with np.errstate(over="ignore", under="ignore"):
-            return float(self.on(numpy_backend())[which](np.array(point, dtype=float)))
+            return float(self._numbers[which](np.array(point, dtype=float)))
+
+
+def dominant(formula: Expr) -> tuple[Expr, Expr]:
+    """Return the rate r > 0 of the fastest exponential in a formula, and formula e^{-r s}; (0, formula) if none."""
+    terms = sympy.Add.make_args(sympy.expand(formula))
+    rates = [sympy.limit(sympy.diff(sympy.log(term), s), s, sympy.oo) for term in terms if term.has(sympy.exp)]
+    rate = max((rate for rate in rates if rate.is_number), default=sympy.S.Zero)
+    if not rate > 0:
+        return sympy.S.Zero, formula
+    return rate, sympy.expand(sympy.Add(*(sympy.powsimp(term * sympy.exp(-rate * s)) for term in terms)))
+
+
+def closed_on(formula: Expr, backend: Backend) -> Function:
+    """Lower a sum of exponentials that becomes infinite, and never NaN, where it overflows."""
+    # at 0 the constants cancel, which expm1 does exactly; elsewhere expm1 would bring the cancellation in
+    vanishes = formula.subs(s, 0) == 0
+    function = lower(cancelled(formula, s) if vanishes else formula, s, backend)
+    rate, scaled = dominant(formula)
+    if rate == 0:
+        return function
+    rest, exp, half = lower(scaled, s, backend), backend.functions[sympy.exp], float(rate) / 2
+    edge = _LARGE / float(rate)
+
+    def value(x: Any) -> Any:
+        large = backend.clip(x, edge, None)
+        growth = exp(half * large)
+        return backend.where(x < edge, function(backend.clip(x, None, edge)), growth * (growth * rest(large)))
+
+    return value
+
+
+def _at_zero_too(formula: Expr, backend: Backend) -> Function:
+    """Lower a formula in s > 0, with its limit at s = 0, or 0 where that is infinite."""
+    function = closed_on(formula, backend)
+    if not formula.has(s) or formula.subs(s, 0).is_finite:
+        return function
+    limit = sympy.limit(formula, s, 0, "+")
+    start = float(limit) if limit.is_finite else 0.0
+
+    def extended(x: Any) -> Any:
+        positive = backend.where(x > 0, x, backend.fill(x, 1.0))
+        return backend.where(x > 0, function(positive), backend.fill(x, start))
+
+    return extended
 
 
 def derive_gaussian(divergence: Divergence) -> Gaussian:
     """Find the closed form or tabulate the quadrature; never raises for a convex generator."""
     moments = [_moments(piece) for piece in divergence.pieces]
-    if None not in moments:
+    kind: Literal["closed", "quadrature"] = "quadrature" if None in moments else "closed"
+    formula = weight = None
+    if kind == "closed":
         formula = _tidy(sympy.Add(*(moment for moment in moments if moment is not None)))
         weight = _tidy(sympy.diff(formula, s))
         if _accurate(Gaussian("closed", formula, weight)):
             return Gaussian("closed", formula, weight)
-    elif _grows_too_fast(divergence):
-        return Gaussian("infinite", reason="f grows faster than every power of u, so D(s) is not finite for every s")
-    else:
-        formula = weight = None
-    kind: Literal["closed", "quadrature"] = "quadrature" if formula is None else "closed"
     try:
         return Gaussian(kind, formula, weight, quadrature=_quadrature(divergence))
-    except DerivationError as error:
+    except (DerivationError, NotImplementedError) as error:
+        if kind == "quadrature" and _grows_too_fast(divergence):
+            why = "f grows faster than every power of u, so D(s) is not finite for every s"
+            return Gaussian("infinite", reason=why)
         return Gaussian(kind, formula, weight, reason=f"D(s) has no accurate numeric form: {error}")
 
 
@@ -159,9 +233,9 @@ def _tidy(formula: Expr) -> Expr:
 
 def _accurate(closed: Gaussian) -> bool:
     """Whether the lowered formulas keep their fp64 digits from s = 1e-12 to overflow, against 60 digits."""
-    for function, formula in zip(
-        closed.on(numpy_backend()), (closed.formula, closed.gradient_weight_formula), strict=True
-    ):
+    assert closed.formula is not None
+    formulas = [sympy.diff(closed.formula, s, order) for order in range(3)]
+    for function, formula in zip(closed.on(numpy_backend()), formulas, strict=True):
         with np.errstate(all="ignore"):
             values = function(np.array(_PROBES))
         with mpmath.workdps(60):
@@ -184,20 +258,31 @@ def _grows_too_fast(divergence: Divergence) -> bool:
     )
 
 
-def _quadrature(divergence: Divergence) -> Quadrature:
-    """Split a smooth f into closed terms and a bounded rest; a kinked f must be bounded as it stands."""
-    if len(divergence.pieces) > 1:
-        if divergence.value_at_zero.is_infinite or divergence.slope_at_infinity.is_infinite:
-            raise DerivationError("f has pieces and is unbounded")
-        return tabulate(divergence, divergence.pieces, sympy.S.Zero)
-    (piece,) = divergence.pieces
-    inside, rest = _split(piece.expression)
-    whole = Piece(piece.lower, piece.upper, rest)
-    at_infinity = whole.limit(whole.slope / sympy.log(u), whole.upper)
-    at_zero = -whole.limit(rest / sympy.log(u), whole.lower)
-    if at_infinity.is_infinite or at_zero.is_infinite:
-        raise DerivationError("its part without a closed form grows faster than u log u or -log u")
-    bounded = normal(rest - at_infinity * u * sympy.log(u) + at_zero * sympy.log(u))
-    closed = [*inside, (at_infinity, sympy.S.One, 1), (-at_zero, sympy.S.Zero, 1)]
-    formula = sympy.Add(*(c * _moment(p, n, sympy.S.Zero, sympy.oo) for c, p, n in closed))
-    return tabulate(divergence, (Piece(piece.lower, piece.upper, bounded),), sympy.expand(formula))
+def _quadrature(divergence: Divergence) -> Trapezoid:
+    """Tabulate f above its tangent for small s, and f less its growth at both ends for large s."""
+    growth = _growth(divergence)
+    common = sympy.Add(*(c * u**p * sympy.log(u) ** n for (p, n), c in growth.items()))
+    closed = sympy.Add(*(c * _moment(p, n, sympy.S.Zero, sympy.oo) for (p, n), c in growth.items()))
+    above = [Piece(p.lower, p.upper, p.expression - divergence.slope_at_one * (u - 1)) for p in divergence.pieces]
+    rest = [Piece(p.lower, p.upper, p.expression - common) for p in divergence.pieces]
+    return tabulated(tuple(above), tuple(rest), divergence.kinks, _tidy(closed))
+
+
+def _growth(divergence: Divergence) -> dict[tuple[Expr, int], Expr]:
+    """Return the terms c u^p (log u)^n, as {(p, n): c}, without which e^{-x/2} f(e^x) has a decaying even part."""
+    half = sympy.Rational(1, 2)
+    try:
+        top = terms_above(divergence.pieces[-1].expression, u, half)
+        inverted = terms_above(divergence.pieces[0].expression.subs(u, 1 / u), u, -half)
+    except UnknownExpansion as error:
+        raise DerivationError(str(error)) from error
+    bottom = {(-p, n): c * (-1) ** n for (p, n), c in inverted.items()}
+    found = {power: c for power, c in top.items() if power[0] > half}
+    found |= {power: c for power, c in bottom.items() if power[0] < half}
+    for power in {*top, *bottom}:
+        if power[0] == half:  # the even part has the mean of both ends
+            ends = [terms.get(power, sympy.S.Zero) for terms in (top, bottom)]
+            if power[1] % 2 and ends[0] != ends[1]:
+                raise DerivationError(f"its terms sqrt(u) (log u)^{power[1]} differ at 0 and infinity")
+            found[power] = (ends[0] + ends[1]) / 2
+    return found

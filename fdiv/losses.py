@@ -5,15 +5,16 @@ error, so no critic is needed; near s = 0 it is f''(1)/2 times the mean squared 
 the lower bound E_P[T] - E_Q[f*(T)] <= D_f(P||Q) (Nowozin et al. arXiv:1606.00709) with the canonical
 activation T(v) = f'(e^v).
 
-Values and gradients are separate formulas, each stable where it is used; neither holds an epsilon. Inputs
-in fp16 and bf16 are computed and returned in fp32, and constants live on the input's device.
+Values and gradients are separate formulas, each stable where it is used; neither holds an epsilon. Results
+are in the input's dtype, or in fp32 for fp16 and bf16; D(s), one number per sample, is computed in fp64 on the
+way, and a critic's values in the dtype of the result. Constants live on the input's device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, final
 
 import torch
@@ -42,11 +43,30 @@ class _Exact(torch.autograd.Function):
         return gradients[0] * ctx.slope(x), None, None
 
 
+def _derived(first: Function, *derivatives: Function) -> Function:
+    """Return the first function with the next one as its derivative, which has the next one as its own, and so on."""
+    if not derivatives:
+        return first
+    return partial(_apply, value=first, slope=_derived(*derivatives))
+
+
+def _apply(x: Tensor, value: Function, slope: Function) -> Tensor:
+    result: Tensor = _Exact.apply(x, value, slope)
+    return result
+
+
 def _computable(x: Tensor) -> Tensor:
     """Return x in at least fp32; raises TypeError for a tensor that is not floating point."""
     if not x.is_floating_point():
         raise TypeError(f"a loss needs a floating-point tensor, got {x.dtype}")
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _in_double(s: Tensor, function: Function) -> Tensor:
+    """Apply a function of s >= 0 in fp64 where the device has it, since e^{-s} in fp32 has s roundings."""
+    s = _computable(s)
+    wide = s if s.device.type == "mps" else s.double()
+    return torch.where(s < 0, torch.nan, function(wide).to(s.dtype))
 
 
 @final
@@ -68,18 +88,16 @@ class GaussianLoss:
 
     @cached_property
     def _functions(self) -> tuple[Function, Function]:
-        return self.divergence.gaussian.on(torch_backend())
+        value, weight, slope = self.divergence.gaussian.on(torch_backend())
+        return _derived(value, weight, slope), _derived(weight, slope)
 
     def __call__(self, s: Tensor) -> Tensor:
         """D(s) in nats, shaped like s; its gradient is `gradient_weight`."""
-        s = _computable(s)
-        value: Tensor = _Exact.apply(s, *self._functions)
-        return torch.where(s < 0, torch.nan, value)
+        return _in_double(s, self._functions[0])
 
     def gradient_weight(self, s: Tensor) -> Tensor:
         """w(s) = dD/ds >= 0, shaped like s; where it is infinite at s = 0, the subgradient 0."""
-        s = _computable(s)
-        return torch.where(s < 0, torch.nan, self._functions[1](s))
+        return _in_double(s, self._functions[1])
 
     def wrapped(self, s: Tensor) -> Tensor:
         """log(1 + 2 D(s) / f''(1)), an increasing function of D that does not overflow.
@@ -87,13 +105,10 @@ class GaussianLoss:
         It is s + O(s^2) near 0 and, where D grows exponentially, linear in s for large s: for Pearson and
         Neyman it is s itself. Where f''(1) is not in (0, inf) the factor 2/f''(1) is 1.
         """
-        s = _computable(s)
-        gaussian = self.divergence.gaussian
         curvature = self.divergence.curvature
         factor = 2 / curvature if curvature is not None and curvature.is_finite and curvature != 0 else 1
-        logarithm = gaussian.wrapped_on(torch_backend(), factor)
-        value = torch.log1p(float(factor) * self(s)) if logarithm is None else logarithm(s)
-        return torch.where(s < 0, torch.nan, value)
+        value, slope = self.divergence.gaussian.wrapped_on(torch_backend(), factor)
+        return _in_double(s, _derived(value, slope))
 
 
 @final
@@ -128,11 +143,11 @@ class VariationalLoss:
 
     def output_activation(self, v: Tensor) -> Tensor:
         """T(v), the critic's value, elementwise; it increases inside the effective domain of f*."""
-        return _Exact.apply(_computable(v), *self._functions["output"])
+        return _apply(_computable(v), *self._functions["output"])
 
     def conjugate_term(self, v: Tensor) -> Tensor:
         """f*(T(v)), elementwise."""
-        return _Exact.apply(_computable(v), *self._functions["term"])
+        return _apply(_computable(v), *self._functions["term"])
 
     def __call__(self, v_p: Tensor, v_q: Tensor) -> Tensor:
         """Return the bound, a scalar in nats; each tensor is averaged, and they may differ in shape."""

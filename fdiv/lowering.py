@@ -178,6 +178,78 @@ def torch_backend() -> Backend:
     )
 
 
+@cache
+def flint_backend(bits: int) -> Backend:
+    """Return python-flint's complex balls, with constants that are accurate to `bits` bits."""
+    from flint import ctx
+
+    def number(expression: Expr) -> Any:
+        with ctx.workprec(bits + 32):
+            return _ball(expression)
+
+    return Backend(
+        {
+            sympy.exp: lambda z: z.exp(),
+            sympy.log: lambda z: z.log(),
+            sympy.sqrt: lambda z: z.sqrt(),
+            log1p: lambda z: z.log1p(),
+            expm1: lambda z: z.expm1(),
+        },
+        number,
+        lambda condition, yes, no: yes if condition else no,
+        lambda x, constant: constant,
+        lambda x, low, high: min(max(x, low), high),
+        lambda values, like: values,
+    )
+
+
+def _ball(constant: Expr) -> Any:
+    """Enclose a constant expression at flint's working precision."""
+    from flint import acb, arb, fmpq
+
+    if constant.is_Rational or constant.is_Float:
+        exact = sympy.Rational(constant)
+        return acb(arb(fmpq(int(exact.p), int(exact.q))))
+    if constant in (sympy.pi, sympy.E):
+        return acb(arb.pi()) if constant == sympy.pi else acb(1).exp()
+    parts = [_ball(argument) for argument in constant.args]
+    if constant.is_Add or constant.is_Mul:
+        return reduce(operator.add if constant.is_Add else operator.mul, parts)
+    if constant.is_Pow:
+        return parts[0].sqrt() if constant.exp == sympy.Rational(1, 2) else parts[0] ** parts[1]
+    if isinstance(constant, sympy.log | sympy.exp):
+        return parts[0].log() if isinstance(constant, sympy.log) else parts[0].exp()
+    raise NotImplementedError(f"the constant {constant} has no ball")
+
+
+def outward(expression: Expr, sign: int) -> Expr:
+    """Write an expression in u = e^{sign v} so that it is analytic where Re v > 0 and no zero is crossed.
+
+    In log(g) and g^p the monomial of g that dominates for large v is taken out, and log1p of the rest stays on its
+    principal branch, while log(g) itself would jump where Im v passes a multiple of pi.
+    """
+    if expression == u:
+        return sympy.exp(sign * v)
+    if isinstance(expression, sympy.log):
+        return _outward_log(expression.args[0], sign)
+    if expression.is_Pow and not expression.exp.has(u) and not expression.exp.is_Integer:
+        return sympy.exp(sympy.expand(expression.exp * _outward_log(expression.base, sign)))
+    return expression.func(*(outward(a, sign) for a in expression.args)) if expression.args else expression
+
+
+def _outward_log(argument: Expr, sign: int) -> Expr:
+    monomials = []
+    for term in sympy.Add.make_args(sympy.expand(argument)):
+        coefficient, power = term.as_independent(u, as_Add=False)
+        base, exponent = power.as_base_exp() if power != 1 else (u, sympy.S.Zero)
+        if base != u:
+            return sympy.log(outward(argument, sign))
+        monomials.append((sign * exponent, coefficient))
+    top, leading = max(monomials, key=lambda pair: float(pair[0]))
+    rest = [coefficient / leading * sympy.exp((power - top) * v) for power, coefficient in monomials if power != top]
+    return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
+
+
 def in_log_ratio(expression: Expr, positive: bool = False) -> Expr:
     """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
 

@@ -1,200 +1,363 @@
-"""Numeric D(s) and w(s) where no closed form exists, as precomputed tables for any array library.
+"""D(s), w(s) and dw/ds by the trapezoid rule on one set of nodes, with an a-priori error bound.
 
-With f = closed terms + a bounded rest b, and r(x) = e^{-x/2} (b(0) + b'(inf) e^x - b(e^x)), which decays,
+With kappa(x) = e^{-x/2} f(e^x), D(s) = e^{-s/8} E[kappa(sqrt(s) y)] for y ~ N(0, 1), and only the even part K0
+of kappa counts. With K1 = x K0'/2 and K2 = x K1'/2 (the operator s d/ds, moved into the mean) and E_j for the
+mean of K_j,
 
-    D(s) = closed(s) + b(0) + b'(inf) - e^{-s/8} E[r(sqrt(s) y)],    y ~ N(0, 1),
+    D = e^{-s/8} E_0,   s w = e^{-s/8} (E_1 - s/8 E_0),   s^2 dw/ds = e^{-s/8} (E_2 - E_1 - s/4 E_1 + s^2/64 E_0).
 
-is stable for s >= 1: fixed Gauss-Legendre nodes in x, with panels that double in width away from every
-kink, carry the values of r computed in high precision. (Gauss-Hermite nodes in y are silently wrong by 50 %
-once sqrt(s) >= 8.) For s < 1 that difference cancels; there D(s)/s and w(s) are smooth and stored as
-Chebyshev series, in s, or in sqrt(s) where u = 1 is a kink (Trefethen, Approximation Theory and
-Approximation Practice, 2013).
+Below s = `switch` f is taken above its tangent at 1, so that K0 >= 0 and no term cancels; above, the terms that
+f has in common with c u^p (log u)^n at 0 and at infinity are taken out, whose values are known, so that the rest
+decays. The half-line of x = |log u| is cut at 0 and at every kink, and each panel is mapped to the line by
+x = A + e^z, or x = A + (B - A)/(1 + e^{-z}). Then e^{-x^2/2s} is as smooth for s = 1e-12 as for 1e6, the integrand
+is analytic for |Im z| < a, and the rule with step h errs by at most 2 M/(e^{2 pi a/h} - 1), where M is the integral
+of its modulus on Im z = a (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1). The values at the nodes are
+computed once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once sqrt(s) >= 8.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import Any
 
-import mpmath
 import numpy as np
 import sympy
+from flint import acb, arb, ctx
 from numpy.typing import NDArray
 from sympy import Expr
 
-from fdiv.calculus import Piece, s, u
-from fdiv.lowering import MPMATH, Backend, Function, cancelled, lower
-
-if TYPE_CHECKING:
-    from fdiv.divergence import Divergence
+from fdiv.calculus import DerivationError, Piece, s, u, v
+from fdiv.lowering import Backend, Function, flint_backend, lower, numpy_backend, outward
 
 Array = NDArray[np.float64]
-_SWITCH = 1.0  # the s at which the series hand over to the nodes
-_ENDS = (0.0, 1.0, 2.5, 4.5, 7.0, 9.5)  # of the panels in y, for the series
-_ORDER = 20  # Gauss-Legendre nodes in a panel
-_REACH = 128.0  # r(x) is below e^{-64} beyond
-_DIGITS = 130  # e^{-x/2} u and e^{-x/2} b(u) cancel to 2 _REACH / log(10) digits
+Complex = NDArray[np.complex128]
+SMALLEST = 1e-12  # below, D, w and dw/ds follow their leading powers of s
+_WIDEST = 0.7  # of the strip: e^{-x^2/2s} decays on the image of |Im z| < pi/4
+_STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/_STEP} = 1e-15
+_DENSITY = 2 / math.sqrt(2 * math.pi)  # both half-lines of the normal density at its centre
+_NEGLIGIBLE = 1e-18
+_SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_BITS = 62
+_MOST_BITS = 1 << 14
+_SMALLEST_BITS = 256  # a value below 2^-256 of its neighbour is zero
+
+
+@dataclass(frozen=True)
+class Integrand:
+    """The even part of kappa for a function given by pieces: K0, K1 and K2 - K1 at x, as balls."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def cuts(self) -> tuple[Expr, ...]:
+        """0 and |log k| for every place k between two pieces, increasing."""
+        places = {sympy.Max(piece.lower, 1 / piece.lower) for piece in self.pieces[1:]}
+        return tuple(sympy.log(place) for place in sorted({sympy.S.One, *places}))
+
+    def singularities(self) -> list[complex]:
+        """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log."""
+        found: list[complex] = []
+        for piece in self.pieces:
+            for inner in _inner(piece.expression):
+                found += [complex(abs(x.real), abs(x.imag)) for x in _log_zeros(inner)]
+        return found
+
+    def columns(self, panel: int) -> Callable[[Any], list[Any]]:
+        """Return x -> (K0, K1, K2 - K1) on the panel between two cuts, at the working precision."""
+        cuts = (*self.cuts, sympy.oo)
+        inside = sympy.exp(cuts[panel] + 1 if cuts[panel + 1] == sympy.oo else (cuts[panel] + cuts[panel + 1]) / 2)
+        sides = [_side(next(p for p in self.pieces if p.lower < at < p.upper), sign)
+                 for at, sign in ((inside, 1), (1 / inside, -1))]  # fmt: skip
+
+        def values(x: Any) -> list[Any]:
+            (k0, k1, k2), (l0, l1, l2) = (side(x) for side in sides)
+            once, twice = x * (k1 - l1) / 4, x * x * (k2 + l2) / 8
+            return [(k0 + l0) / 2, once, twice - once / 2]
+
+        return values
+
+
+def _side(piece: Piece, sign: int) -> Callable[[Any], tuple[Any, Any, Any]]:
+    """Return x -> kappa, kappa' and kappa'' at sign * x."""
+    f = piece.expression
+    if sympy.expand(f) == 0:
+        return lambda x: (0 * x, 0 * x, 0 * x)
+    forms = [outward(form, sign) for form in (f, u * piece.slope, u**2 * piece.second)]
+    lowered = cache(lambda bits: [lower(form, v, flint_backend(bits)) for form in forms])
+
+    def values(x: Any) -> tuple[Any, Any, Any]:
+        f, euler, second = (form(x) for form in lowered(ctx.prec))
+        half = (-sign * x / 2).exp()
+        return half * f, half * (euler - f / 2), half * (second + f / 4)
+
+    return values
+
+
+def _inner(expression: Expr) -> Iterator[Expr]:
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.log):
+            yield node.args[0]
+        elif node.is_Pow and node.base != u and not (node.exp.is_Integer and node.exp > 0):
+            yield node.base
+
+
+def _log_zeros(expression: Expr) -> list[complex]:
+    """The zeros of an expression in u as complex numbers log u; raises DerivationError unless it is algebraic."""
+    if expression == u or not expression.has(u):
+        return []
+    exponents = [p.exp for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
+    terms = sympy.Add.make_args(expression)
+    if len(terms) == 2 and sum(term.has(u) for term in terms) == 1:  # c + d u^p, where p may be any number
+        constant, power = sorted(terms, key=lambda term: term.has(u))
+        coefficient, monomial = power.as_independent(u, as_Add=False)
+        base, exponent = monomial.as_base_exp()
+        if base == u:
+            return [complex(np.log(complex(-constant / coefficient))) / float(exponent)]
+    order = math.lcm(*(int(exponent.q) for exponent in exponents))
+    root = sympy.Symbol("root", positive=True)
+    numerator = sympy.numer(sympy.together(expression.subs(u, root**order)))
+    if order > 24 or not numerator.is_polynomial(root):
+        raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
+    roots = sympy.Poly(numerator, root).nroots(n=20)
+    return [order * complex(np.log(complex(zero))) for zero in roots if zero != 0]
 
 
 @dataclass(frozen=True, eq=False)
-class Quadrature:
-    """The tables: Chebyshev coefficients below s = 1, node values above."""
+class Table:
+    """Nodes x and the weighted values of K0, K1 and K2 - K1 there.
 
-    order: int  # D is of order d^order as d = sqrt(s) -> 0: 2, or 1 at a kink
-    in_root: bool  # the series are in sqrt(s), not in s
-    value_series: Array
-    weight_series: Array
-    closed: Expr
-    limit: float
-    nodes: Array
-    value_nodes: Array
-    weight_nodes: Array
-    kinks: tuple[tuple[float, float], ...]  # (log k, half the jump of the slope times sqrt(k))
-
-    def on(self, backend: Backend) -> tuple[Function, Function]:
-        """Return D and w as functions of a `backend` array."""
-        exp, root = backend.functions[sympy.exp], backend.functions[sympy.sqrt]
-        closed = lower(cancelled(self.closed, s), s, backend)
-        closed_weight = lower(sympy.diff(self.closed, s), s, backend)
-
-        def mean(x: Any, table: Array) -> Any:
-            """Integrate the tabulated function against N(0, x), times e^{-x/8}."""
-            exponent = -(backend.array(self.nodes, x) ** 2) / (2 * x[..., None]) - x[..., None] / 8
-            return (exp(exponent) * backend.array(table, x)).sum(-1) / root(2 * np.pi * x)
-
-        def split(x: Any, low: Function, high: Function) -> Any:
-            return backend.where(x < _SWITCH, low(backend.clip(x, 0.0, _SWITCH)), high(backend.clip(x, _SWITCH, None)))
-
-        def series(x: Any, coefficients: Array) -> Any:
-            # the floor keeps the derivative of sqrt finite; it is far below the rounding of every result
-            return _clenshaw(root(backend.clip(x, 1e-30, None)) if self.in_root else x, coefficients)
-
-        def kink_mass(x: Any) -> Any:
-            masses = [mass * exp(-(place**2) / (2 * x) - x / 8) for place, mass in self.kinks]
-            return sum(masses) / root(2 * np.pi * x) if masses else 0.0
-
-        def value(x: Any) -> Any:
-            return split(
-                x,
-                lambda y: (y if self.order == 2 else root(y)) * series(y, self.value_series),
-                lambda y: closed(y) + self.limit - mean(y, self.value_nodes),
-            )
-
-        def weight(x: Any) -> Any:
-            def low(y: Any) -> Any:
-                if self.order == 2:
-                    return series(y, self.weight_series)
-                positive = backend.clip(y, 1e-30, None)
-                return backend.where(y > 0, series(y, self.weight_series) / root(positive), backend.fill(y, 0.0))
-
-            return split(x, low, lambda y: closed_weight(y) + mean(y, self.weight_nodes) + kink_mass(y))
-
-        return value, weight
-
-
-def _clenshaw(z: Any, coefficients: Array) -> Any:
-    """Sum a Chebyshev series on [0, 1]."""
-    x, first, second = 4 * z - 2, 0 * z, 0 * z
-    for coefficient in coefficients[:0:-1].tolist():
-        first, second = x * first - second + coefficient, first
-    return x * first / 2 - second + float(coefficients[0])
-
-
-def tabulate(divergence: Divergence, bounded: tuple[Piece, ...], closed: Expr) -> Quadrature:
-    """Compute the tables; the generator is `bounded` plus terms whose D(s) is `closed`."""
-    whole = divergence.pieces
-    at_zero = bounded[0].limit(bounded[0].expression, sympy.S.Zero)
-    at_infinity = bounded[-1].limit(bounded[-1].slope, sympy.oo)
-    kinks = tuple((float(sympy.log(k)), float(jump * sympy.sqrt(k) / 2)) for k, jump in divergence.kinks)
-    cuts = tuple(float(sympy.log(piece.lower)) for piece in whole[1:])
-    at_one = any(cut == 0 for cut in cuts)
-    with mpmath.workdps(_DIGITS):
-        tangent = divergence.slope_at_one
-        value = _in_log_ratio(whole, lambda p: p.expression - tangent * (u - 1), sympy.Rational(-1, 2))
-        weight = _in_log_ratio(whole, lambda p: p.second / 2, sympy.Rational(3, 2))
-        rest = _in_log_ratio(bounded, lambda p: at_zero + at_infinity * u - p.expression, sympy.Rational(-1, 2))
-        curved = _in_log_ratio(bounded, lambda p: p.second / 2, sympy.Rational(3, 2))
-        nodes, weights = _panels(cuts)
-
-        def slope(d: float) -> float:
-            return _mean(weight, d, cuts) + _kink_mass(d, kinks)
-
-        order = 1 if divergence.curvature == sympy.oo else 2
-        return Quadrature(
-            order,
-            at_one,
-            _series(lambda roots: np.array([_mean(value, d, cuts) / d**order for d in roots]), at_one),
-            _series(lambda roots: np.array([slope(d) * d ** (2 - order) for d in roots]), at_one),
-            closed,
-            float(at_zero + at_infinity),
-            nodes,
-            weights * np.array([float(rest(x)) for x in nodes]),
-            weights * np.array([float(curved(x)) for x in nodes]),
-            kinks,
-        )
-
-
-def _in_log_ratio(pieces: tuple[Piece, ...], part: Callable[[Piece], Expr], power: Expr) -> Callable[[Any], Any]:
-    """Return x -> e^{power x} part(e^x) in the working precision."""
-    branches = [(MPMATH.number(p.upper), lower(sympy.sympify(part(p)), u, MPMATH)) for p in pieces]
-    exponent = MPMATH.number(power)
-
-    def function(x: Any) -> Any:
-        ratio = mpmath.exp(x)
-        branch = next((f for upper, f in branches if ratio < upper), branches[-1][1])
-        return mpmath.exp(exponent * x) * branch(ratio)
-
-    return function
-
-
-def _panels(cuts: tuple[float, ...]) -> tuple[Array, Array]:
-    """Return nodes and weights on panels that double in width away from 0 and every kink."""
-    centres = sorted({0.0, *cuts})
-    steps = [0.0, *(2.0**k for k in range(8))]
-    breaks = {centre + sign * step for centre in centres for sign in (1, -1) for step in steps}
-    return _composite(sorted(b for b in breaks if abs(b) <= _REACH))
-
-
-def _composite(breaks: list[float]) -> tuple[Array, Array]:
-    points, weights = np.polynomial.legendre.leggauss(_ORDER)
-    ends = np.array(breaks)
-    half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
-    return (middle + half * points).ravel(), (half * weights).ravel()
-
-
-def _series(small: Callable[[Array], Array], in_root: bool) -> Array:
-    """Return Chebyshev coefficients on [0, 1], doubling the degree until the last ones are rounding.
-
-    A kink or a complex singularity at distance a from u = 1 adds terms like exp(-a^2 / (2 s)), which converge slowly.
+    `masses` are (c, m): a kink at |log u| = c > 0 adds m to K2 there. `places` are (panel, z) of the nodes.
     """
-    for degree in (24, 48, 96):
-        points = (1 + np.cos(np.pi * (np.arange(degree) + 0.5) / degree)) / 2
-        coefficients = _coefficients(small(points if in_root else np.sqrt(points)))
-        if np.max(np.abs(coefficients[-3:])) <= 1e-14 * np.max(np.abs(coefficients)):
-            break
-    return coefficients
+
+    nodes: Array
+    columns: Array
+    masses: tuple[tuple[float, float], ...]
+    integrand: Integrand
+    strip: float
+    step: float
+    places: tuple[tuple[int, float], ...]
+
+    def means(self, s: Any, backend: Backend) -> tuple[Any, Any, Any]:
+        """E_0, E_1 and E_2 - E_1 at every element of s > 0."""
+        exp, root = backend.functions[sympy.exp], backend.functions[sympy.sqrt](s)
+        density = exp(-(backend.array(self.nodes, s) ** 2) / (2 * s[..., None]))
+        columns = backend.array(self.columns, s)
+        first, second, third = (density @ columns[:, k] / root for k in range(3))
+        for place, mass in self.masses:
+            third = third + mass * exp(-(place**2) / (2 * s)) / root
+        return first, second, third
+
+    @cached_property
+    def _edge(self) -> tuple[Complex, Array]:
+        """The nodes on the edge Im z = a of the strip, and the weighted moduli there."""
+        cuts = self.integrand.cuts
+        functions: dict[int, Callable[[Any], list[Any]]] = {}
+        nodes, columns = [], []
+        for panel, z in self.places:
+            function = functions.setdefault(panel, self.integrand.columns(panel))
+            x, values, _ = _accurate(function, cuts[panel : panel + 2], acb(z, self.strip), 128)
+            nodes.append(complex(x))
+            columns.append([abs(complex(value)) * self.step * _DENSITY for value in values])
+        return np.array(nodes), np.array(columns)
+
+    def bounds(self, s: float) -> Array:
+        """Bound the errors of E_0, E_1 and E_2 - E_1 by the trapezoid rule: 2 M/(e^{2 pi a/h} - 1)."""
+        nodes, columns = self._edge
+        modulus = np.exp(-(nodes**2).real / (2 * s)) @ columns / math.sqrt(s)
+        return 2 * modulus / math.expm1(2 * math.pi * self.strip / self.step)
 
 
-def _coefficients(values: Array) -> Array:
-    """Return the Chebyshev coefficients of the interpolant (a discrete cosine transform)."""
-    degree = len(values)
-    angles = np.pi * (np.arange(degree) + 0.5) / degree
-    coefficients = 2 / degree * np.cos(np.outer(np.arange(degree), angles)) @ values
-    coefficients[0] /= 2
-    return coefficients
+def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smallest: float, largest: float) -> Table:
+    """Compute the nodes and values that serve every s in [smallest, largest]."""
+    cuts = [float(cut) for cut in integrand.cuts]
+    panels = list(pairwise([*cuts, math.inf]))
+    strip = _strip(panels, integrand.singularities())
+    step = strip * _STEP
+    places, nodes, columns = [], [], []
+    for i, panel in enumerate(panels):
+        for z, x, values in _walk(integrand.columns(i), integrand.cuts[i : i + 2], panel, step, (smallest, largest)):
+            places.append((i, z))
+            nodes.append(x)
+            columns.append(values * (step * _DENSITY))
+    masses = [
+        (abs(float(sympy.log(place))), float(jump * sympy.sqrt(place) * sympy.log(place) ** 2 / 8) * _DENSITY)
+        for place, jump in kinks
+        if place != 1
+    ]
+    return Table(np.array(nodes), np.array(columns), tuple(masses), integrand, strip, step, tuple(places))
 
 
-def _mean(function: Callable[[Any], Any], d: float, cuts: tuple[float, ...]) -> float:
-    """Return e^{-d^2/8} E[function(d y)] for y ~ N(0, 1) and a positive function, which loses no digits."""
-    inner = {cut / d for cut in cuts if abs(cut / d) < _ENDS[-1]}
-    nodes, weights = _composite(sorted({sign * end for end in _ENDS for sign in (1, -1)} | inner))
-    density = weights * np.exp(-(nodes**2) / 2 - d * d / 8) / np.sqrt(2 * np.pi)
-    with mpmath.workdps(40):
-        return float(density @ [float(function(d * y)) for y in nodes])
+def _strip(panels: list[tuple[float, float]], singularities: list[complex]) -> float:
+    """The half-width a of a strip |Im z| < a on which every panel's integrand is analytic."""
+    widest = _WIDEST
+    for low, high in panels:
+        for x in singularities:
+            away = x - low if high == math.inf else (x - low) / (high - x)
+            if abs(away) > 1e-9 and abs(away) < 1e9:
+                angle = abs(float(np.angle(away)))
+                widest = min(widest, 0.9 * angle) if angle > 1e-9 else widest
+    return widest
 
 
-def _kink_mass(d: float, kinks: tuple[tuple[float, float], ...]) -> float:
-    """Return the kinks' share of w at s = d^2."""
-    masses = [mass * np.exp(-((place / d) ** 2) / 2 - d * d / 8) for place, mass in kinks]
-    return float(sum(masses)) / np.sqrt(2 * np.pi) / d
+def _walk(
+    columns: Callable[[Any], list[Any]],
+    cuts: tuple[Expr, ...],
+    panel: tuple[float, float],
+    step: float,
+    scales: tuple[float, float],
+) -> list[tuple[float, float, Array]]:
+    """Walk the grid in z outwards from the middle until nothing counts for any s between the two scales."""
+    low = panel[0]
+    narrowest = max(scales[0], low**2 / 1500)  # below, e^{-low^2/2s} is zero in double precision
+    nearest = min(math.sqrt(narrowest), narrowest / low if low else math.inf)
+    middle = math.sqrt(scales[1]) if math.isfinite(scales[1]) else 1.0
+    start = round(math.log(middle) / step) if panel[1] == math.inf else 0
+    rows = []
+    for direction, scale in ((1, scales[1]), (-1, narrowest)):
+        largest, bits = np.zeros(3), 128
+        j = start if direction == 1 else start - 1
+        while True:
+            point, balls, bits = _accurate(columns, cuts, acb(j * step), bits)
+            x, values = complex(point).real, np.array([complex(ball).real for ball in balls])
+            rows.append((j * step, x, values))
+            share = np.abs(values) * math.exp((low - x) * (low + x) / (2 * scale))
+            largest = np.maximum(largest, share)
+            far = (j - start) * step > 3 if direction == 1 else x - low < nearest
+            if far and (share <= _NEGLIGIBLE * largest).all():
+                break
+            if abs(j - start) * step > 400:
+                raise DerivationError("its rest without a closed form does not decay")
+            j += direction
+    return sorted(rows, key=lambda row: row[0])
+
+
+def _accurate(columns: Callable[[Any], list[Any]], cuts: tuple[Expr, ...], z: Any, bits: int) -> Any:
+    """x(z), (K0, K1, K2 - K1) dx/dz there, and the precision from `bits` on that made the balls small enough."""
+    while bits <= _MOST_BITS:
+        with ctx.workprec(bits):
+            x, jacobian = _mapped(cuts, z)
+            values = [value * jacobian for value in columns(x)]
+            size = max(_log2(value) for value in values)
+            if all(_settled(value, size) for value in values):
+                return x, values, bits
+        bits *= 2
+    raise DerivationError("kappa cannot be evaluated to double precision")
+
+
+def _log2(value: Any) -> float:
+    """log2 |value| of the midpoint of a ball, -inf at zero."""
+    middle = abs(acb(value.real.mid(), value.imag.mid())).mid()
+    return float(middle.log() / arb(2).log()) if middle > 0 else -math.inf
+
+
+def _settled(value: Any, size: float) -> bool:
+    if not value.is_finite():
+        return False
+    radius = max(value.real.rad(), value.imag.rad())
+    if radius == 0:
+        return True
+    error = float(arb(radius).log() / arb(2).log())
+    return error <= max(_log2(value) - _BITS, size - _SMALLEST_BITS, -1060.0)
+
+
+def _mapped(cuts: tuple[Expr, ...], z: Any) -> tuple[Any, Any]:
+    """x(z) and dx/dz."""
+    number = flint_backend(ctx.prec).number
+    low = number(cuts[0])
+    if len(cuts) == 1:
+        return low + z.exp(), z.exp()
+    width = number(cuts[1]) - low
+    part = 1 / (1 + (-z).exp())
+    return low + width * part, width * part * (1 - part)
+
+
+@dataclass(frozen=True, eq=False)
+class Trapezoid:
+    """D, w and dw/ds: one table below `switch`, another with the value of `closed` above."""
+
+    low: Table
+    high: Table
+    switch: float
+    closed: Expr
+    orders: tuple[float, float, float]  # D ~ s^orders[0] and so on as s -> 0
+
+    def on(self, backend: Backend) -> tuple[Function, Function, Function]:
+        """Return D, w and dw/ds as functions of a `backend` array."""
+        from fdiv.gaussian import closed_on
+
+        closed = [closed_on(sympy.diff(self.closed, s, order), backend) for order in range(3)]
+
+        def function(order: int) -> Function:
+            power = self.orders[order]
+
+            def value(x: Any) -> Any:
+                near = _combined(self.low, backend.clip(x, SMALLEST, self.switch), order, backend)
+                far_x = backend.clip(x, self.switch, None)
+                far = closed[order](far_x) + _combined(self.high, far_x, order, backend)
+                positive = backend.where(x > 0, x, backend.fill(x, 1.0 if power < 0 else 0.0))
+                tiny = backend.where(x < SMALLEST, positive / SMALLEST, backend.fill(x, 1.0)) ** power
+                vanishing = backend.where((x == 0) & (power < 0), backend.fill(x, 0.0), near * tiny)
+                return backend.where(x < self.switch, vanishing, far)
+
+            return value
+
+        return function(0), function(1), function(2)
+
+    def relative_bound(self, point: float) -> float:
+        """Bound the relative discretisation errors of D and w at s = point."""
+        backend = numpy_backend()
+        x = np.array(point)
+        table = self.low if point < self.switch else self.high
+        first, second, _ = table.bounds(max(point, SMALLEST)) * math.exp(-point / 8)
+        errors = (first, (second + point / 8 * first) / point)
+        with np.errstate(all="ignore"):
+            values = [abs(float(function(x))) for function in self.on(backend)[:2]]
+        return max((e / value for e, value in zip(errors, values, strict=True) if value > 0), default=0.0)
+
+
+def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
+    """D (order 0), w (1) or dw/ds (2) of what the table holds."""
+    first, second, third = table.means(x, backend)
+    decay = backend.functions[sympy.exp](-x / 8)
+    if order == 0:
+        return decay * first
+    if order == 1:
+        return decay * (second - x / 8 * first) / x
+    return decay * ((third - x / 4 * second) / x + x / 64 * first) / x
+
+
+def tabulated(
+    above: tuple[Piece, ...], rest: tuple[Piece, ...], kinks: tuple[tuple[Expr, Expr], ...], closed: Expr
+) -> Trapezoid:
+    """Build both tables for a generator: `above` its tangent at 1, and the decaying `rest` beside `closed`."""
+    high = tabulate(Integrand(rest), kinks, _SWITCHES[0], math.inf)
+    switch = _switch(high, closed)
+    low = tabulate(Integrand(above), kinks, SMALLEST, switch)
+    return Trapezoid(low, high, switch, closed, _orders(low))
+
+
+def _switch(high: Table, closed: Expr) -> float:
+    """The smallest s at which closed + rest loses less than a digit by cancellation in D and w."""
+    from fdiv.gaussian import closed_on
+
+    backend = numpy_backend()
+    parts = [closed_on(sympy.diff(closed, s, order), backend) for order in range(2)]
+    for switch in _SWITCHES[:-1]:
+        x = np.array(switch)
+        pairs = [(float(part(x)), float(_combined(high, x, order, backend))) for order, part in enumerate(parts)]
+        if all(abs(a) + abs(b) <= 8 * abs(a + b) for a, b in pairs):
+            return switch
+    return _SWITCHES[-1]
+
+
+def _orders(low: Table) -> tuple[float, float, float]:
+    """The leading powers of s in D, w and dw/ds, from those of x in K0 and K2 - K1 at the smallest nodes."""
+    (x, y), values = low.nodes[:2], np.abs(low.columns[:2])
+    with np.errstate(all="ignore"):
+        powers = np.log(values[1] / values[0]) / math.log(y / x) - 1  # dx/dz = x
+    first, third = (round(float(power) * 1e5) / 1e5 if math.isfinite(power) else 4.0 for power in powers[[0, 2]])
+    return first / 2, first / 2 - 1, min(third, first + 2) / 2 - 2

@@ -1,0 +1,191 @@
+"""Expansions of an expression in u at infinity (at zero: of f(1/u)) in terms c u^p (log u)^n, with exact coefficients.
+
+Each subexpression becomes a finite sum and a bound O(u^floor) on what is left out, so that a limit or a leading
+term is read off and never guessed. It takes sums, products, powers, log and exp; SymPy's Gruntz algorithm, which
+is a hundred times slower, is left for the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy
+from sympy import Expr, Rational, Symbol
+
+_WIDTHS = (2, 5, 12)  # how far below the leading power an expansion reaches
+_MOST_TERMS = 400
+_ZERO = sympy.S.Zero
+Power = tuple[Expr, int]
+
+
+class UnknownExpansion(ArithmeticError):  # noqa: N818  (named as the fault)
+    """The expression has no expansion in powers and logarithms, or none was found."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """The sum of c u^p (log u)^n over `terms`, up to O(u^floor); `floor` is -inf where it is exact."""
+
+    terms: dict[Power, Expr]
+    floor: Expr
+
+    @property
+    def leading(self) -> tuple[Expr, Power]:
+        """The coefficient and power of the largest term."""
+        if not self.terms:
+            raise UnknownExpansion("every term that was found cancels")
+        power = max(self.terms)
+        return self.terms[power], power
+
+
+def terms_above(expression: Expr, u: Symbol, lowest: Expr) -> dict[Power, Expr]:
+    """Return {(p, n): c}, every term of the expansion at infinity with p >= lowest; raises UnknownExpansion."""
+    for width in _WIDTHS:
+        series = _expand(expression, u, sympy.Integer(width))
+        if series.floor < lowest:
+            return {power: c for power, c in series.terms.items() if power[0] >= lowest}
+    raise UnknownExpansion(f"the expansion of {expression} does not reach u^{lowest}")
+
+
+def limit_at_infinity(expression: Expr, u: Symbol) -> Expr:
+    """Return the limit as u -> inf, possibly infinite; raises UnknownExpansion."""
+    terms = terms_above(expression, u, _ZERO)
+    if not terms:
+        return _ZERO
+    power = max(terms)
+    return terms[power] if power == (0, 0) else sympy.oo * sympy.sign(_sign(terms[power]))
+
+
+def _sign(coefficient: Expr) -> int:
+    if not coefficient.is_real:
+        raise UnknownExpansion(f"the coefficient {coefficient} is not real")
+    return 1 if coefficient.evalf(30) > 0 else -1
+
+
+def _expand(node: Expr, u: Symbol, width: Expr) -> Series:
+    if node == u:
+        return Series({(sympy.S.One, 0): sympy.S.One}, -sympy.oo)
+    if not node.has(u):
+        return Series({} if node == 0 else {(_ZERO, 0): node}, -sympy.oo)
+    if node.is_Add:
+        return _sum([_expand(argument, u, width) for argument in node.args])
+    if node.is_Mul:
+        result, *others = [_expand(argument, u, width) for argument in node.args]
+        for other in others:
+            result = _product(result, other, width)
+        return result
+    if node.is_Pow and not node.exp.has(u):
+        return _power(_expand(node.base, u, width), node.exp, width)
+    if isinstance(node, sympy.log):
+        return _log(_expand(node.args[0], u, width), width)
+    if isinstance(node, sympy.exp):
+        return _exp(_expand(node.args[0], u, width), width)
+    raise UnknownExpansion(f"{node.func} has no expansion in powers and logarithms")
+
+
+def _sum(parts: list[Series]) -> Series:
+    floor = max(part.floor for part in parts)
+    terms: dict[Power, Expr] = {}
+    for part in parts:
+        for power, coefficient in part.terms.items():
+            terms[power] = terms.get(power, _ZERO) + coefficient
+    kept = {p: sympy.expand(c) for p, c in terms.items() if p[0] > floor}
+    return Series({p: c for p, c in kept.items() if not _vanishes(c)}, floor)
+
+
+def _vanishes(coefficient: Expr) -> bool:
+    if coefficient.is_Rational:
+        return bool(coefficient == 0)
+    return bool(abs(coefficient.evalf(50)) < Rational(1, 10**40))
+
+
+def _product(a: Series, b: Series, width: Expr) -> Series:
+    if (not a.terms and a.floor == -sympy.oo) or (not b.terms and b.floor == -sympy.oo):
+        return Series({}, -sympy.oo)
+    tops = [max(p for p, _ in x.terms) if x.terms else x.floor for x in (a, b)]
+    floor = max(a.floor + tops[1], b.floor + tops[0])
+    if len(a.terms) * len(b.terms) > 4:
+        floor = max(floor, tops[0] + tops[1] - width)
+    if len(a.terms) * len(b.terms) > _MOST_TERMS:
+        raise UnknownExpansion("the expansion has too many terms")
+    parts = [
+        Series({(p + q, m + n): c * d}, floor)
+        for (p, m), c in a.terms.items()
+        for (q, n), d in b.terms.items()
+        if p + q > floor
+    ]
+    return _sum([Series({}, floor), *parts])
+
+
+def _scaled(series: Series, coefficient: Expr, power: Expr) -> Series:
+    terms = {(p + power, n): c * coefficient for (p, n), c in series.terms.items()}
+    return Series(terms, series.floor + power)
+
+
+def _composed(small: Series, coefficients: list[Expr], width: Expr) -> Series:
+    """Return sum of coefficients[j] small^j, whose next term is below the width or beyond all coefficients."""
+    result, power = Series({}, -sympy.oo), Series({(_ZERO, 0): sympy.S.One}, -sympy.oo)
+    for coefficient in coefficients:
+        result = _sum([result, _scaled(power, coefficient, _ZERO)])
+        power = _product(power, small, width)
+        if not power.terms:
+            break
+    top = max(p for p, _ in power.terms) if power.terms else power.floor
+    floor = max(result.floor, top)
+    return Series({p: c for p, c in result.terms.items() if p[0] > floor}, floor)
+
+
+def _relative(base: Series) -> tuple[Expr, Expr, Series]:
+    """Split base = c u^p (1 + small)."""
+    c, (p, n) = base.leading
+    rest = {power: value for power, value in base.terms.items() if power != (p, n)}
+    if n != 0 or any(q == p for q, _ in rest):
+        raise UnknownExpansion("a power or logarithm of a logarithm")
+    return c, p, _scaled(Series(rest, base.floor), 1 / c, -p)
+
+
+def _order(small: Series, width: Expr) -> int:
+    """How many powers of `small` reach below the width."""
+    if not small.terms:
+        return 1
+    top = -max(p for p, _ in small.terms)
+    order = int(sympy.ceiling(width / top)) + 1
+    if order > 60:
+        raise UnknownExpansion("the expansion converges too slowly")
+    return order
+
+
+def _power(base: Series, power: Expr, width: Expr) -> Series:
+    c, p, small = _relative(base)
+    if not power.is_Integer and not c.is_positive:
+        raise UnknownExpansion("a real power of a negative number")
+    if power.is_Integer and power >= 0 and not small.terms and small.floor == -sympy.oo:
+        return Series({(p * power, 0): c**power}, -sympy.oo)
+    order = int(power) + 1 if power.is_Integer and power >= 0 else _order(small, width)
+    coefficients = [sympy.ff(power, j) / sympy.factorial(j) for j in range(order)]
+    return _scaled(_composed(small, coefficients, width), c**power, p * power)
+
+
+def _log(base: Series, width: Expr) -> Series:
+    c, p, small = _relative(base)
+    if not c.is_positive:
+        raise UnknownExpansion("a logarithm of a negative number")
+    coefficients = [_ZERO, *(Rational((-1) ** (j + 1), j) for j in range(1, _order(small, width) + 1))]
+    head = Series({(_ZERO, 0): sympy.log(c), (_ZERO, 1): p}, -sympy.oo)
+    return _sum([head, _composed(small, coefficients, width)])
+
+
+def _exp(argument: Series, width: Expr) -> Series:
+    if not argument.terms:
+        raise UnknownExpansion("the exponential of an unknown remainder")
+    c, (p, n) = argument.leading
+    if p > 0:
+        if _sign(c) > 0:
+            raise UnknownExpansion("an exponential that outgrows every power")
+        return Series({}, sympy.Integer(-1000))  # smaller than every power
+    if n > 1:
+        raise UnknownExpansion("an exponential of a square of a logarithm")
+    constant, logarithm = argument.terms.get((_ZERO, 0), _ZERO), argument.terms.get((_ZERO, 1), _ZERO)
+    small = Series({q: d for q, d in argument.terms.items() if q[0] < 0}, argument.floor)
+    coefficients = [1 / sympy.factorial(j) for j in range(_order(small, width) + 1)]
+    return _scaled(_composed(small, coefficients, width), sympy.exp(constant), logarithm)
