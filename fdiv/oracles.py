@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import mpmath
 import numpy as np
 import sympy
+from numpy.typing import NDArray
+from sympy import Expr
 
 from fdiv.calculus import u, v
 from fdiv.lowering import lower, numpy_backend
@@ -113,6 +115,17 @@ def gaussian_value(divergence: Divergence, s: float) -> float:
     A tangent of f is subtracted, whose expectation is zero, so that all terms are positive.
     """
     exact, root = _generator(divergence).exact, math.sqrt(s)
+    nodes, masses = _normal_nodes(divergence, s)
+    with mpmath.workdps(40):
+        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
+        ratios = [mpmath.exp(root * y - s / 2) for y in nodes.tolist()]
+        values = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
+    return float(np.sum(masses * values))
+
+
+def _normal_nodes(divergence: Divergence, s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return nodes y and weights for a mean over y ~ N(0, 1), cut where e^(sqrt(s) y - s/2) meets a kink."""
+    root = math.sqrt(s)
     kinks = [(float(sympy.log(piece.lower)) + s / 2) / root for piece in divergence.pieces[1:]]
     reach = 10 + 2 * root
     ends = [-reach, *sorted(kink for kink in kinks if abs(kink) < reach), reach]
@@ -120,11 +133,7 @@ def gaussian_value(divergence: Divergence, s: float) -> float:
     points, weights = np.polynomial.legendre.leggauss(16)
     half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
     nodes, masses = (middle + half * points).ravel(), (half * weights).ravel()
-    with mpmath.workdps(40):
-        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
-        ratios = [mpmath.exp(root * y - s / 2) for y in nodes.tolist()]
-        values = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
-    return float(np.sum(masses * values * np.exp(-nodes * nodes / 2))) / math.sqrt(2 * math.pi)
+    return nodes, masses * np.exp(-nodes * nodes / 2) / math.sqrt(2 * math.pi)
 
 
 def _scaled_points(divergence: Divergence) -> list[float]:
@@ -193,3 +202,132 @@ def _surplus(divergence: Divergence, log_ratio: float) -> float:
 
 def _close(value: float, truth: float) -> bool:
     return abs(value - truth) <= 1e-9 * max(1.0, abs(truth))
+
+
+def approaches(expression: Expr, side: int, value: Expr) -> bool:
+    """Whether values of `expression` at u = e^(side x), x up to 480, tend to `value`."""
+    function = sympy.lambdify(u, expression, "mpmath")
+    with mpmath.workdps(450):
+        values = [function(mpmath.exp(side * x)) for x in (30, 60, 120, 240, 480)]
+        if value.is_infinite:
+            away = [x if value > 0 else -x for x in values]
+            return away[-1] > 1 and all(a <= b for a, b in pairwise(away))
+        errors = [abs(x - mpmath.mpmathify(value.evalf(450))) for x in values]
+        return errors[-1] < 0.01 * max(1, abs(value)) and all(a >= b for a, b in pairwise(errors))
+
+
+_LOG_RATIOS = (-2.03, -0.97, 0.06, 1.04, 1.96)  # ratios that are nobody's kink
+
+
+def compare_biconjugate(divergence: Divergence) -> Finding:
+    """Compare f(u) with the maximum of u t - f*(t) over t around the slope, by golden section."""
+    exact = _generator(divergence).exact
+    for x in _LOG_RATIOS:
+        ratio = math.exp(x)
+        low, high = (_slope(divergence, x + d) for d in (-1, 1))
+        value = _highest(partial(_surplus_at, divergence, ratio), low, high)
+        truth = float(exact(mpmath.mpf(ratio)))
+        if not abs(value - truth) <= 1e-8 * max(1.0, abs(truth)):
+            shown = Counterexample(ratio, "f**(u)", value)
+            return Finding(Evidence.REFUTED, f"f** is not f, which is {truth!r} there", shown)
+    return Finding(Evidence.TESTED, f"f**(u) = f(u) at {len(_LOG_RATIOS)} ratios")
+
+
+def _surplus_at(divergence: Divergence, ratio: float, slope: float) -> float:
+    return ratio * slope - divergence.conjugate(slope)
+
+
+def _highest(concave: Callable[[float], float], low: float, high: float) -> float:
+    """Return the maximum of a concave function on [low, high]."""
+    share = (math.sqrt(5) - 1) / 2
+    ends = concave(low), concave(high)
+    left, right = high - share * (high - low), low + share * (high - low)
+    f_left, f_right = concave(left), concave(right)
+    while high - low > 1e-9 * max(1.0, abs(low), abs(high)):
+        if f_left < f_right:
+            low, left, f_left = left, right, f_right
+            right = low + share * (high - low)
+            f_right = concave(right)
+        else:
+            high, right, f_right = right, left, f_left
+            left = high - share * (high - low)
+            f_left = concave(left)
+    return max(f_left, f_right, *ends)
+
+
+def compare_fenchel_young(divergence: Divergence) -> Finding:
+    """Look at the gap f(u) + f*(t) - u t: zero where t is a slope at u, positive elsewhere."""
+    exact = _generator(divergence).exact
+    slopes = [_slope(divergence, x) for x in _LOG_RATIOS]
+    conjugates = [divergence.conjugate(slope) for slope in slopes]
+    for x, own in zip(_LOG_RATIOS, slopes, strict=True):
+        ratio = math.exp(x)
+        value = float(exact(mpmath.mpf(ratio)))
+        for slope, conjugate in zip(slopes, conjugates, strict=True):
+            gap = value + conjugate - ratio * slope
+            scale = 1e-9 * max(1.0, abs(value), abs(conjugate), abs(ratio * slope))
+            distinct = abs(slope - own) > 1e-6 * max(1.0, abs(slope))
+            if not (gap >= -scale and (distinct or gap <= scale)) or (distinct and not gap > 0):
+                shown = Counterexample(ratio, f"f(u) + f*(t) - u t at t = {slope:g}", gap)
+                needed = "positive" if distinct else "zero"
+                return Finding(Evidence.REFUTED, f"the gap of Fenchel and Young is not {needed}", shown)
+    return Finding(Evidence.TESTED, f"the gap is positive but for t = f'(u), at {len(slopes) ** 2} pairs")
+
+
+def compare_adjoint(divergence: Divergence) -> Finding:
+    """Compare u g(1/u) with f, where g is the derived adjoint."""
+    exact, adjoint = _generator(divergence).exact, _generator(divergence.adjoint).exact
+    for x in _LOG_RATIOS:
+        ratio = mpmath.exp(x)
+        value, truth = ratio * adjoint(1 / ratio), exact(ratio)
+        if not _close(float(value), float(truth)):
+            return Finding(Evidence.REFUTED, f"the adjoint's adjoint is {float(value)!r} at u = {float(ratio):g}")
+    return Finding(Evidence.TESTED, f"u f(1/u) twice is f at {len(_LOG_RATIOS)} ratios; f(0+) and f'(inf) exchange")
+
+
+def compare_sign(divergence: Divergence) -> Finding:
+    """Ask for D(0) = 0 and D(s) >= 0 from s = 1e-12 to 1e6."""
+    zero = divergence.gaussian(0.0)
+    if zero != 0:
+        return Finding(Evidence.REFUTED, f"D(0) = {zero!r}")
+    for s in (10.0**k for k in range(-12, 7)):
+        value = divergence.gaussian(s)
+        if not value >= 0:
+            return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r}", Counterexample(s, "D(s) at s = u", value))
+    return Finding(Evidence.TESTED, "D(0) = 0 and D(s) >= 0 at 19 s from 1e-12 to 1e6")
+
+
+def compare_gradient_law(divergence: Divergence) -> Finding:
+    """Compare w(s) with a quadrature of E_Q[u^2 f''(u)] / 2, f'' by differences, kinks as point masses."""
+    exact = _generator(divergence).exact
+    for s in _scaled_points(divergence)[1:]:
+        root = math.sqrt(s)
+        nodes, masses = _normal_nodes(divergence, s)
+        with mpmath.workdps(60):
+            values = np.array([_curvature(exact, mpmath.exp(root * y - s / 2)) for y in nodes.tolist()])
+        truth = float(np.sum(masses * values)) / 2
+        for place, jump in divergence.kinks:
+            z = (float(sympy.log(place)) + s / 2) / root
+            truth += float(place * jump) * math.exp(-z * z / 2) / (2 * root * math.sqrt(2 * math.pi))
+        value = divergence.gaussian.gradient_weight(s)
+        if not abs(value - truth) <= 1e-9 * abs(truth):
+            return Finding(Evidence.REFUTED, f"w({s:g}) = {value!r}, but E_Q[u^2 f''(u)] / 2 = {truth!r} there")
+    return Finding(Evidence.TESTED, "equals a quadrature of E_Q[u^2 f''(u)] / 2")
+
+
+def _curvature(exact: Callable[[Any], Any], ratio: Any) -> float:
+    """u^2 f''(u) by a second difference in the working precision."""
+    step = mpmath.mpf(10) ** -15
+    values = exact(ratio * (1 + step)) + exact(ratio * (1 - step)) - 2 * exact(ratio)
+    return float(values / step**2)
+
+
+def compare_large_s(divergence: Divergence) -> Finding:
+    """Ask that D(s) increases with s and stays below f(0+) + f'(inf)."""
+    points = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
+    values = [divergence.gaussian(s) for s in points]
+    top = float(divergence.value_at_zero + divergence.slope_at_infinity)
+    for s, value, following in zip(points, values, [*values[1:], top], strict=True):
+        if not value <= following * (1 + 1e-12):
+            return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
+    return Finding(Evidence.TESTED, f"D is increasing up to D(1e6) = {values[-1]:.6g}")

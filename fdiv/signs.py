@@ -59,6 +59,12 @@ class Finding:
     counterexample: Counterexample | None = None
 
 
+def weakest(findings: list[Finding]) -> Finding:
+    """Return the finding that is believed least."""
+    order = list(Evidence)
+    return max(findings, key=lambda finding: order.index(finding.evidence))
+
+
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
     forms = (expression, factored(expression), sympy.expand(expression))

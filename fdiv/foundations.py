@@ -1,0 +1,101 @@
+"""What makes a generator one: f(1) = 0, finite on (0, inf), convex. Without these nothing else is asked."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import flint
+import sympy
+from sympy import Expr
+
+from fdiv import ball
+from fdiv.calculus import Piece, u
+from fdiv.divergence import Divergence
+from fdiv.signs import Counterexample, Evidence, Finding, is_finite, keeps_sign, weakest
+
+_LOOKED_AT = (1, 2, 4, 10, 50, 1000, 10**6)  # and their reciprocals
+
+
+def vanishes_at_one(divergence: Divergence) -> Finding:
+    """f(1) = 0, or else the generator that would have it."""
+    value = sympy.simplify(divergence.generator.subs(u, 1))
+    if value == 0 or value.equals(0):
+        return Finding(Evidence.PROVED, "by substitution")
+    if not (value.is_finite and value.is_extended_real):
+        shown = Counterexample(1.0, f"f(u) = {value}", float("nan"))
+        return Finding(Evidence.REFUTED, f"f(1) = {value} is not a real number", shown)
+    proposal = f"f(1) = {value}, not 0; f - f(1) = {divergence.generator - value} has the value 0 there"
+    return Finding(Evidence.REFUTED, proposal, Counterexample(1.0, "f(u)", float(value)))
+
+
+def finite(divergence: Divergence) -> Finding:
+    """f is real and finite on (0, inf)."""
+    return _undefined_somewhere(divergence) or weakest([is_finite(piece) for piece in divergence.pieces])
+
+
+def _undefined_somewhere(divergence: Divergence) -> Finding | None:
+    """Substitute simple ratios, and the places where a Piecewise switches, into the generator as it stands."""
+    generator = divergence.generator
+    rationals = [sympy.Rational(k) for k in _LOOKED_AT]
+    for point in [*rationals, *(1 / k for k in rationals), *_switches(generator)]:
+        value = generator.subs(u, point)
+        number = sympy.nan if value is sympy.nan else value.evalf(20)
+        if not (number.is_finite and number.is_real):
+            if number.is_infinite:
+                shown = Counterexample(float(point), "|f(u)|", float("inf"))
+                return Finding(Evidence.REFUTED, f"f has a pole at u = {point}", shown)
+            shown = Counterexample(float(point), f"f(u) is {_short(number)}, not a real number,", float("nan"))
+            return Finding(Evidence.REFUTED, "f is not real and defined everywhere on (0, inf)", shown)
+    return None
+
+
+def _short(number: Expr) -> str:
+    return "undefined" if number is sympy.nan else str(number.evalf(6))
+
+
+def _switches(generator: Expr) -> list[Expr]:
+    """Return the constants in (0, inf) with which a Piecewise compares u."""
+    relations = {r for p in generator.atoms(sympy.Piecewise) for r in p.atoms(sympy.core.relational.Relational)}
+    sides = {side for relation in relations for side in relation.args if side.is_number and side.is_positive}
+    return sorted(sides, key=float)
+
+
+def convex(divergence: Divergence) -> Finding:
+    """Convex on each piece, continuous, and with a slope that never jumps down."""
+    findings = [keeps_sign(piece.second, piece, "f''(u)") for piece in divergence.pieces]
+    findings += [_joined(divergence, left, right) for left, right in pairwise(divergence.pieces)]
+    found = weakest(findings)
+    if found.evidence is Evidence.REFUTED or len(findings) == 1:
+        return found
+    kinks = ", ".join(str(place) for place, _ in divergence.kinks) or "none"
+    return Finding(found.evidence, f"{found.reason}; continuous, with slopes that jump up at: {kinks}")
+
+
+def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
+    """Judge how two pieces meet: the two limits and the value agree, and the slope does not jump down."""
+    place = left.upper
+    before, after = left.limit(left.expression, place), right.limit(right.expression, place)
+    for step in (after - before, divergence.generator.subs(u, place) - before):
+        if not _is_zero(step):
+            shown = Counterexample(float(place), "jump of f", float(step))
+            return Finding(Evidence.REFUTED, f"f is not continuous at u = {place}", shown)
+    jump = right.limit(right.slope, place) - left.limit(left.slope, place)
+    if _is_zero(jump) or _sign(jump) > 0:
+        return Finding(Evidence.PROVED, "the pieces join")
+    if _sign(jump) == 0:
+        return Finding(Evidence.TESTED, f"the jump of the slope at u = {place} is zero to 70 digits")
+    shown = Counterexample(float(place), "jump of f'", float(jump))
+    return Finding(Evidence.REFUTED, f"the slope jumps down at u = {place}", shown)
+
+
+def _is_zero(number: Expr) -> bool:
+    return bool(sympy.simplify(number) == 0 or number.equals(0))
+
+
+def _sign(number: Expr) -> int:
+    """Return the sign of a constant, 0 where 256 bits do not decide it."""
+    if number.is_infinite:
+        return 1 if number > 0 else -1
+    with flint.ctx.workprec(256):
+        value = ball.constant_ball(number)
+    return int(value > 0) - int(value < 0)
