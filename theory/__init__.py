@@ -10,24 +10,16 @@ import importlib
 import pkgutil
 from functools import cache
 
-import fdiv
-from fdiv import Divergence
-from theory.theorem import Comparison, Theorem, TheoremError
+from theory.theorem import Comparison, Theorem, TheoremError, catalogue
 
 
 @cache
 def theorems() -> tuple[Theorem, ...]:
-    """Return the `THEOREM` of every module of this package that has one, in the order of the file names."""
+    """Return the `THEOREM` of every module of this package that has one, in the order of their numbers."""
     public = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in public]
-    return tuple(module.THEOREM for module in modules if hasattr(module, "THEOREM"))
-
-
-@cache
-def catalogue() -> tuple[Divergence, ...]:
-    """Return every divergence of the catalogue, a family at the example that its declared range gives."""
-    examples = {name: {p.name: p.example for p in fdiv.CATALOG[name].parameters} for name in fdiv.names()}
-    return tuple(fdiv.divergence(name, **values) for name, values in examples.items())
+    found = [module.THEOREM for module in modules if hasattr(module, "THEOREM")]
+    return tuple(sorted(found, key=lambda theorem: (theorem.number, theorem.name)))
 
 
 __all__ = ["Comparison", "Theorem", "TheoremError", "catalogue", "theorems"]

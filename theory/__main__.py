@@ -1,5 +1,9 @@
 """python -m theory: check every theorem on every divergence to which it applies, and print the worst margins.
 
+    python -m theory                   theorem x divergence, with margins
+    python -m theory --only minmax     some theorems, by name
+    python -m theory --figures docs    the pictures and docs/theory.md as well
+
 Exit codes: 0 everything holds, 1 something fails or would test nothing, 2 bad usage.
 """
 
@@ -8,39 +12,48 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from fdiv import Divergence
-from theory import Theorem, TheoremError, catalogue, theorems
+from theory import Theorem, TheoremError, theorems
+from theory.book import write
+from theory.theorem import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and return the exit code."""
-    description = "Check every theorem over the whole catalogue and print the worst margins."
-    argparse.ArgumentParser(prog="python -m theory", description=description).parse_args(arguments)
-    print(f"{'theorem':<20} {'divergence':<28} {'worst margin':>12} of {'tolerance':<9}  at s")
-    holds = [_report(theorem) for theorem in theorems()]
+    """Print the table, write the book if asked for it, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__.splitlines()[0])
+    names = [theorem.name for theorem in theorems()]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these theorems alone")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write the pictures and theory.md there")
+    options = parser.parse_args(arguments)
+    print(f"{'theorem':<20} {'divergence':<32} {'evidence':<8} {'worst margin':>12} of {'tolerance':<9}  at")
+    results = {theorem: _report(theorem) for theorem in theorems() if theorem.name in options.only}
+    holds = [bool(rows) and all(row.holds for row in rows) for rows in results.values()]
     print(f"\n{sum(holds)} of {len(holds)} theorems hold; a margin is the tolerance less the relative error")
+    if options.figures is not None:
+        write(options.figures, results)
     return 0 if holds and all(holds) else 1
 
 
-def _report(theorem: Theorem) -> bool:
-    """Print a theorem's rows and return whether all of them hold."""
+def _report(theorem: Theorem) -> tuple[Row, ...]:
+    """Print a theorem's rows and return them; none where it would test nothing or an identity fails."""
+    rows = []
     try:
-        # a list, so that a failure does not hide the rows after it
-        holds = [_row(theorem, divergence) for divergence in theorem.subjects(catalogue())]
+        for subject in theorem.subjects():
+            row = theorem.row(subject)
+            rows.append(row)
+            print(f"{theorem.name:<20} {row.spec:<32} {row.evidence:<8} {_numbers(row)}", flush=True)
     except TheoremError as error:
         print(f"error: {error}", file=sys.stderr)
-        return False
-    return all(holds)
+        return ()
+    return tuple(rows)
 
 
-def _row(theorem: Theorem, divergence: Divergence) -> bool:
-    # tolerances differ from point to point, so the worst is the one that has used up most of its own
-    worst = min(theorem.check(divergence), key=lambda c: (c.holds, c.margin / (c.tolerance or 1)))
-    numbers = f"{worst.margin:>12.4g} of {worst.tolerance:<9.3g}  {worst.point:g}"
+def _numbers(row: Row) -> str:
+    worst = row.worst
+    point = f"s={worst.point:g}" if isinstance(worst.point, float) else worst.point
     verdict = "" if worst.holds else f"  FAILS: {worst.computed!r} is not {worst.relation} {worst.stated!r}"
-    print(f"{theorem.name:<20} {divergence.spec:<28} {numbers}{verdict}", flush=True)
-    return worst.holds
+    return f"{worst.margin:>12.4g} of {worst.tolerance:<9.3g}  {point}{verdict}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""theory.md and its pictures: every theorem's statement, hypotheses, proof and numbers, in one document."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from theory.theorem import Row, Theorem
+
+_HEAD = """# The theorems
+
+Written by `python -m theory --figures docs`. Words: **proved** means that the proof below is complete and SymPy carries
+its computation for that divergence; **tested** means that the proof is by hand, or that there is only a simulation, and
+that numbers were compared. Every number is computed against an oracle that shares no code with `fdiv`'s formulas. A
+margin is the tolerance less the relative error, and `python -m theory` prints it for every divergence.
+
+P is the frozen model on the anchor, Q the trained model on the target, u = dP/dQ,
+s = |mu_P - mu_Q|^2 / sigma^2, D(s) the divergence between the two Gaussians, w(s) = dD/ds.
+"""
+
+
+def section(theorem: Theorem) -> str:
+    """Return what does not depend on any number: statement, hypotheses, reference and proof."""
+    module = sys.modules[theorem.comparisons.__module__]
+    proof = inspect.cleandoc(module.__doc__ or "")
+    lines = [
+        f"## {theorem.number}. {theorem.title}",
+        f"$$ {theorem.statement} $$",
+        "Hypotheses: " + "; ".join(theorem.hypotheses) + ".",
+        f"Reference: {theorem.reference}. Code: `theory/{theorem.name}.py`.",
+        f"```text\n{proof}\n```",
+    ]
+    return "\n\n".join(lines)
+
+
+def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
+    """Write theory.md and the pictures into `folder`, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [_HEAD.strip()]
+    for theorem, rows in results.items():
+        parts += [section(theorem), _numbers(rows)]
+        if theorem.report is not None:
+            parts.append(theorem.report().strip())
+        if theorem.draw is not None:
+            picture = f"theory-{theorem.name.replace('_', '-')}.png"
+            theorem.draw(folder / picture)
+            parts.append(f"![{theorem.title}]({picture})")
+    (folder / "theory.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _numbers(rows: tuple[Row, ...]) -> str:
+    """Return one sentence about the comparisons."""
+    if not rows:
+        return "**Fails.**"
+    proved = sum(row.evidence == "proved" for row in rows)
+    broken = [row.spec for row in rows if not row.holds]
+    total = sum(row.size for row in rows)
+    verdict = "all hold" if not broken else f"**fails for {', '.join(broken)}**"
+    subjects = f"Subjects: {len(rows)}, of which proved {proved}, tested {len(rows) - proved}"
+    return f"{subjects}. Comparisons: {total}; {verdict}."
