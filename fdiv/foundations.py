@@ -44,7 +44,7 @@ def _undefined_somewhere(divergence: Divergence) -> Finding | None:
             if number.is_infinite:
                 shown = Counterexample(float(point), "|f(u)|", float("inf"))
                 return Finding(Evidence.REFUTED, f"f has a pole at u = {point}", shown)
-            shown = Counterexample(float(point), f"f(u) is {_short(number)}, not a real number,", float("nan"))
+            shown = Counterexample(float(point), f"f(u) is {_short(number)}, not a real number", float("nan"))
             return Finding(Evidence.REFUTED, "f is not real and defined everywhere on (0, inf)", shown)
     return None
 

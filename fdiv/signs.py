@@ -47,7 +47,8 @@ class Counterexample:
 
     def __str__(self) -> str:
         """Return the quantity, the point and the value in a line."""
-        return f"at u = {self.point:.12g}: {self.quantity} = {self.value:.12g}"
+        stated = f"at u = {self.point:.12g}: {self.quantity}"
+        return stated if math.isnan(self.value) else f"{stated} = {self.value:.12g}"
 
 
 @dataclass(frozen=True)
