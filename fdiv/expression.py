@@ -1,14 +1,16 @@
-"""A safe parser for generators typed by a user: Python's grammar, a whitelist of nodes, no evaluation.
+"""A safe parser for generators typed by a user: a whitelist of tokens and nodes, limits, and no evaluation.
 
-Accepted: numbers, u, + - * / **, log exp sqrt Abs Max Min Piecewise, and comparisons inside Piecewise. The
-text is only parsed (`ast.parse` runs nothing), every node is checked, and SymPy objects are built from the
-outside.
+Accepted: numbers, pi, E, u, + - * / **, log exp sqrt Abs Max Min Piecewise, and comparisons inside Piecewise. The
+text is scanned first, so that a foreign character or name never reaches Python's parser; then it is only parsed
+(`ast.parse` runs nothing), every node is measured against the limits, and SymPy objects are built from the outside.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,26 +18,35 @@ import sympy
 from sympy import Expr
 
 from fdiv.calculus import u
+from fdiv.deadline import OutOfTime, within
 from fdiv.divergence import Divergence, custom
 
 _LONGEST = 500
 _DEEPEST = 40
+_MOST_NODES = 160
 _LARGEST_POWER = 64
 _LARGEST_NUMBER = 1e40
-_FUNCTIONS: dict[str, tuple[Callable[..., Expr], int, int]] = {
-    "log": (sympy.log, 1, 1),
-    "exp": (sympy.exp, 1, 1),
-    "sqrt": (sympy.sqrt, 1, 1),
-    "Abs": (sympy.Abs, 1, 1),
-    "abs": (sympy.Abs, 1, 1),
-    "Max": (sympy.Max, 2, 8),
-    "Min": (sympy.Min, 2, 8),
+_SECONDS = 2.0  # to build what has been measured; it takes milliseconds
+
+_TOKEN = re.compile(
+    r"\s+|(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|\*\*|[<>]=?|[-+*/(),]", re.A
+)
+_CONSTANTS: dict[str, tuple[Expr, float]] = {"pi": (sympy.pi, math.pi), "E": (sympy.E, math.e)}
+_FUNCTIONS: dict[str, tuple[Callable[..., Expr], Callable[..., float], int, int]] = {
+    "log": (sympy.log, math.log, 1, 1),
+    "exp": (sympy.exp, math.exp, 1, 1),
+    "sqrt": (sympy.sqrt, math.sqrt, 1, 1),
+    "Abs": (sympy.Abs, abs, 1, 1),
+    "Max": (sympy.Max, max, 2, 8),
+    "Min": (sympy.Min, min, 2, 8),
 }
+_NAMES = ("u", *_CONSTANTS, *_FUNCTIONS, "Piecewise", "True")
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
 }
 _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: sympy.StrictLessThan,
@@ -61,109 +72,210 @@ def from_expression(text: str, name: str | None = None) -> Divergence:
 
     Raises ExpressionError (a ValueError) that marks the place.
     """
-    if len(text) > _LONGEST:
-        raise ExpressionError(text, _LONGEST, f"a generator has at most {_LONGEST} characters, got {len(text)}")
-    generator = _Reader(text).read()
+    plain = re.sub(r"\s", " ", text).rstrip()
+    offset = len(plain) - len(plain.lstrip())
+    plain = plain[offset:]
+    if not plain:
+        raise ExpressionError(text, 0, "an empty text is no generator")
+    if len(plain) > _LONGEST:
+        raise ExpressionError(plain, _LONGEST, f"a generator has at most {_LONGEST} characters, got {len(plain)}")
+    _scan(plain)
+    try:
+        tree = ast.parse(plain, mode="eval").body
+    except SyntaxError as error:
+        column = min(max(0, (error.offset or 1) - 1), len(plain))
+        raise ExpressionError(plain, column, "not an expression") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise ExpressionError(plain, 0, "not an expression") from None
+    if _Measure(plain).value(tree, 0) is not None:
+        raise ExpressionError(plain, 0, "a generator is a function of u")
+    try:
+        generator = within(_SECONDS, lambda: _Builder(plain).build(tree))
+    except OutOfTime:
+        raise ExpressionError(plain, 0, f"not understood within {_SECONDS:g} seconds") from None
     if not generator.has(u):
-        raise ExpressionError(text, 0, "a generator is a function of u")
-    return custom(generator, " ".join(text.split()) if name is None else name)
+        raise ExpressionError(plain, 0, "a generator is a function of u, and this one is constant")
+    return custom(generator, " ".join(plain.split()) if name is None else name)
 
 
-class _Reader:
-    """Builds one SymPy expression from one text."""
+def _scan(text: str) -> None:
+    """Refuse any character, name or nesting that no generator has."""
+    at = depth = 0
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None:
+            raise ExpressionError(text, at, f"{text[at]!r} is not allowed in a generator")
+        name = token["name"]
+        if name is not None and name not in _NAMES:
+            near = next((known for known in _NAMES if known.lower() == name.lower()), None)
+            hint = f"; write {near}" if near else f": use u, arithmetic, {', '.join(_NAMES[1:-1])}"
+            raise ExpressionError(text, at, f"unknown name {name!r}{hint}")
+        depth += (token[0] == "(") - (token[0] == ")")
+        if depth > _DEEPEST:
+            raise ExpressionError(text, at, f"nested more than {_DEEPEST} deep")
+        at = token.end()
+
+
+class _Measure:
+    """Walks the tree once, without SymPy: every node is allowed, every number in bounds, and all of it small."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-
-    def read(self) -> Expr:
-        try:
-            tree = ast.parse(self.text.strip(), mode="eval")
-        except SyntaxError as error:
-            raise ExpressionError(self.text, max(0, (error.offset or 1) - 1), "not an expression") from None
-        except (ValueError, RecursionError, MemoryError):
-            raise ExpressionError(self.text, 0, "not an expression") from None
-        self.text = self.text.strip()
-        return self.build(tree.body, 0)
+        self.text, self.nodes = text, 0
 
     def refuse(self, node: ast.AST, message: str) -> ExpressionError:
         return ExpressionError(self.text, getattr(node, "col_offset", 0), message)
 
-    def build(self, node: ast.AST, depth: int) -> Expr:
-        if depth > _DEEPEST:
-            raise self.refuse(node, f"nested more than {_DEEPEST} deep")
+    def value(self, node: ast.AST, depth: int, in_exponent: bool = False) -> float | None:
+        """Return the value of a constant, None for a function of u; raises ExpressionError."""
+        self.nodes += 1
+        if depth > _DEEPEST or self.nodes > _MOST_NODES:
+            limit = f"nested more than {_DEEPEST} deep" if depth > _DEEPEST else f"more than {_MOST_NODES} parts"
+            raise self.refuse(node, limit)
+        number = self._value(node, depth + 1, in_exponent)
+        if number is not None and (not abs(number) <= _LARGEST_NUMBER or 0 < abs(number) < 1 / _LARGEST_NUMBER):
+            raise self.refuse(node, f"a number lies between 1e-40 and 1e40 in size, got {number:.3g}")
+        return number
+
+    def _value(self, node: ast.AST, depth: int, in_exponent: bool) -> float | None:
         if isinstance(node, ast.Constant):
-            return self.number(node)
+            if isinstance(node.value, bool) or not isinstance(node.value, int | float):
+                raise self.refuse(node, f"{node.value!r} is not a number")
+            if not abs(node.value) <= 1e12 or 0 < abs(node.value) < 1e-12:
+                raise self.refuse(node, "a number that is typed lies between 1e-12 and 1e12")
+            return float(node.value)
         if isinstance(node, ast.Name):
-            if node.id == "u":
-                return u
-            raise self.refuse(node, f"unknown name {node.id!r}: a generator is a function of u")
+            if node.id != "u" and node.id not in _CONSTANTS:
+                raise self.refuse(node, f"{node.id} is a function and needs its arguments")
+            return None if node.id == "u" else _CONSTANTS[node.id][1]
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            value = self.build(node.operand, depth + 1)
-            return -value if isinstance(node.op, ast.USub) else value
+            inner = self.value(node.operand, depth, in_exponent)
+            return inner if inner is None or isinstance(node.op, ast.UAdd) else -inner
         if isinstance(node, ast.BinOp):
-            return self.binary(node, depth)
+            return self._operation(node, depth, in_exponent)
         if isinstance(node, ast.Call):
-            return self.call(node, depth)
-        raise self.refuse(
-            node, f"{type(node).__name__} is not allowed: use arithmetic, {', '.join(_FUNCTIONS)}, Piecewise"
-        )
+            return self._call(node, depth, in_exponent)
+        raise self.refuse(node, f"{type(node).__name__} is not allowed: use arithmetic and {', '.join(_FUNCTIONS)}")
 
-    def number(self, node: ast.Constant) -> Expr:
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            raise self.refuse(node, f"{node.value!r} is not a number")
-        if not abs(node.value) <= 1e12 or 0 < abs(node.value) < 1e-12:
-            raise self.refuse(node, "a number lies between 1e-12 and 1e12")
-        return sympy.Rational(repr(node.value))
-
-    def binary(self, node: ast.BinOp, depth: int) -> Expr:
-        left, right = self.build(node.left, depth + 1), self.build(node.right, depth + 1)
-        if isinstance(node.op, ast.Pow):
-            if not right.is_number and left != sympy.E:
-                raise self.refuse(node.right, "an exponent is a number")
-            if right.is_number and not (right.is_real and abs(right) <= _LARGEST_POWER):
-                raise self.refuse(node.right, f"an exponent lies in [-{_LARGEST_POWER}, {_LARGEST_POWER}]")
-            return self.defined(node, left**right)
+    def _operation(self, node: ast.BinOp, depth: int, in_exponent: bool) -> float | None:
         if type(node.op) not in _OPERATORS:
             raise self.refuse(node, f"the operator {type(node.op).__name__} is not allowed")
+        left = self.value(node.left, depth, in_exponent)
+        if isinstance(node.op, ast.Pow):
+            return self._power(node, left, depth, in_exponent)
+        right = self.value(node.right, depth, in_exponent)
         if isinstance(node.op, ast.Div) and right == 0:
             raise self.refuse(node.right, "division by zero")
-        return self.defined(node, _OPERATORS[type(node.op)](left, right))
+        return None if left is None or right is None else float(_OPERATORS[type(node.op)](left, right))
 
-    def call(self, node: ast.Call, depth: int) -> Expr:
+    def _power(self, node: ast.BinOp, left: float | None, depth: int, in_exponent: bool) -> float | None:
+        constant = self._is_constant(node.right)
+        if not constant:
+            if left is None or left <= 0:
+                raise self.refuse(node.right, "an exponent is a number, unless its base is a positive number")
+            self._no_tower(node, in_exponent)
+        right = self.value(node.right, depth, in_exponent or not constant)
+        if right is None:
+            return None
+        if abs(right) > _LARGEST_POWER:
+            raise self.refuse(node.right, f"an exponent lies in [-{_LARGEST_POWER}, {_LARGEST_POWER}]")
+        if left is None:
+            return None
+        try:
+            value = left**right
+        except (OverflowError, ZeroDivisionError):
+            raise self.refuse(node, "not a finite number") from None
+        if isinstance(value, complex):
+            raise self.refuse(node, "not a real number")
+        return float(value)
+
+    @staticmethod
+    def _is_constant(node: ast.AST) -> bool:
+        return not any(isinstance(part, ast.Name) and part.id == "u" for part in ast.walk(node))
+
+    def _no_tower(self, node: ast.AST, in_exponent: bool) -> None:
+        if in_exponent:
+            raise self.refuse(node, "an exponential of an exponential overflows every number")
+
+    def _call(self, node: ast.Call, depth: int, in_exponent: bool) -> float | None:
         name = node.func.id if isinstance(node.func, ast.Name) else None
         if node.keywords or name not in {*_FUNCTIONS, "Piecewise"}:
             raise self.refuse(node, f"only these can be called: {', '.join(_FUNCTIONS)}, Piecewise")
         if name == "Piecewise":
-            return self.piecewise(node, depth)
-        function, fewest, most = _FUNCTIONS[str(name)]
+            return self._piecewise(node, depth, in_exponent)
+        _, function, fewest, most = _FUNCTIONS[str(name)]
         if not fewest <= len(node.args) <= most:
-            raise self.refuse(node, f"{name} takes {fewest} to {most} arguments, got {len(node.args)}")
-        return self.defined(node, function(*(self.build(argument, depth + 1) for argument in node.args)))
+            takes = fewest if fewest == most else f"{fewest} to {most}"
+            raise self.refuse(node, f"{name} takes {takes} arguments, got {len(node.args)}")
+        exponential = name == "exp" and not self._is_constant(node)
+        if exponential:
+            self._no_tower(node, in_exponent)
+        values = [self.value(argument, depth, in_exponent or exponential) for argument in node.args]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        try:
+            return float(function(*known))
+        except (OverflowError, ValueError):
+            raise self.refuse(node, "not a real finite number") from None
 
-    def piecewise(self, node: ast.Call, depth: int) -> Expr:
+    def _piecewise(self, node: ast.Call, depth: int, in_exponent: bool) -> None:
         """Piecewise((expression, condition), ..., (expression, True))."""
-        branches = []
+        if not 1 <= len(node.args) <= 8:
+            raise self.refuse(node, "Piecewise takes 1 to 8 pairs")
         for pair in node.args:
             if not isinstance(pair, ast.Tuple) or len(pair.elts) != 2:
                 raise self.refuse(pair, "Piecewise takes pairs (expression, condition)")
-            branches.append((self.build(pair.elts[0], depth + 1), self.condition(pair.elts[1], depth + 1)))
-        if not branches or len(branches) > 8:
-            raise self.refuse(node, "Piecewise takes 1 to 8 pairs")
-        return sympy.Piecewise(*branches)
+            expression, condition = pair.elts
+            self.value(expression, depth, in_exponent)
+            if isinstance(condition, ast.Constant) and condition.value is True:
+                continue
+            if not (isinstance(condition, ast.Compare) and len(condition.ops) == 1):
+                raise self.refuse(condition, "a condition is one comparison with <, <=, > or >=, or True")
+            for side in (condition.left, *condition.comparators):
+                self.value(side, depth, in_exponent)
 
-    def condition(self, node: ast.AST, depth: int) -> Any:
-        if isinstance(node, ast.Constant) and node.value is True:
+
+class _Builder:
+    """Builds one SymPy expression from a tree that has been measured."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def build(self, node: Any) -> Expr:
+        if isinstance(node, ast.Constant):
+            return sympy.Rational(repr(node.value))
+        if isinstance(node, ast.Name):
+            return u if node.id == "u" else _CONSTANTS[node.id][0]
+        if isinstance(node, ast.UnaryOp):
+            value = self.build(node.operand)
+            return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.BinOp):
+            left, right = self.build(node.left), self.build(node.right)
+            return self.defined(node, _OPERATORS[type(node.op)], left, right)
+        if node.func.id == "Piecewise":
+            pairs = [(self.build(pair.elts[0]), self.condition(pair.elts[1])) for pair in node.args]
+            return self.defined(node, sympy.Piecewise, *pairs)
+        return self.defined(node, _FUNCTIONS[node.func.id][0], *map(self.build, node.args))
+
+    def condition(self, node: Any) -> Any:
+        if isinstance(node, ast.Constant):
             return sympy.true
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
-            left, right = self.build(node.left, depth), self.build(node.comparators[0], depth)
-            return _COMPARISONS[type(node.ops[0])](left, right)
-        raise self.refuse(node, "a condition is one comparison with <, <=, > or >=, or True")
+        sides = self.build(node.left), self.build(node.comparators[0])
+        return self.defined(node, _COMPARISONS[type(node.ops[0])], *sides)
 
-    def defined(self, node: ast.AST, value: Expr) -> Expr:
-        if value.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
-            raise self.refuse(node, "not a real finite expression")
-        if sum(abs(power.exp) for power in value.atoms(sympy.Pow) if power.exp.is_number) > 2 * _LARGEST_POWER:
-            raise self.refuse(node, f"the exponents add up to more than {2 * _LARGEST_POWER}")
-        if any(abs(number) > _LARGEST_NUMBER for number in value.atoms(sympy.Rational)):
-            raise self.refuse(node, f"a number exceeds {_LARGEST_NUMBER:.0e}")
+    def defined(self, node: ast.AST, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Apply a function; refuse what is no real finite expression, and powers and numbers that have added up."""
+        column = getattr(node, "col_offset", 0)
+        try:
+            value = function(*arguments)
+            broken = value.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
+        except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+            broken = True
+        if broken:
+            raise ExpressionError(self.text, column, "not a real finite expression")
+        powers = [power.exp for power in value.atoms(sympy.Pow) if power.exp.is_number]
+        if sum(abs(exponent) for exponent in powers) > 2 * _LARGEST_POWER:
+            raise ExpressionError(self.text, column, f"the exponents add up to more than {2 * _LARGEST_POWER}")
+        if any(max(abs(number.p), number.q) > _LARGEST_NUMBER for number in value.atoms(sympy.Rational)):
+            raise ExpressionError(self.text, column, f"a number exceeds {_LARGEST_NUMBER:.0e}")
         return value
