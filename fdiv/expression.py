@@ -28,9 +28,8 @@ _LARGEST_POWER = 64
 _LARGEST_NUMBER = 1e40
 _SECONDS = 2.0  # to build what has been measured; it takes milliseconds
 
-_TOKEN = re.compile(
-    r"\s+|(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|\*\*|[<>]=?|[-+*/(),]", re.A
-)
+_NUMBER, _NAME = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", r"(?P<name>[A-Za-z_]\w*)"
+_TOKEN = re.compile(rf" +|{_NUMBER}|{_NAME}|\*\*|[<>]=?|[-+*/(),]", re.ASCII)
 _CONSTANTS: dict[str, tuple[Expr, float]] = {"pi": (sympy.pi, math.pi), "E": (sympy.E, math.e)}
 _FUNCTIONS: dict[str, tuple[Callable[..., Expr], Callable[..., float], int, int]] = {
     "log": (sympy.log, math.log, 1, 1),
@@ -201,7 +200,8 @@ class _Measure:
         if node.keywords or name not in {*_FUNCTIONS, "Piecewise"}:
             raise self.refuse(node, f"only these can be called: {', '.join(_FUNCTIONS)}, Piecewise")
         if name == "Piecewise":
-            return self._piecewise(node, depth, in_exponent)
+            self._piecewise(node, depth, in_exponent)
+            return None
         _, function, fewest, most = _FUNCTIONS[str(name)]
         if not fewest <= len(node.args) <= most:
             takes = fewest if fewest == most else f"{fewest} to {most}"
