@@ -153,6 +153,7 @@ _FOUNDATIONS: tuple[tuple[str, Judge], ...] = (
     ("f(1) = 0", _alone(foundations.vanishes_at_one)),
     ("finite on (0, inf)", _alone(foundations.finite)),
     ("convexity", _alone(foundations.convex)),
+    ("not affine", _alone(foundations.not_affine)),
 )
 _CONSEQUENCES: tuple[tuple[str, Judge], ...] = (
     ("limits", consequences.limits),
@@ -177,8 +178,8 @@ _OPTIONAL = {name for name, _ in _CONSEQUENCES[5:]}
 def certify(divergence: Divergence) -> Certificate:
     """Gather the evidence; later claims are left out when an earlier one, on which they rest, fails.
 
-    What admits a divergence (f(1) = 0, finite, convex) is always found anew. The rest may come from the cache on
-    disk (see `fdiv.store`). Raises nothing: what cannot be settled within the time limit is said to be open.
+    What admits a divergence (f(1) = 0, finite, convex, not affine) is always found anew; the rest may come from
+    the disk (see `fdiv.store`). Raises nothing: what cannot be settled within the time limit is said to be open.
     """
     start = time.thread_time()
     claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)

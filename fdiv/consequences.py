@@ -20,7 +20,7 @@ from fdiv.divergence import Divergence
 from fdiv.identities import is_identity
 from fdiv.lowering import softplus
 from fdiv.signs import Counterexample, Evidence, Finding, keeps_sign
-from fdiv.tails import OpenError, constant_ball, leading_term
+from fdiv.tails import OpenError, constant_ball, is_bounded_by_a_power, limit
 
 Settled = Mapping[str, Evidence]  # the claims before this one
 _STARTS = (4, 16, 64)
@@ -59,18 +59,16 @@ def limits(divergence: Divergence, settled: Settled) -> Finding:
 
 
 def _encloses(expression: Expr, side: int, value: Expr) -> bool | None:
-    """Whether the leading term of `expression` towards that end has the limit `value`; None if there is none."""
+    """Whether the enclosed limit of `expression` towards that end is `value`; None if there is none."""
     if expression == value:
         return True
     for start in _STARTS:
         try:
             with flint.ctx.workprec(192):
-                p, n, coefficient = leading_term(expression, side, start)
-                order = (p > 0) - (p < 0) or (n > 0) - (n < 0)
-                if order > 0:
-                    return bool(value.is_infinite and (coefficient > 0) == (value > 0))
-                limit = flint.arb(coefficient) if order == 0 else flint.arb(0)
-                return bool(value.is_finite and limit.overlaps(constant_ball(value)))
+                found = limit(expression, side, start)
+                if value.is_infinite:
+                    return bool(found == (flint.arb.pos_inf() if value > 0 else flint.arb.neg_inf()))
+                return bool(found.is_finite() and found.overlaps(constant_ball(value)))
         except (OpenError, ZeroDivisionError, ValueError):
             continue
     return None
@@ -98,7 +96,15 @@ def _surplus_identity(piece: ConjugatePiece) -> bool:
     assert source is not None
     assert piece.expression is not None
     slope = sympy.together(source.slope) if source.slope.is_rational_function(u) else source.slope
-    return is_identity(piece.expression.subs(t, slope) - (u * slope - source.expression))
+    residual = piece.expression.subs(t, slope) - (u * slope - source.expression)
+    return is_identity(residual) or is_identity(residual.subs(u, _stretched(source)))
+
+
+def _stretched(piece: Piece) -> Expr:
+    """Return a map of (0, inf) onto the piece, after which (1 - u)^2 has a root whose sign is known."""
+    if piece.upper == sympy.oo:
+        return piece.lower + u
+    return (piece.lower + piece.upper * u) / (1 + u)
 
 
 def conjugate_everywhere(divergence: Divergence, settled: Settled) -> Finding:
@@ -237,10 +243,10 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
         return missing
     gaussian, stated = divergence.gaussian, f"0 < f''(1) = {curvature} < inf"
     if gaussian.formula is not None:
-        limit = sympy.limit(gaussian.formula / s, s, 0, "+")
-        if sympy.simplify(limit - curvature / 2) == 0:
+        slope_at_zero = sympy.limit(gaussian.formula / s, s, 0, "+")
+        if sympy.simplify(slope_at_zero - curvature / 2) == 0:
             return _following(settled, ("D(s)",), f"{stated}, and lim D(s)/s = f''(1)/2")
-        return Finding(Evidence.REFUTED, f"lim D(s)/s = {limit}, not f''(1)/2 = {curvature / 2}")
+        return Finding(Evidence.REFUTED, f"lim D(s)/s = {slope_at_zero}, not f''(1)/2 = {curvature / 2}")
     slope = gaussian(1e-9) / 1e-9
     if abs(slope - float(curvature) / 2) > 1e-7 * float(curvature):
         shown_at = Counterexample(1e-9, "D(s)/s at s = u", slope)
@@ -259,19 +265,18 @@ def _one_sided(divergence: Divergence) -> tuple[Expr, Expr]:
 
 
 def _polynomial_growth(divergence: Divergence) -> bool:
-    """Whether f'' has an enclosed leading term at both ends; in the middle it is bounded beside integrable cuts."""
-    ends: tuple[tuple[Piece, int], ...] = ((divergence.pieces[0], -1), (divergence.pieces[-1], 1))
-    return len(divergence.pieces) == 1 and all(_has_leading_term(piece.second, side) for piece, side in ends)
+    """Whether f'' is enclosed by powers of u towards both ends; between them it is continuous."""
+    ends = ((divergence.pieces[0], -1), (divergence.pieces[-1], 1))
+    return len(divergence.pieces) == 1 and all(_is_bounded(piece.second, side) for piece, side in ends)
 
 
-def _has_leading_term(expression: Expr, side: int) -> bool:
+def _is_bounded(expression: Expr, side: int) -> bool:
     for start in _STARTS:
         try:
             with flint.ctx.workprec(192):
-                leading_term(expression, side, start)
+                return is_bounded_by_a_power(expression, side, start)
         except (OpenError, ZeroDivisionError, ValueError):
             continue
-        return True
     return False
 
 

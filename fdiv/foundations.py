@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import flint
+import mpmath
 import sympy
 from sympy import Expr
 
@@ -13,6 +14,7 @@ from fdiv.calculus import Piece, u
 from fdiv.divergence import Divergence
 from fdiv.signs import Counterexample, Evidence, Finding, is_finite, keeps_sign, weakest
 
+_SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
 _LOOKED_AT = (1, 2, 4, 10, 50, 1000, 10**6)  # and their reciprocals
 
 
@@ -30,7 +32,28 @@ def vanishes_at_one(divergence: Divergence) -> Finding:
 
 def finite(divergence: Divergence) -> Finding:
     """f is real and finite on (0, inf)."""
-    return _undefined_somewhere(divergence) or weakest([is_finite(piece) for piece in divergence.pieces])
+    return (
+        _undefined_somewhere(divergence)
+        or _resolved_wrongly(divergence)
+        or weakest([is_finite(piece) for piece in divergence.pieces])
+    )
+
+
+def _resolved_wrongly(divergence: Divergence) -> Finding | None:
+    """Compare the pieces with the generator as it stands: a kink that was overlooked must not pass."""
+    function = sympy.lambdify(u, divergence.generator, "mpmath")
+    branches = [(float(piece.upper), sympy.lambdify(u, piece.expression, "mpmath")) for piece in divergence.pieces]
+    if len(branches) == 1 and divergence.pieces[0].expression == divergence.generator:
+        return None
+    with mpmath.workdps(30):
+        for i in range(-_SAMPLES, _SAMPLES + 1):
+            ratio = mpmath.exp(mpmath.mpf(12 * i + 1) / _SAMPLES)
+            branch = next((f for upper, f in branches if ratio < upper), branches[-1][1])
+            value, truth = branch(ratio), function(ratio)
+            if not abs(value - truth) <= 1e-20 * max(1, abs(truth)):
+                reason = f"the kinks were not all found: f({float(ratio):.6g}) = {truth}, its piece has {value}"
+                return Finding(Evidence.NOT_APPLICABLE, reason)
+    return None
 
 
 def _undefined_somewhere(divergence: Divergence) -> Finding | None:
@@ -58,6 +81,16 @@ def _switches(generator: Expr) -> list[Expr]:
     relations = {r for p in generator.atoms(sympy.Piecewise) for r in p.atoms(sympy.core.relational.Relational)}
     sides = {side for relation in relations for side in relation.args if side.is_number and side.is_positive}
     return sorted(sides, key=float)
+
+
+def not_affine(divergence: Divergence) -> Finding:
+    """f is not a (u - 1): D_f would be zero for all P and Q, and a loss without a gradient."""
+    if not all(piece.affine for piece in divergence.pieces):
+        return Finding(Evidence.PROVED, "f'' is not identically zero")
+    if divergence.kinks:
+        return Finding(Evidence.PROVED, f"f has a kink at u = {divergence.kinks[0][0]}")
+    shown = Counterexample(2.0, "f(u) - f'(1) (u - 1)", 0.0)
+    return Finding(Evidence.REFUTED, "f is affine, so D_f(P||Q) = 0 for all P and Q", shown)
 
 
 def convex(divergence: Divergence) -> Finding:

@@ -68,9 +68,11 @@ def weakest(findings: list[Finding]) -> Finding:
 
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
-    forms = (expression, factored(expression), sympy.expand(expression))
+    forms = (expression, factored(expression), sympy.expand(expression), _in_few_powers(expression))
     if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
+    if _is_product_of_signs(forms[1], piece, strict):
+        return Finding(Evidence.PROVED, f"{quantity} = {forms[1]}, whose factors keep their signs by Sturm's count")
     root = sympy.Symbol("root", positive=True)
     fraction = _as_fraction(expression, root)
     points: list[Expr] = []
@@ -93,6 +95,49 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
         shown = Counterexample(float(point), quantity, value)
         return Finding(Evidence.REFUTED, f"{quantity} is {verdict.reason}", shown)
     return _sample(expression, piece, quantity, strict, points)
+
+
+def _in_few_powers(expression: Expr) -> Expr:
+    """Factor with as few independent powers of u as make up the others, each a positive symbol of its own.
+
+    u^(391/80) has no polynomial of sensible degree; (1 + a b)/b has.
+    """
+    exponents = {p.exp for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational}
+    known: dict[Expr, Expr] = {}
+    for exponent in sorted({abs(e) for e in exponents}):
+        sums = (known[a] * known[exponent - a] for a in list(known) if exponent - a in known)
+        known[exponent] = next(sums, sympy.Dummy("power", positive=True))
+    replaced = expression.xreplace({u**e: known[abs(e)] ** sympy.sign(e) for e in exponents})
+    return sympy.factor(sympy.together(replaced)) if len(exponents) <= 8 else expression
+
+
+def _is_product_of_signs(expression: Expr, piece: Piece, strict: bool) -> bool:
+    """Whether every factor is a power whose base has a proved sign on the piece, and the signs make a plus."""
+    sign = 1
+    for factor in sympy.Mul.make_args(expression):
+        base, exponent = factor.as_base_exp()
+        if exponent.is_even and not strict:
+            continue
+        if base == expression or not (exponent.is_Rational or base.is_positive):
+            return False
+        if base.is_positive or _is_positive_polynomial(base, piece):
+            continue
+        if not (exponent.is_Integer and (base.is_negative or _is_positive_polynomial(-base, piece))):
+            return False
+        sign = sign if exponent.is_even else -sign
+    return sign > 0
+
+
+def _is_positive_polynomial(expression: Expr, piece: Piece) -> bool:
+    """Whether a polynomial in a root of u is proved positive on the open piece."""
+    root = sympy.Symbol("root", positive=True)
+    fraction = _as_fraction(expression, root) if expression.has(u) else None
+    if fraction is None:
+        return False
+    order, polynomial, denominator = fraction
+    ends = (_root_of(piece.lower, order), _root_of(piece.upper, order))
+    inside = expression.subs(u, piece.samples[1]).evalf(30)
+    return bool(denominator.is_ground and inside > 0 and not _crossings(polynomial, ends, strict=True))
 
 
 def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
@@ -150,7 +195,8 @@ def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points:
         shown = Counterexample(float(point), quantity, float("nan") if value is None else float(value))
         needed = "positive" if strict else "non-negative"
         return Finding(Evidence.REFUTED, f"{quantity} is not {needed}", shown)
-    return Finding(Evidence.TESTED, f"{quantity} >= 0 at {_GRID} points in 40 digits; no exact argument was found")
+    stated = f"{quantity} {'>' if strict else '>='} 0 at {_GRID} points in 40 digits"
+    return Finding(Evidence.TESTED, f"{stated}; neither an exact argument nor ball arithmetic settles it")
 
 
 def _grid(piece: Piece) -> list[mpmath.mpf]:

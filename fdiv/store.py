@@ -4,7 +4,7 @@ A file is found by a key over the generator, the spec, the versions of all that 
 itself, and it repeats that key and a digest of its content. A file that is corrupt, of other sources, of another
 divergence, or that another user could have written is as good as none. The digest holds no secret: it keeps
 accidents out, not somebody who may write your files. Therefore `certify` never takes from here what admits a
-divergence, and finds f(1) = 0, finiteness and convexity anew each time.
+divergence, and finds its foundations (f(1) = 0, finite, convex) anew each time.
 
 The folder is $FDIV_CACHE, or the `fdiv` folder in $XDG_CACHE_HOME or ~/.cache; FDIV_CACHE= (empty) turns it off.
 """

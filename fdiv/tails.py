@@ -49,11 +49,21 @@ def tail_is_positive(expression: Expr, side: int, start: int) -> bool:
     return bool(leading[1] > 0 and tail.bound(rest) > -1)
 
 
-def leading_term(expression: Expr, side: int, start: int) -> tuple[Fraction, Fraction, Any]:
-    """Return (p, n, C) with expression = C w^p x^n (1 + o(1)); raises OpenError if unknown."""
+def limit(expression: Expr, side: int, start: int) -> Any:
+    """Return a ball that contains the limit, arb(inf) or arb(-inf); raises OpenError if unknown."""
     tail = _Tail(side, start)
-    ((p, n), coefficient), _ = tail.split(tail.expand(expression))
-    return p, n, coefficient
+    terms = tail.expand(expression)
+    if all(key < _ONE for key, c in terms.items() if not _vanishes(c)):
+        return arb(0)
+    (order, coefficient), _ = tail.split(terms)
+    if order == _ONE:
+        return arb(coefficient)
+    return arb.pos_inf() if coefficient > 0 else arb.neg_inf()
+
+
+def is_bounded_by_a_power(expression: Expr, side: int, start: int) -> bool:
+    """Whether |expression| <= C w^N for x >= start; raises OpenError if unknown."""
+    return bool(_Tail(side, start).expand(expression))
 
 
 class _Tail:
