@@ -8,12 +8,14 @@ common variance.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import sympy
-from sympy import Expr
+from sympy import Expr, Symbol
 
 from fdiv.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.inversion import invert
@@ -85,7 +87,7 @@ def pieces(generator: Expr) -> tuple[Piece, ...]:
     """Resolve Abs, Max, Min and Piecewise into smooth pieces, in increasing order of u."""
     resolved: list[Piece] = []
     for piece in _resolve(generator, sympy.S.Zero, sympy.oo):
-        if resolved and resolved[-1].expression == piece.expression:
+        if resolved and sympy.expand(resolved[-1].expression - piece.expression) == 0:
             piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
         resolved.append(piece)
     return tuple(resolved)
@@ -134,11 +136,21 @@ def _branch(atom: Expr, point: Expr) -> Expr:
 
 def _positive_roots(function: Expr) -> list[Expr]:
     """Return the zeros of a smooth `function` in (0, inf)."""
-    if not function.has(u):
+    numerator = sympy.factor(sympy.numer(sympy.together(function)))
+    return [root for factor in sympy.Mul.make_args(numerator) for root in _roots_of_factor(factor.as_base_exp()[0])]
+
+
+def _roots_of_factor(function: Expr) -> list[Expr]:
+    if not function.has(u) or function == u or isinstance(function, sympy.exp):
         return []
-    numerator = sympy.numer(sympy.together(function))
-    if numerator.is_polynomial(u):
-        return [root for root in sympy.Poly(numerator, u).real_roots(multiple=False) for root in root[:1] if root > 0]
+    if isinstance(function, sympy.log):
+        return _positive_roots(function.args[0] - 1)
+    root = sympy.Dummy("root", positive=True)
+    order = math.lcm(*(int(p.exp.q) for p in function.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational))
+    powered = function.subs(u, root**order)
+    if powered.is_polynomial(root) and sympy.degree(powered, root) <= 64:
+        found = sympy.Poly(powered, root).real_roots(multiple=False)
+        return [value**order for value, _ in found if value > 0]
     level = sympy.Dummy("level", real=True)
     root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     if root is None:
@@ -172,6 +184,20 @@ def _common_factors(terms: list[Expr]) -> list[Expr]:
         key = logs[0] if len(logs) == 1 and (term / logs[0]).is_rational_function(u) else term
         coefficients[key] = coefficients.get(key, sympy.S.Zero) + term / key
     return [sympy.cancel(coefficient) * key for key, coefficient in coefficients.items()]
+
+
+def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
+    """Return the limit of a family above its tangent at u = 1, where its parameters tend to singular `values`.
+
+    Raises DerivationError where there is no finite limit.
+    """
+    limit = family - sympy.simplify(sympy.diff(family, u).subs(u, 1)) * (u - 1)
+    for symbol, value in values.items():
+        near = limit.subs(symbol, value)
+        limit = sympy.limit(limit, symbol, value) if near.has(sympy.nan, sympy.zoo, sympy.oo) else near
+    if limit.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Limit):
+        raise DerivationError(f"{family} has no finite limit at {dict(values)}")
+    return normal(limit)
 
 
 def adjoint(generator: Expr) -> Expr:

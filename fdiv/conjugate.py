@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import mpmath
+import numpy as np
 import sympy
 from sympy import Expr
 
 from fdiv.calculus import DerivationError, Piece, factored, normal, t, u
 from fdiv.domain import Interval
 from fdiv.inversion import invert
-from fdiv.lowering import MPMATH, lower
+from fdiv.lowering import MPMATH, Backend, Function, lower, numpy_backend
 
 if TYPE_CHECKING:
     from fdiv.divergence import Divergence
-
-_REACH = 700.0  # the numeric inverse looks for log u in [-700, 700], where exp is finite in double precision
-_RESIDUAL = 1e-10
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,25 @@ class Conjugate:
             return float(self.value_at_end)
         piece = next(piece for piece in self.pieces if point < float(piece.upper))
         if piece.expression is None:
-            return _implicit(piece, point)
+            with np.errstate(all="ignore"):  # the ends of the bracket overflow
+                return float(self._numbers(np.array(point)))
         with mpmath.workdps(50):
             return float(lower(piece.expression, t, MPMATH)(mpmath.mpf(point)))
+
+    @cached_property
+    def _numbers(self) -> Function:
+        return self.on(numpy_backend())
+
+    def on(self, backend: Backend) -> Function:
+        """Return f* as a function of an array of t, computed in fp64 and returned in the array's dtype.
+
+        On a curved piece f'(e^x) = t is solved for x by a bracketed Newton iteration, whatever formula there is;
+        raises ArithmeticError where the residual is not small. In torch the derivative is the maximiser u, and its
+        derivative 1/f''(u).
+        """
+        from fdiv.inverse import conjugate_on
+
+        return conjugate_on(self, backend)
 
 
 def derive_conjugate(divergence: Divergence) -> Conjugate:
@@ -143,27 +158,3 @@ def _log_of_lambert(argument: Expr) -> Expr:
     z = -z if z.could_extract_minus_sign() else z
     size = -coefficient if coefficient.could_extract_minus_sign() else coefficient
     return sympy.log(size) + exponent * (sympy.expand_log(sympy.log(z), force=True) - lambert)
-
-
-def _implicit(piece: ConjugatePiece, point: float) -> float:
-    """Maximise u t - f(u) numerically: bisect f'(e^x) = t, and refuse a root whose residual is not small.
-
-    The value is a lower bound whose error is of second order in the root's.
-    """
-    from scipy.optimize import brentq
-
-    assert piece.source is not None
-    slope, value = lower(piece.source.slope, u, MPMATH), lower(piece.source.expression, u, MPMATH)
-
-    def excess(log_ratio: float) -> float:
-        return float(slope(mpmath.exp(log_ratio)) - point)
-
-    left = -_REACH if piece.source.lower == 0 else math.log(float(piece.source.lower))
-    right = _REACH if piece.source.upper == sympy.oo else math.log(float(piece.source.upper))
-    if not excess(left) <= 0 <= excess(right):
-        raise ArithmeticError(f"no ratio in [e^{left:g}, e^{right:g}] has slope {point!r}")
-    root = brentq(excess, left, right, xtol=1e-14, rtol=1e-15, maxiter=500)
-    if abs(excess(root)) > _RESIDUAL * max(1.0, abs(point)):
-        raise ArithmeticError(f"the slope at the root misses t = {point!r} by {excess(root):.2e}")
-    ratio = mpmath.exp(root)
-    return float(ratio * point - value(ratio))

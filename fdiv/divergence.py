@@ -106,9 +106,15 @@ class Divergence:
 
     @cached_property
     def generator(self) -> Expr:
-        """f as a SymPy expression in u, parameters replaced by exact rationals."""
+        """f as a SymPy expression in u, parameters replaced by exact rationals.
+
+        Where the family's formula is 0/0 (alpha at 0 and 1), the limit of f - f'(1)(u-1), the same divergence.
+        """
         exact = {sympy.Symbol(name, real=True): sympy.Rational(repr(value)) for name, value in self.values}
-        return self.record.generator.subs(exact)
+        generator = self.record.generator.subs(exact)
+        if generator.has(sympy.nan, sympy.zoo, sympy.oo):
+            return calculus.limit_generator(self.record.generator, exact)
+        return generator
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:

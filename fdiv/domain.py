@@ -42,21 +42,24 @@ class Interval:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a family: its name, the intervals it may lie in, and why no others."""
+    """A parameter of a family: its name, the intervals it may lie in, why no others, and a value for examples.
+
+    Raises ValueError for an example outside its own domain.
+    """
 
     name: str
     domain: tuple[Interval, ...]
     reason: str
+    example: float
+
+    def __post_init__(self) -> None:
+        """Refuse an example that the domain does not contain."""
+        if not self.contains(self.example):
+            raise ValueError(f"the example {self.example} is outside {self}")
 
     def contains(self, value: float) -> bool:
         """Whether the family is defined at `value`."""
         return any(interval.contains(value) for interval in self.domain)
-
-    @property
-    def example(self) -> float:
-        """A value inside: three tenths along the first bounded interval that is not negative."""
-        interval = next((i for i in self.domain if i.lower >= 0), self.domain[0])
-        return float(interval.lower + (interval.upper - interval.lower) * sympy.Rational(3, 10))
 
     def __str__(self) -> str:
         """Return the intervals joined by a union sign."""

@@ -12,47 +12,18 @@ way, and a critic's values in the dtype of the result. Constants live on the inp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, final
+from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
 
+from fdiv.autograd import Function, derived
 from fdiv.calculus import DerivationError
 from fdiv.certificate import Refused, require
 from fdiv.divergence import Divergence
 from fdiv.lowering import lower, torch_backend
-
-Function = Callable[[Tensor], Tensor]
-
-
-class _Exact(torch.autograd.Function):
-    """A function with a given derivative, which is differentiable in its turn."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Function, slope: Function) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.slope = slope
-        return value(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        return gradients[0] * ctx.slope(x), None, None
-
-
-def _derived(first: Function, *derivatives: Function) -> Function:
-    """Return the first function with the next one as its derivative, which has the next one as its own, and so on."""
-    if not derivatives:
-        return first
-    return partial(_apply, value=first, slope=_derived(*derivatives))
-
-
-def _apply(x: Tensor, value: Function, slope: Function) -> Tensor:
-    result: Tensor = _Exact.apply(x, value, slope)
-    return result
 
 
 def _computable(x: Tensor) -> Tensor:
@@ -89,7 +60,7 @@ class GaussianLoss:
     @cached_property
     def _functions(self) -> tuple[Function, Function]:
         value, weight, slope = self.divergence.gaussian.on(torch_backend())
-        return _derived(value, weight, slope), _derived(weight, slope)
+        return derived(value, weight, slope), derived(weight, slope)
 
     def __call__(self, s: Tensor) -> Tensor:
         """D(s) in nats, shaped like s; its gradient is `gradient_weight`."""
@@ -108,7 +79,7 @@ class GaussianLoss:
         curvature = self.divergence.curvature
         factor = 2 / curvature if curvature is not None and curvature.is_finite and curvature != 0 else 1
         value, slope = self.divergence.gaussian.wrapped_on(torch_backend(), factor)
-        return _in_double(s, _derived(value, slope))
+        return _in_double(s, derived(value, slope))
 
 
 @final
@@ -131,7 +102,7 @@ class VariationalLoss:
             raise Refused(f"{self.divergence.spec} has no variational loss: {error}") from error
 
     @cached_property
-    def _functions(self) -> dict[str, tuple[Function, Function]]:
+    def _functions(self) -> dict[str, Function]:
         from fdiv.calculus import v
 
         activation, backend = self.divergence.activation, torch_backend()
@@ -139,15 +110,15 @@ class VariationalLoss:
             "output": (activation.output, activation.output_slope),
             "term": (activation.conjugate_term, activation.conjugate_slope),
         }
-        return {name: (lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
+        return {name: derived(lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
 
     def output_activation(self, v: Tensor) -> Tensor:
         """T(v), the critic's value, elementwise; it increases inside the effective domain of f*."""
-        return _apply(_computable(v), *self._functions["output"])
+        return self._functions["output"](_computable(v))
 
     def conjugate_term(self, v: Tensor) -> Tensor:
         """f*(T(v)), elementwise."""
-        return _apply(_computable(v), *self._functions["term"])
+        return self._functions["term"](_computable(v))
 
     def __call__(self, v_p: Tensor, v_q: Tensor) -> Tensor:
         """Return the bound, a scalar in nats; each tensor is averaged, and they may differ in shape."""

@@ -20,7 +20,7 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
-from fdiv.calculus import factored, normal, u, v
+from fdiv.calculus import Piece, factored, normal, u, v
 
 Function = Callable[[Any], Any]
 
@@ -46,6 +46,9 @@ class Backend:
     fill: Callable[[Any, Any], Any]
     clip: Callable[[Any, Any, Any], Any]
     array: Callable[[Any, Any], Any]
+    derived: Callable[..., Function] = lambda first, *derivatives: first  # attach derivatives where they can be used
+    wide: Function = lambda x: x  # to double precision
+    narrow: Callable[[Any, Any], Any] = lambda x, like: x  # back to the precision of an input
 
 
 def lower(expression: Expr, symbol: Symbol, backend: Backend) -> Function:
@@ -92,17 +95,36 @@ def _power(base: Function, power: Expr, backend: Backend) -> Function:
 
 
 def _piecewise(node: Expr, symbol: Symbol, backend: Backend) -> Function:
-    """Lower a Piecewise whose conditions read ``symbol < c`` or ``symbol <= c``, in increasing order of c."""
+    """Lower a Piecewise whose conditions read ``symbol < c`` or ``symbol <= c``, in increasing order of c.
+
+    A branch is given a point inside its own interval wherever it is not taken, so that no NaN reaches a gradient.
+    """
     *branches, (otherwise, _) = node.args
-    result = lower(otherwise, symbol, backend)
-    for branch, condition in reversed(branches):
-        bound, strict = backend.number(condition.rhs), isinstance(condition, sympy.StrictLessThan)
-        result = _choose(lower(branch, symbol, backend), result, bound, strict, backend)
+    bounds = [backend.number(condition.rhs) for _, condition in branches]
+    result = _sheltered(lower(otherwise, symbol, backend), lambda x: x > bounds[-1], bounds[-1] + 1, backend)
+    for i, (branch, condition) in reversed(list(enumerate(branches))):
+        inside = bounds[i] - 1 if i == 0 else (bounds[i - 1] + bounds[i]) / 2
+        strict = isinstance(condition, sympy.StrictLessThan)
+        function = lower(branch, symbol, backend)
+        result = _choose(function, result, bounds[i], bounds[i - 1] if i else None, strict, inside, backend)
     return result
 
 
-def _choose(low: Function, high: Function, bound: Any, strict: bool, backend: Backend) -> Function:
-    return lambda x: backend.where(x < bound if strict else x <= bound, low(x), high(x))
+def _sheltered(function: Function, taken: Function, inside: Any, backend: Backend) -> Function:
+    return lambda x: function(backend.where(taken(x), x, backend.fill(x, inside)))
+
+
+def _choose(
+    low: Function, high: Function, bound: Any, before: Any, strict: bool, inside: Any, backend: Backend
+) -> Function:
+    def below(x: Any) -> Any:
+        return x < bound if strict else x <= bound
+
+    def own(x: Any) -> Any:
+        return below(x) if before is None else below(x) & (x >= before)
+
+    sheltered = _sheltered(low, own, inside, backend)
+    return lambda x: backend.where(below(x), sheltered(x), high(x))
 
 
 def _mp_number(expression: Expr) -> Any:
@@ -150,6 +172,8 @@ def numpy_backend() -> Backend:
         np.full_like,
         np.clip,
         lambda values, like: np.asarray(values, dtype=like.dtype),
+        wide=lambda x: np.asarray(x, dtype=np.float64),
+        narrow=lambda x, like: x.astype(np.promote_types(like.dtype, np.float32)),
     )
 
 
@@ -157,6 +181,8 @@ def numpy_backend() -> Backend:
 def torch_backend() -> Backend:
     """Return torch; constants are Python floats, so dtype and device are the input's."""
     import torch
+
+    from fdiv.autograd import derived
 
     functions = {
         sympy.exp: torch.exp,
@@ -175,6 +201,9 @@ def torch_backend() -> Backend:
         torch.full_like,
         torch.clamp,
         lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+        derived,
+        lambda x: x if x.device.type == "mps" else x.double(),
+        lambda x, like: x.to(torch.promote_types(like.dtype, torch.float32)),
     )
 
 
@@ -250,18 +279,18 @@ def _outward_log(argument: Expr, sign: int) -> Expr:
     return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
 
 
-def in_log_ratio(expression: Expr, positive: bool = False) -> Expr:
+def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr:
     """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
 
     Several forms are tried, and the shortest of those about as accurate as the best is returned: which form
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
-    relative error.
+    relative error. Only ratios inside `piece` count.
     """
     forms = (expression, normal(expression), factored(expression))
     rewritten = [_logarithmic(form) for form in dict.fromkeys(forms)]
     rewritten += [_reflected(form) for form in rewritten]
-    candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), form)))
-    errors = [log_ratio_error(candidate, expression, positive) for candidate in candidates]
+    candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), _deeply(form), form)))
+    errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
     good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
     return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
 
@@ -307,6 +336,14 @@ def _reflected(expression: Expr) -> Expr:
     return sympy.expand(expression.replace(softplus, lambda x: x + softplus(sympy.expand(-x))), power_exp=False)
 
 
+def _deeply(node: Expr) -> Expr:
+    """Cancel the constants of every sum inside, such as 1 - e^v under a root."""
+    if not node.args:
+        return node
+    inner = node.func(*map(_deeply, node.args))
+    return cancelled(inner, v) if inner.is_Add else inner
+
+
 def cancelled(expression: Expr, symbol: Symbol) -> Expr:
     """Replace e^x by expm1(x) + 1 in the terms of a sum, so that the constants cancel exactly."""
     terms = []
@@ -319,10 +356,14 @@ def cancelled(expression: Expr, symbol: Symbol) -> Expr:
     return sympy.Add(*terms)
 
 
-def log_ratio_error(candidate: Expr, expression: Expr, positive: bool = False) -> float:
-    """Return the largest fp32 error of `candidate`, relative to |true value|, of at least 1e-3 if signed."""
+def log_ratio_error(candidate: Expr, expression: Expr, piece: Piece, positive: bool = False) -> float:
+    """Return the largest fp32 error of `candidate` on the piece, relative to |true value| or 1e-3 if signed."""
     points = np.array([0, 1e-3, 0.1, 0.7, 2, 5, 9, 14, 17, 20, 31, 44, 60, 80], dtype=np.float32)
     grid = np.concatenate([-points[:0:-1], points])
+    low = float(sympy.log(piece.lower)) if piece.lower != 0 else -np.inf
+    high = float(sympy.log(piece.upper))
+    inside = grid[(low < grid) & (grid < high)]
+    grid = inside if len(inside) else np.array([(low + high) / 2], dtype=np.float32)
     limits = np.finfo(np.float32)
     with np.errstate(all="ignore"):
         values = lower(candidate, v, numpy_backend())(grid).astype(float)
