@@ -35,6 +35,11 @@ def section(theorem: Theorem) -> str:
     return "\n\n".join(lines)
 
 
+def picture_name(theorem: Theorem) -> str:
+    """Return the file name of a theorem's picture."""
+    return f"theory-{theorem.name.replace('_', '-')}.png"
+
+
 def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
     """Write theory.md and the pictures into `folder`, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,9 +49,8 @@ def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
         if theorem.report is not None:
             parts.append(theorem.report().strip())
         if theorem.draw is not None:
-            picture = f"theory-{theorem.name.replace('_', '-')}.png"
-            theorem.draw(folder / picture)
-            parts.append(f"![{theorem.title}]({picture})")
+            theorem.draw(folder / picture_name(theorem))
+            parts.append(f"![{theorem.title}]({picture_name(theorem)})")
     (folder / "theory.md").write_text("\n\n".join(parts) + "\n")
 
 

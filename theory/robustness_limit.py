@@ -95,7 +95,7 @@ def _draw(path: Path) -> None:
             values = np.array([weight(divergence, x) for x in s]) * np.exp(s / 8)
             axes.plot(s, values / values[-1], label=name)
         axes.plot(s, (s[-1] / s) ** 0.5, "k:", label="1/sqrt(s)")
-        axes.set(xscale="log", yscale="log", ylim=(1e-1, 2e1), xlabel="s", ylabel="e^{s/8} w(s), 1 at s = 64")
+        axes.set(xscale="log", yscale="log", ylim=(1e-1, 1e2), xlabel="s", ylabel="e^{s/8} w(s), 1 at s = 64")
         axes.set_title("The robustness limit")
         axes.legend(fontsize=8)
 
