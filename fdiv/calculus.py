@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import sympy
-from sympy import Expr, Symbol
+from sympy import Expr, Poly, Symbol
 
 from fdiv.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.inversion import invert
@@ -149,14 +149,24 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
     order = math.lcm(*(int(p.exp.q) for p in function.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational))
     powered = function.subs(u, root**order)
     if powered.is_polynomial(root) and sympy.degree(powered, root) <= 64:
-        found = sympy.Poly(powered, root).real_roots(multiple=False)
-        return [value**order for value, _ in found if value > 0]
+        return [value**order for value in _real_roots(sympy.Poly(powered, root)) if value.is_positive]
     level = sympy.Dummy("level", real=True)
     root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     if root is None:
+        from fdiv import ball  # which needs this module's u
+
+        if any(ball.certify_sign(side, sympy.S.Zero, sympy.oo, strict=True).positive for side in (function, -function)):
+            return []
         raise DerivationError(f"the kinks where {function} = 0 cannot be located")
     value = sympy.simplify(root.subs(level, 0))
     return [value] if value.is_positive else []
+
+
+def _real_roots(polynomial: Poly) -> list[Expr]:
+    try:
+        return [value for value, _ in polynomial.real_roots(multiple=False)]
+    except NotImplementedError:  # irrational coefficients
+        return [value for value in sympy.roots(polynomial) if value.is_real]
 
 
 def factored(expression: Expr) -> Expr:

@@ -11,12 +11,13 @@ import mpmath
 import sympy
 from sympy import Expr, Symbol
 
-from fdiv.calculus import DerivationError, s, u, v
+from fdiv.calculus import DerivationError, s, v
 from fdiv.catalog import CATALOG
 from fdiv.certificate import Refused, certify
 from fdiv.divergence import Divergence, Record
 from fdiv.equivalence import Relation, equivalents
 from fdiv.lowering import MPMATH, lower
+from fdiv.signs import in_many_digits
 
 _DIGITS = 15
 
@@ -123,7 +124,7 @@ def _generator(divergence: Divergence, point: float) -> Any:
         raise ValueError(f"u lies in [0, inf), where 0 means the limit f(0+); got {point}")
     if point == 0:
         return MPMATH.number(divergence.value_at_zero)
-    return sympy.lambdify(u, divergence.generator, "mpmath")(mpmath.mpf(point))
+    return in_many_digits(divergence.generator)(mpmath.mpf(point))
 
 
 def _adjoint(divergence: Divergence, point: float) -> Any:

@@ -45,7 +45,11 @@ def resolve(text: str) -> Divergence:
 
 
 def _from_file(path: str, name: str, parameters: str) -> Divergence:
-    if not Path(path).is_file():
+    try:
+        present = Path(path).is_file()
+    except (OSError, ValueError):  # a name too long, or with a null character
+        present = False
+    if not present:
         raise DivergenceFileError(f"{path}: no such file")
     try:
         module = runpy.run_path(path)

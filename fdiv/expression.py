@@ -82,7 +82,7 @@ def from_expression(text: str, name: str | None = None) -> Divergence:
     try:
         tree = ast.parse(plain, mode="eval").body
     except SyntaxError as error:
-        column = min(max(0, (error.offset or 1) - 1), len(plain))
+        column = min(error.offset - 1, len(plain)) if error.offset else len(plain)
         raise ExpressionError(plain, column, "not an expression") from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError(plain, 0, "not an expression") from None
@@ -157,7 +157,8 @@ class _Measure:
 
     def _operation(self, node: ast.BinOp, depth: int, in_exponent: bool) -> float | None:
         if type(node.op) not in _OPERATORS:
-            raise self.refuse(node, f"the operator {type(node.op).__name__} is not allowed")
+            place = node.left.end_col_offset or 0
+            raise ExpressionError(self.text, place, f"the operator {type(node.op).__name__} is not allowed")
         left = self.value(node.left, depth, in_exponent)
         if isinstance(node.op, ast.Pow):
             return self._power(node, left, depth, in_exponent)

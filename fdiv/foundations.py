@@ -12,7 +12,7 @@ from sympy import Expr
 from fdiv import ball
 from fdiv.calculus import Piece, u
 from fdiv.divergence import Divergence
-from fdiv.signs import Counterexample, Evidence, Finding, is_finite, keeps_sign, weakest
+from fdiv.signs import Counterexample, Evidence, Finding, in_many_digits, is_finite, keeps_sign, weakest
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
 _LOOKED_AT = (1, 2, 4, 10, 50, 1000, 10**6)  # and their reciprocals
@@ -41,8 +41,8 @@ def finite(divergence: Divergence) -> Finding:
 
 def _resolved_wrongly(divergence: Divergence) -> Finding | None:
     """Compare the pieces with the generator as it stands: a kink that was overlooked must not pass."""
-    function = sympy.lambdify(u, divergence.generator, "mpmath")
-    branches = [(float(piece.upper), sympy.lambdify(u, piece.expression, "mpmath")) for piece in divergence.pieces]
+    function = in_many_digits(divergence.generator)
+    branches = [(float(piece.upper), in_many_digits(piece.expression)) for piece in divergence.pieces]
     if len(branches) == 1 and divergence.pieces[0].expression == divergence.generator:
         return None
     with mpmath.workdps(30):

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import mpmath
 import numpy as np
-import sympy
 from numpy.typing import NDArray
 
-from fdiv.calculus import u
 from fdiv.certificate import Certificate
 from fdiv.divergence import Divergence
+from fdiv.signs import in_many_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +72,7 @@ def _draw_generator(axis: Any, divergence: Divergence, style: dict[str, Any]) ->
 
 def generator_values(divergence: Divergence, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return f at the ratios; NaN where it is not a real number."""
-    return _values(sympy.lambdify(u, divergence.generator, "mpmath"), ratios)
+    return _values(in_many_digits(divergence.generator), ratios)
 
 
 def _values(function: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,8 +8,10 @@ the sign or finds a point that refutes it; what it leaves open is sampled.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import mpmath
 import sympy
@@ -97,6 +99,25 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
     return _sample(expression, piece, quantity, strict, points)
 
 
+def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
+    """Return SymPy's own mpmath function of u; it shares no code with `fdiv.lowering`.
+
+    Python's max(3, u) would hand on the integer 3, and 1/3 would be a double: constants get many digits first.
+    """
+
+    def spelled(node: Expr) -> Expr:
+        if isinstance(node, sympy.Piecewise):
+            return sympy.Piecewise(*((_many_digits(branch), condition) for branch, condition in node.args))
+        return node.func(*map(_many_digits, node.args))
+
+    kinked = expression.replace(lambda e: isinstance(e, sympy.Max | sympy.Min | sympy.Piecewise), spelled)
+    return sympy.lambdify(u, kinked, "mpmath")
+
+
+def _many_digits(constant: Expr) -> Expr:
+    return sympy.Float(constant, 150) if constant.is_Rational else constant
+
+
 def _in_few_powers(expression: Expr) -> Expr:
     """Factor with as few independent powers of u as make up the others, each a positive symbol of its own.
 
@@ -182,7 +203,7 @@ def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bo
 
 def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points: list[Expr]) -> Finding:
     """Evaluate at points in 40 digits; a negative or non-real value refutes."""
-    function = sympy.lambdify(u, expression, "mpmath")
+    function = in_many_digits(expression)
     with mpmath.workdps(40):
         everywhere = [*_grid(piece), *(MPMATH.number(p) for p in points)]
         values = [(point, _value(function, point)) for point in everywhere]
@@ -229,7 +250,7 @@ def is_finite(piece: Piece) -> Finding:
         if zeros and inner in {base for base, divides in unproved if divides}:
             shown = Counterexample(float(zeros[0]), str(inner), 0.0)
             return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
-    function = sympy.lambdify(u, piece.expression, "mpmath")
+    function = in_many_digits(piece.expression)
     with mpmath.workdps(40):
         for point in _grid(piece):
             if _value(function, point) is None:

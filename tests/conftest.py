@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["FDIV_CACHE"] = ""  # every certificate is found anew
 
 import pytest
 from hypothesis import HealthCheck, settings
