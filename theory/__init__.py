@@ -19,7 +19,7 @@ def theorems() -> tuple[Theorem, ...]:
     public = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in public]
     found = [module.THEOREM for module in modules if hasattr(module, "THEOREM")]
-    return tuple(sorted(found, key=lambda theorem: (theorem.number, theorem.name)))
+    return tuple(sorted(found, key=lambda theorem: (theorem.number, theorem.part)))
 
 
 __all__ = ["Comparison", "Theorem", "TheoremError", "catalogue", "theorems"]

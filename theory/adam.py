@@ -101,7 +101,8 @@ def _report() -> str:
     lines = [
         "A simulation: 256 linear samples with s spread over two decades around its median, Adam (no epsilon, rate"
         " .02), batches of 8, one seed. Share: what the tenth of the samples with the largest s has of the gradient; n:"
-        " the effective number out of 8; after: the median, and the 90 % quantile, of s after 100 steps.",
+        " the effective number out of 8 (both of s cut at 60); after: the median, and the 90 % quantile, of s after 100"
+        " steps.",
         "",
         "| median s | quantity | " + " | ".join(names) + " |",
         "|-" * (len(names) + 2) + "|",
@@ -139,6 +140,7 @@ def _draw(path: Path) -> None:
 
 THEOREM = Theorem(
     number=9,
+    part="b",
     name="adam",
     title="What Adam and batch averaging leave of a divergence",
     statement=r"\mathrm{Adam}_{\epsilon=0}[c D] = \mathrm{Adam}_{\epsilon=0}[D], \qquad \text{share}_i ="

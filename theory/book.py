@@ -13,8 +13,10 @@ _HEAD = """# The theorems
 
 Written by `python -m theory --figures docs`. Words: **proved** means that the proof below is complete and SymPy carries
 its computation for that divergence; **tested** means that the proof is by hand, or that there is only a simulation, and
-that numbers were compared. Every number is computed against an oracle that shares no code with `fdiv`'s formulas. A
-margin is the tolerance less the relative error, and `python -m theory` prints it for every divergence.
+that numbers were compared. Every number is computed against an oracle that shares no code with `fdiv`'s formulas; the
+oracle of w takes the pieces of f and their f'' from `fdiv`, and theorem 5 compares it with differences of D, for which
+the generator as it was written is integrated. A margin is the tolerance less the relative error, and `python -m
+theory` prints it for every divergence.
 
 P is the frozen model on the anchor, Q the trained model on the target, u = dP/dQ,
 s = |mu_P - mu_Q|^2 / sigma^2, D(s) the divergence between the two Gaussians, w(s) = dD/ds.
@@ -26,7 +28,7 @@ def section(theorem: Theorem) -> str:
     module = sys.modules[theorem.comparisons.__module__]
     proof = inspect.cleandoc(module.__doc__ or "")
     lines = [
-        f"## {theorem.number}. {theorem.title}",
+        f"## {theorem.number}{theorem.part}. {theorem.title}",
         f"$$ {theorem.statement} $$",
         "Hypotheses: " + "; ".join(theorem.hypotheses) + ".",
         f"Reference: {theorem.reference}. Code: `theory/{theorem.name}.py`.",

@@ -84,6 +84,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=12,
+    part="a",
     name="conjugacy",
     title="Fenchel-Young and biconjugation",
     statement=r"u t \le f(u) + f^*(t), \text{ with equality iff } t \in \partial f(u); \qquad f^{**} = f; \qquad"

@@ -49,6 +49,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=12,
+    part="c",
     name="data_processing",
     title="Data processing and joint convexity",
     statement=r"D_f(PK \| QK) \le D_f(P\|Q), \qquad"

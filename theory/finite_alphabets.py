@@ -62,6 +62,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=12,
+    part="b",
     name="finite_alphabets",
     title="Affine invariance, adjoint symmetry and the range",
     statement=r"D_{f + c(u-1)} = D_f, \qquad D_f(P\|Q) = D_{u f(1/u)}(Q\|P), \qquad"

@@ -119,6 +119,7 @@ def _draw(path: Path) -> None:
 
 THEOREM = Theorem(
     number=9,
+    part="a",
     name="flow",
     title="Convergence of the flow",
     statement=r"\dot s = -4\, s\, w(s), \qquad T(s_0 \to s_1) = \int_{s_1}^{s_0} \frac{\mathrm{d}s}{4 s w(s)}, \quad"

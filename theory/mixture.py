@@ -57,6 +57,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=12,
+    part="d",
     name="mixture",
     title="The DeGroot mixture representation",
     statement=r"D_f(P\|Q) = \int_0^\infty H_k(P, Q)\, f''(\mathrm{d}k), \qquad"

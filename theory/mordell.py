@@ -53,6 +53,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=12,
+    part="e",
     name="mordell",
     title="Mordell's reflection for Jensen-Shannon",
     statement=r"w_{JS}(s) = w_{JS}(0)\, e^{-s/8} M(s), \quad M(s) = \mathbb{E}\,\mathrm{sech}\tfrac{\sqrt{s}\, y}{2}"

@@ -13,8 +13,8 @@ since w(s) > 0 (gradient_law).
 What fails without strict convexity at 1. Total variation has a kink at 1, and still vanishes at s = 0 only. A
 hockey-stick with gamma > 1 is flat at 1: it does not tell P from Q whenever all ratios are below gamma (two coins of
 .52 and .5 have divergence 0), so for general distributions its zero is not unique. Between Gaussians it is, but D has
-all derivatives 0 at s = 0: H_k(s) <= k e^{-(log k - s/2)^2 / (2 s)} by Chernoff's bound (below its s = 2 log k), so
-that the last part of the way gives no gradient.
+all derivatives 0 at s = 0: H_k(s) <= e^{-(|log k| - s/2)^2 / (2 s)} for s < 2 |log k| by the normal tail bound, so that
+the last part of the way gives no gradient.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import sympy
+from sympy import Expr
 
 from theory.theorem import Comparison, Theorem, TheoremError
 
@@ -164,6 +166,21 @@ def _comparisons(step: Step) -> Iterator[Comparison]:
             yield Comparison(where, slope / variance, stated(step, t, before), "equal", 2e-4)
 
 
+def _identities(step: Step) -> Iterator[Expr]:
+    """s / |dx_0|^2 - (SNR_prev - SNR_t), from the step's mean and variance as the scheduler's authors write them."""
+    now, before = sympy.symbols("now before", positive=True)  # abar_t and abar_prev, or the two sigmas
+    if step.scheduler == "DDPM":  # Ho et al., equations 7 and 11, epsilon written through x_0
+        alpha, large = now / before, ("variance_type", "fixed_large") in step.options
+        slope = (1 - alpha) / sympy.sqrt(alpha * (1 - now)) * sympy.sqrt(now / (1 - now))
+        share = (1 - before) / (1 - now)
+        variance = (1 - alpha) * (1 if large else share)
+        yield slope**2 / variance - (before / (1 - before) - now / (1 - now)) * (share if large else 1)
+    if step.scheduler == "EulerAncestralDiscrete":
+        up = before**2 * (now**2 - before**2) / now**2
+        down = before**2 / now  # sqrt(before^2 - up)
+        yield (1 - down / now) ** 2 / up - (1 / before**2 - 1 / now**2)
+
+
 THEOREM = Theorem(
     number=2,
     name="reverse_step",
@@ -180,5 +197,6 @@ THEOREM = Theorem(
     " Lipman et al. arXiv:2210.02747 for the path; the oracle is diffusers",
     applies=lambda step: True,
     comparisons=_comparisons,
+    identities=_identities,
     universe=_steps,
 )

@@ -17,7 +17,7 @@ mean_P T(v) - mean_Q f*(T(v)).
    that of D(s) does, like sqrt(s). This is why variational training is aggressive, and why it costs what must be
    retained.
 3. For large s the exact critic fails by variance: Var_Q[f*(T)] for KL is e^s - 1, so n must grow like e^s; for Pearson
-   E_Q[u^4] = e^{6 s}. Bounded T and f*(T) (Jensen-Shannon for T, triangular for both) keep it below a constant.
+   E_Q[u^4] = e^{6 s}. For triangular T and f*(T) are bounded, and n Var is below a constant.
 
 1 is proved (two lines above; compared by simulation), 2 to leading order by Taylor (tested by simulation), fixed seeds.
 """

@@ -127,6 +127,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 
 THEOREM = Theorem(
     number=10,
+    part="a",
     name="variational",
     title="The variational representation",
     statement=r"\mathbb{E}_P[T] - \mathbb{E}_Q[f^*(T)] \le D_f(P\|Q), \text{ with equality at } T = f'(p/q) = T(v^*),"
