@@ -69,7 +69,9 @@ class Conjugate:
             return math.inf
         if point == end:
             return float(self.value_at_end)
-        piece = next(piece for piece in self.pieces if point < float(piece.upper))
+        # at a common end the line is exact, and a root may be beside the end by its rounding
+        reached = (p for p in self.pieces if point < float(p.upper) or (p.source is None and point == float(p.upper)))
+        piece = next(reached)
         if piece.expression is None:
             with np.errstate(all="ignore"):  # the ends of the bracket overflow
                 return float(self._numbers(np.array(point)))

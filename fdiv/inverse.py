@@ -27,16 +27,16 @@ Branch = tuple[Function, Function, Function, float]  # f*, u, du/dt, and a t ins
 def conjugate_on(conjugate: Conjugate, backend: Backend) -> Function:
     """Return t -> f*(t) with its first two derivatives attached where the library can use them."""
     branches = [_branch(piece, backend) for piece in conjugate.pieces]
-    uppers = [float(piece.upper) for piece in conjugate.pieces]
     end, at_end = float(conjugate.effective_domain.upper), float(conjugate.value_at_end)
 
     def choose(parts: list[Function], value_at_end: float, beyond: float) -> Function:
         def function(x: Any) -> Any:
-            result, below = backend.fill(x, beyond), -math.inf
-            for upper, part, branch in zip(uppers, parts, branches, strict=True):
-                inside = (x >= below) & (x < upper)
-                safe = backend.where(inside, x, backend.fill(x, branch[3]))
-                result, below = backend.where(inside, part(safe), result), upper
+            result = backend.fill(x, beyond)
+            for piece, part, branch in reversed(list(zip(conjugate.pieces, parts, branches, strict=True))):
+                below, upper = float(piece.lower), float(piece.upper)
+                own = (x <= upper) if piece.source is None else (x < upper)
+                safe = backend.where(own & (x >= below), x, backend.fill(x, branch[3]))
+                result = backend.where(own, part(safe), result)
             result = backend.where(x == end, backend.fill(x, value_at_end), result)
             return backend.where(x == x, result, x)
 
