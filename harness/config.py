@@ -41,11 +41,11 @@ class Config:
     """Which weights of the UNet train."""
     scale: Literal["auto", "posterior", "unit"] = "auto"
     """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
-    steps: int = 100
+    steps: int = 150
     """Optimiser steps."""
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """AdamW's learning rate, constant."""
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default the captions of the other values of the target's axis, where the model lists them."""

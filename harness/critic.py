@@ -76,8 +76,10 @@ class CriticTrainer:
         """
         parameters = list(self.critic.parameters())
         for _ in range(times):
-            v_p = self.critic(_noise(difference), context)
-            v_q = self.critic(difference + _noise(difference), context)
+            # The same noise for P and for Q: each has its own distribution all the same, and what the noise alone
+            # says cancels, which otherwise drowns the difference once s is below one.
+            noise = _noise(difference)
+            v_p, v_q = self.critic(noise, context), self.critic(difference + noise, context)
             bound = self.loss(v_p, v_q)
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
             for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):
