@@ -286,7 +286,7 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
     relative error. Only ratios inside `piece` count.
     """
-    forms = (expression, normal(expression), factored(expression))
+    forms = (expression, normal(expression), factored(expression), _multiplied(expression))
     rewritten = [_logarithmic(form) for form in dict.fromkeys(forms)]
     rewritten += [_reflected(form) for form in rewritten]
     candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), _deeply(form), form)))
@@ -334,6 +334,19 @@ def _log_of_sum(total: Expr) -> Expr | None:
 def _reflected(expression: Expr) -> Expr:
     """Write softplus(x) as x + softplus(-x), which is better where x cancels against another term."""
     return sympy.expand(expression.replace(softplus, lambda x: x + softplus(sympy.expand(-x))), power_exp=False)
+
+
+def _multiplied(expression: Expr) -> Expr:
+    """Multiply out factors with a common real power, which turns (u + 1)(u^2 - u + 1) into the positive sum u^3 + 1."""
+    if not expression.is_Mul:
+        return expression
+    bases: dict[Expr, Expr] = {}
+    for factor in expression.args:
+        base, power = factor.as_base_exp()
+        key = power if base.is_Add else sympy.S.Zero
+        bases[key] = bases.get(key, sympy.S.One) * (base if base.is_Add else factor)
+    rest = bases.pop(sympy.S.Zero, sympy.S.One)
+    return rest * sympy.Mul(*(sympy.expand(base) ** power for power, base in bases.items()))
 
 
 def _deeply(node: Expr) -> Expr:

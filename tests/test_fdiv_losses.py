@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_fdiv_laws import SPECS, every_divergence
+from test_fdiv_laws import SPECS, every_divergence, few
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
@@ -43,11 +43,11 @@ def test_first_and_second_derivatives_pass_gradcheck(spec: str) -> None:
 def test_single_precision_keeps_two_parts_in_a_million(spec: str) -> None:
     loss = GaussianLoss(fdiv.divergence(spec))
     exact = loss(GRID.float().double())
-    finite = exact < 1e37
+    finite = (exact < 1e37) & ((exact > 1e-36) | (exact == 0))  # a flat D underflows
     torch.testing.assert_close(loss(GRID.float()).double()[finite], exact[finite], rtol=2e-6, atol=0)
     weight = loss.gradient_weight(GRID.float().double())
     normal = (weight < 1e37) & (weight > 1e-36)
-    torch.testing.assert_close(loss.gradient_weight(GRID.float()).double()[normal], weight[normal], rtol=2e-5, atol=0)
+    torch.testing.assert_close(loss.gradient_weight(GRID.float()).double()[normal], weight[normal], rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -96,7 +96,7 @@ def test_the_wrapper_is_finite_and_increasing(spec: str) -> None:
     assert value.isfinite().all()
     assert (value.diff() >= 0).all()
     curvature = loss.divergence.curvature
-    factor = 2 / float(curvature) if curvature is not None and curvature.is_finite else 1.0
+    factor = 2 / float(curvature) if curvature is not None and curvature.is_finite and curvature != 0 else 1.0
     torch.testing.assert_close(value[:8], torch.log1p(factor * loss(GRID))[:8], rtol=1e-12, atol=1e-15)
 
 
@@ -135,6 +135,7 @@ def test_the_activation_increases_and_its_slopes_are_its_derivatives(spec: str) 
 
 
 @every_divergence
+@few
 @given(critic=st.lists(st.floats(-4, 4), min_size=3, max_size=3))
 def test_no_critic_exceeds_the_divergence(spec: str, critic: list[float]) -> None:
     divergence = fdiv.divergence(spec)
