@@ -41,6 +41,13 @@ FLOORS = {
     "mordell": 4,
     "calibration": 34,
 }
+ELSEWHERE = (
+    *("alpha:a=-1.5", "alpha:a=0", "alpha:a=0.7", "alpha:a=1", "alpha:a=3", "tsallis:a=1.7", "cressie_read:la=-0.5"),
+    *("skew_jensen_shannon:pi=0.9", "skew_kl:pi=0.8", "skew_geometric_jensen_shannon:la=0.9"),
+    *("blended_chi_squared:la=0.9", "osterreicher_vajda:b=0.7", "osterreicher_vajda:b=3"),
+    *("hockey_stick:gamma=1", "hockey_stick:gamma=4", "degroot:pi=0.5", "degroot:pi=0.8"),
+    *("vajda:k=1.5", "vajda:k=2", "vajda:k=4", "puri_vincze:k=1.5", "puri_vincze:k=2"),
+)
 EXACT = ("kl", "squared_hellinger", "pearson")
 
 every_theorem = pytest.mark.parametrize("theorem", theory.theorems(), ids=lambda theorem: theorem.name)
@@ -275,6 +282,16 @@ def test_the_book_and_its_pictures_are_written(tmp_path: Path) -> None:
     write(tmp_path / "new", {chosen: (chosen.row(fdiv.divergence("kl")),)})
     assert section(chosen) in (tmp_path / "new" / "theory.md").read_text()
     assert (tmp_path / "new" / picture_name(chosen)).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ELSEWHERE)
+def test_it_holds_for_other_members_of_the_families(spec: str) -> None:
+    divergence = fdiv.divergence(spec)
+    applicable = [theorem for theorem in theory.theorems() if theorem.number != 2 and theorem.applies(divergence)]
+    assert len(applicable) >= 8
+    for theorem in applicable:
+        assert [c for c in theorem.check(divergence) if not c.holds] == [], theorem.name
 
 
 @pytest.mark.slow

@@ -148,10 +148,12 @@ THEOREM = Theorem(
     hypotheses=(
         "Adam's epsilon is 0, or far below the gradients",
         "for the display of the shares: the samples' gradients are orthogonal, with unit Jacobians",
-        "D is finite and w > 0",
+        "D is finite, w > 0, and its square does not overflow",
     ),
     reference="ours; Adam: Kingma and Ba arXiv:1412.6980, section 2.1 for the invariance. The tables are simulations",
-    applies=lambda divergence: divergence.gaussian.evaluable and weight(divergence, 1e-6) > 1e-12,
+    applies=lambda divergence: (
+        divergence.gaussian.evaluable and weight(divergence, 1e-6) > 1e-12 and weight(divergence, 60.0) < 1e100
+    ),
     comparisons=_comparisons,
     report=_report,
     draw=_draw,

@@ -83,7 +83,8 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
     second, curvature = second_coefficient(divergence), divergence.curvature
     if second is not None and curvature is not None:
         first_order = 1 + 4 * second * _TYPICAL / float(curvature)
-        yield Comparison(f"w/w(0) at s={_TYPICAL:g}", relative, first_order, "equal", 5e-3)
+        tolerance = 1e-3 + 2 * (first_order - 1) ** 2  # the next term is of order s^2; for e^{ks} half the square
+        yield Comparison(f"w/w(0) at s={_TYPICAL:g}", relative, first_order, "equal", tolerance)
     k = _rate(divergence)
     if k is None:
         return

@@ -57,7 +57,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
     if math.isfinite(range_end):
         yield Comparison("disjoint supports", apart, range_end, "equal", 1e-9)
     else:
-        yield Comparison("disjoint supports", apart, 100.0, "at_least", 0.0)
+        yield Comparison("disjoint supports", apart, 30.0, "at_least", 0.0)
 
 
 THEOREM = Theorem(

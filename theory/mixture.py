@@ -36,12 +36,12 @@ def mixture(divergence: Divergence, s: float) -> float:
     for left, right in pairwise(ends):
         middle = math.exp((left + right) / 2)
         (piece,) = [piece for piece in divergence.pieces if float(piece.lower) < middle <= float(piece.upper)]
-        # t^6 towards a kink, where f'' may be infinite
+        # t^4 towards a kink, where f'' may be infinite
         side = left if left in breaks else right
         if side in breaks:
             t = (1 + nodes) / 2
-            x = side + (left + right - 2 * side) * t**6
-            weights = (right - left) * 3 * t**5 * shares
+            x = side + (left + right - 2 * side) * t**4
+            weights = (right - left) * 2 * t**3 * shares
         else:
             x, weights = (left + right) / 2 + (right - left) / 2 * nodes, (right - left) / 2 * shares
         k = np.exp(x)

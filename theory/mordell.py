@@ -21,7 +21,7 @@ import numpy as np
 
 import fdiv
 from fdiv import Divergence
-from theory.gradient_order import half_line, weight_at_zero
+from theory.gradient_order import GRID, half_line, weight_at_zero
 from theory.oracle import value
 from theory.theorem import Comparison, Theorem
 
@@ -33,8 +33,8 @@ def _applies(divergence: Divergence) -> bool:
     start = weight_at_zero(divergence)
     if start is None or len(divergence.pieces) > 1:
         return False
-    grid = np.arange(1, 3001) / 100
-    return bool(np.allclose(half_line(divergence)[0][:3000] * np.cosh(grid / 2), 2 * start, rtol=1e-9))
+    near = GRID < 30
+    return bool(np.allclose(half_line(divergence)[0][near] * np.cosh(GRID[near] / 2), 2 * start, rtol=1e-9))
 
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:

@@ -64,11 +64,11 @@ def _panels(reach: Any, breaks: list[Any], width: float) -> Iterator[tuple[Any, 
 
 
 def _rule(left: Any, right: Any, touches: int, pairs: Any) -> tuple[Any, Any]:
-    """Return nodes and weights on a panel; t^6 towards a break makes a power or a logarithm there harmless."""
+    """Return nodes and weights on a panel; t^4 towards a break makes a root or a logarithm there harmless."""
     node, weight = pairs
     if touches == 0:
         return left + (right - left) * node, (right - left) * weight
-    offset, share = (right - left) * node**6, (right - left) * 6 * node**5 * weight
+    offset, share = (right - left) * node**4, (right - left) * 4 * node**3 * weight
     return (left + offset, share) if touches < 0 else (right - offset, share)
 
 
@@ -186,6 +186,6 @@ def value(divergence: Divergence, s: Any) -> arb:
 
 @_precisely
 def slope(divergence: Divergence, s: float) -> arb:
-    """dD/ds by a central difference, whose error is (s/10^6)^2/6 times the third derivative."""
-    step = (arb(s) / 10**6).mid()
+    """dD/ds by a central difference, whose error is (s/10^8)^2/6 times the third derivative."""
+    step = (arb(s) / 10**8).mid()
     return (value(divergence, (s + step).mid()) - value(divergence, (s - step).mid())) / (2 * step)

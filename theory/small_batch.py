@@ -141,7 +141,14 @@ def _draw(path: Path) -> None:
             bias.plot(s, [1 + b for _, b, _ in found], label=name)
             noise.plot(s, [a for a, _, _ in found], label=name)
         noise.plot(s, np.sqrt(8 / (16 * s)), "k:", label="sqrt(8/(n s))")
-        bias.set(xscale="log", yscale="log", xlabel="s", ylabel="mean estimate / D(s)", title="Fitted critic, n = 16")
+        bias.set(
+            xscale="log",
+            yscale="log",
+            ylim=(0.5, 1e3),
+            xlabel="s",
+            ylabel="mean estimate / D(s)",
+            title="Fitted critic, n = 16",
+        )
         noise.set(xscale="log", yscale="log", xlabel="s", ylabel="deviation / D(s)", title="Exact critic, n = 16")
         noise.legend(fontsize=8)
 
