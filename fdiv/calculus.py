@@ -183,7 +183,11 @@ def normal(expression: Expr) -> Expr:
     terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
     rational = [term for term in terms if term.is_rational_function(u)]
     transcendental = [term for term in terms if not term.is_rational_function(u)]
-    return sympy.Add(*_common_factors(transcendental), sympy.apart(sympy.together(sympy.Add(*rational)), u))
+    polynomial = [term for term in rational if not sympy.denom(term).has(u)]
+    fractions = [term for term in rational if sympy.denom(term).has(u)]  # alone: apart is slow over roots of 2
+    return sympy.Add(
+        *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
+    )
 
 
 def _common_factors(terms: list[Expr]) -> list[Expr]:

@@ -108,13 +108,13 @@ _RECORDS = (
     Record(
         "tsallis",
         "Tsallis relative entropy, or Hellinger divergence of order a; KL at 1",
-        (u**a - 1) / (a - 1),
+        (u**a - 1 - a * (u - 1)) / (a - 1),
         "Tsallis 1998; Liese and Vajda 2006",
         (
             Parameter(
                 "a",
                 (Interval(0, 32, upper_closed=True),),
-                "u^a is constant at 0, and beyond 32 D(1) overflows",
+                "at 0 it is identically zero, and beyond 32 D(1) overflows",
                 0.3,
             ),
         ),

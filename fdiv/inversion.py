@@ -16,6 +16,7 @@ import sympy
 from sympy import Expr, Symbol
 
 _MOST_CANDIDATES = 24
+_LARGEST_POWER = 512
 _BRANCH_TOLERANCE = 1e-10
 
 
@@ -100,6 +101,8 @@ def _peel(expression: Expr, target: Expr, u: Symbol) -> Iterator[tuple[Expr, Exp
         yield expression.args[0], sympy.exp(target)
     elif expression.is_Pow and not expression.exp.has(u):
         power = expression.exp
+        if abs(1 / power) > _LARGEST_POWER:  # (t/1000001)^1000000 has millions of digits
+            return
         yield expression.base, target ** (1 / power)
         if power.is_integer:
             yield expression.base, -((target * (-1) ** power) ** (1 / power))
