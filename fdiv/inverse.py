@@ -74,8 +74,14 @@ def _branch(piece: ConjugatePiece, backend: Backend) -> Branch:
     def root(x: Any) -> Any:
         return _root(output, rate, x, (left, right), backend)
 
+    def value(level: Any) -> Any:
+        x = root(level)
+        # u t - f(u), whose error is of second order in the root's; far out u would only amplify the residual's rounding
+        near = surplus(x) + exp(backend.clip(x, -1.0, 1.0)) * (level - output(x))
+        return backend.where(abs(x) < 1, near, surplus(x))
+
     return (
-        lambda x: surplus(root(x)),
+        value,
         lambda x: exp(root(x)),
         lambda x: exp(root(x)) / rate(root(x)),
         float(slope.subs(u, source.samples[0])),
