@@ -28,7 +28,7 @@ class Config:
     """
 
     model: str = MINIATURE
-    """Pipeline folder in the diffusers layout, hub id, or `miniature` for the embedded one."""
+    """Pipeline folder in the diffusers layout, SD 1.x .safetensors file, hub id, or `miniature`, the embedded one."""
     target: str = ""
     """Concept to erase; by default the model's own default (miniature: star)."""
     anchor: str = ""
@@ -37,8 +37,12 @@ class Config:
     """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
     """D(s) between the two reverse steps, or its variational lower bound with a trained critic."""
-    parameter_group: Literal["cross-attention-kv", "cross-attention", "full"] = "cross-attention-kv"
-    """Which weights of the UNet train."""
+    parameter_group: Literal["cross-attention-kv", "cross-attention", "attention", "full", "lora"] = (
+        "cross-attention-kv"
+    )
+    """Which weights of the denoiser train; `lora` trains adapters of all attention layers."""
+    rank: int = 8
+    """Rank of each adapter of the group `lora`."""
     scale: Literal["auto", "posterior", "unit"] = "auto"
     """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
     steps: int = 150
@@ -63,6 +67,12 @@ class Config:
     """auto, cpu, cuda, cuda:1 ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the UNet's forward pass; weights, s and loss stay in fp32."""
+    variant: str = ""
+    """Variant of the weights' files, such as fp16."""
+    revision: str = ""
+    """Branch, tag or commit on the hub."""
+    offline: bool = False
+    """Read models from the local cache alone."""
     output: Path | None = None
     """Run folder; by default runs/TARGET-DIVERGENCE-OBJECTIVE."""
     overwrite: bool = False
@@ -142,7 +152,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """UsageError for a number out of its range."""
     ranges = {
-        **dict.fromkeys(("steps", "batch_size", "latents", "sampling_steps"), (1, 10**9, "a count from 1")),
+        **dict.fromkeys(("steps", "batch_size", "latents", "sampling_steps", "rank"), (1, 10**9, "a count from 1")),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "retain_weight": (0, 1e30, "a finite number, 0 or more"),
         "learning_rate": (1e-30, 1e30, "a finite number above 0"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.image.kid import poly_kernel
@@ -27,6 +27,7 @@ from harness.concepts import Concepts, Vocabulary
 from harness.config import Config
 from harness.latents import sample
 from harness.miniature import judge as judging
+from harness.models import Conditioning, Family
 
 METRICS = (
     "unlearning_accuracy",
@@ -83,20 +84,20 @@ class Reference:
 
 
 def reference(
-    pipeline: StableDiffusionPipeline,
+    model: Family,
     folder: Path | None,
     shown: Panel,
     axis: int,
-    embeddings: dict[str, Tensor],
+    embeddings: dict[str, Conditioning],
     config: Config,
 ) -> Reference:
     """Sample the original model, and where its folder holds a judge its features under other seeds."""
-    pictures = sample(pipeline, shown.prompts, embeddings, config, SEED, "pt", "pictures before")
+    pictures = sample(model, shown.prompts, embeddings, config, SEED, "pt", "pictures before")
     if shown.labels is None or folder is None or not (folder / "judge" / judging.FILE).is_file():
         return Reference(pictures, None, axis, None)
     judge = judging.load(folder / "judge")
     retained = shown.prompts[shown.targets :]
-    others = sample(pipeline, retained, embeddings, config, REFERENCE_SEED, "pt", "pictures for KID")
+    others = sample(model, retained, embeddings, config, REFERENCE_SEED, "pt", "pictures for KID")
     return Reference(pictures, judge, axis, judge.features(others))
 
 

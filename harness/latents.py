@@ -5,32 +5,31 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm import tqdm
 
 from harness.concepts import Concepts
 from harness.config import Config
-from harness.models import NoiseSchedule
+from harness.models import Conditioning, Family, NoiseSchedule
 
 BATCH = 16
 """Prompts encoded, or pictures sampled, at a time."""
 
 
 @torch.no_grad()
-def encode(pipeline: StableDiffusionPipeline, prompts: Iterable[str]) -> dict[str, Tensor]:
-    """Each distinct prompt's embedding, (tokens, width), on the pipeline's device."""
+def encode(model: Family, prompts: Iterable[str]) -> dict[str, Conditioning]:
+    """Each distinct prompt's conditioning, without a leading n, on the model's device."""
     distinct = list(dict.fromkeys(prompts))
     parts = [distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH)]
-    embeds = [pipeline.encode_prompt(part, pipeline.device, 1, False)[0] for part in tqdm(parts, desc="encode prompts")]
-    return dict(zip(distinct, torch.cat(embeds), strict=True))
+    rows = [row for part in tqdm(parts, desc="encode prompts") for row in model.encode(part)]
+    return dict(zip(distinct, rows, strict=True))
 
 
 @torch.no_grad()
 def sample(
-    pipeline: StableDiffusionPipeline,
+    model: Family,
     prompts: Sequence[str],
-    embeddings: dict[str, Tensor],
+    embeddings: dict[str, Conditioning],
     config: Config,
     seed: int,
     output: str = "latent",
@@ -45,10 +44,11 @@ def sample(
     for start in tqdm(range(0, len(prompts), BATCH), desc=desc):
         part = prompts[start : start + BATCH]
         generators = [torch.Generator().manual_seed(each) for each in seeds[start : start + BATCH]]
-        embeds = torch.stack([embeddings[prompt] for prompt in part])
-        result = pipeline(
-            prompt_embeds=embeds,
-            negative_prompt_embeds=embeddings[""].expand_as(embeds),
+        conditioning, unconditional = (
+            Conditioning.stack([embeddings[prompt] for prompt in each]) for each in (part, [""] * len(part))
+        )
+        result = model.pipeline(
+            **model.sampling_arguments(conditioning, unconditional),
             num_inference_steps=config.sampling_steps,
             guidance_scale=config.guidance_scale,
             generator=generators,
@@ -60,33 +60,31 @@ def sample(
 
 @dataclass(frozen=True)
 class Sampled:
-    """Latents kept for the whole training, (n, 4, h, w), each with its prompts' embeddings, (n, tokens, width)."""
+    """Latents kept for the whole training, (n, 4, h, w), each with its prompts' conditionings."""
 
     anchor_latents: Tensor
-    anchor_embeds: Tensor
-    target_embeds: Tensor
+    anchor: Conditioning
+    target: Conditioning
     retain_latents: Tensor
-    retain_embeds: Tensor
+    retain: Conditioning
 
 
-def sample_kept(
-    pipeline: StableDiffusionPipeline, concepts: Concepts, embeddings: dict[str, Tensor], config: Config
-) -> Sampled:
+def sample_kept(model: Family, concepts: Concepts, embeddings: dict[str, Conditioning], config: Config) -> Sampled:
     """Sample the original model on anchor prompts and, if they count, on retained prompts."""
     generator = torch.Generator().manual_seed(4 * config.seed)
     pairs = _pick(len(concepts.anchor_prompts), config.latents, generator)
     anchors = [concepts.anchor_prompts[i] for i in pairs]
     retain_prompts = concepts.retain_prompts if config.retain_weight > 0 else ()
     kept = [retain_prompts[i] for i in _pick(len(retain_prompts), config.latents, generator)]
-    anchor_latents = sample(pipeline, anchors, embeddings, config, 4 * config.seed + 1, desc="anchor latents")
+    anchor_latents = sample(model, anchors, embeddings, config, 4 * config.seed + 1, desc="anchor latents")
     return Sampled(
         anchor_latents=anchor_latents,
-        anchor_embeds=torch.stack([embeddings[prompt] for prompt in anchors]),
-        target_embeds=torch.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
-        retain_latents=sample(pipeline, kept, embeddings, config, 4 * config.seed + 2, desc="retained latents")
+        anchor=Conditioning.stack([embeddings[prompt] for prompt in anchors]),
+        target=Conditioning.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
+        retain_latents=sample(model, kept, embeddings, config, 4 * config.seed + 2, desc="retained latents")
         if kept
         else anchor_latents[:0],
-        retain_embeds=torch.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
+        retain=Conditioning.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
     )
 
 
@@ -106,25 +104,25 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's x_t, time steps and embeddings; the first `targets` rows erase, the others retain."""
+    """One step's x_t, time steps and conditionings; the first `targets` rows erase, the others retain."""
 
     noisy: Tensor
     timesteps: Tensor
-    trained_embeds: Tensor
-    frozen_embeds: Tensor
+    trained: Conditioning
+    frozen: Conditioning
     targets: int
 
     @property
     def erasing(self) -> "Batch":
         """The rows that erase, alone."""
         n = self.targets
-        return Batch(self.noisy[:n], self.timesteps[:n], self.trained_embeds[:n], self.frozen_embeds[:n], n)
+        return Batch(self.noisy[:n], self.timesteps[:n], self.trained[:n], self.frozen[:n], n)
 
     @property
     def context(self) -> Context:
         """Of the rows that erase."""
         rows = self.erasing
-        return Context(rows.noisy, rows.timesteps, rows.trained_embeds)
+        return Context(rows.noisy, rows.timesteps, rows.trained.prompt_embeds)
 
 
 def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:
@@ -140,11 +138,11 @@ def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterat
         noise = torch.randn(clean.shape, generator=generator).to(device)
         # From t = 1 on: at t = 0 the reverse step has no variance, so no s.
         timesteps = torch.randint(1, schedule.timesteps, (len(clean),), generator=generator).to(device)
-        kept = sampled.retain_embeds[retained]
+        kept = sampled.retain[retained]
         yield Batch(
             noisy=schedule.add_noise(clean, noise, timesteps),
             timesteps=timesteps,
-            trained_embeds=torch.cat([sampled.target_embeds[erased], kept]),
-            frozen_embeds=torch.cat([sampled.anchor_embeds[erased], kept]),
+            trained=Conditioning.cat([sampled.target[erased], kept]),
+            frozen=Conditioning.cat([sampled.anchor[erased], kept]),
             targets=n,
         )

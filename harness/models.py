@@ -1,76 +1,107 @@
-"""Any Stable Diffusion pipeline: loading, parameter groups, and the frozen prediction without a second network."""
+"""Loading a model, its parameter groups, and the frozen prediction without a second network."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import hf_hub_download
+from peft import LoraConfig
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.func import functional_call
 
 from harness.config import MINIATURE, UsageError
+from harness.families import FAMILIES, Conditioning, Family, NoiseSchedule
+from harness.families.stable_diffusion import StableDiffusion
 from harness.miniature import WEIGHTS
 
-PARAMETER_GROUPS = {
-    "cross-attention-kv": re.compile(r"attn2\.to_[kv]\."),
-    "cross-attention": re.compile(r"attn2\."),
-    "full": re.compile(""),
-}
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+__all__ = ["Conditioning", "Denoiser", "Family", "NoiseSchedule", "check_prompts", "load", "resolve", "select"]
+
+INDEX = "model_index.json"
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLE_REFUSED = (
+    "pickled weights can run any code when they are read, so only safetensors are. Where you trust the file, convert "
+    "it once: diffusers' from_pretrained(FOLDER, use_safetensors=False), or from_single_file(FILE), and then "
+    "save_pretrained(NEW_FOLDER), which writes safetensors"
+)
+LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
 
 
 def resolve(model: str) -> Path | str:
-    """The folder of a local pipeline, or the hub id as given.
+    """The folder of a local pipeline, a single-file checkpoint, or the hub id as given.
 
     Raises:
-        UsageError: a path that is no folder, or a folder that holds no pipeline.
+        UsageError: a path that is neither, pickled weights, or a folder that holds no pipeline.
     """
     if model == MINIATURE:
         return WEIGHTS
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "model_index.json").is_file():
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / INDEX).is_file():
             raise UsageError(
                 f"--model {model}: no model_index.json in it, so it is no pipeline in the diffusers layout"
             )
-        return folder
-    if folder.exists():
-        raise UsageError(f"--model {model}: a file; needed is a pipeline folder, a hub id or `{MINIATURE}`")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not folder.parent.is_dir():
+        for part in path.glob("*/"):
+            if any(file.suffix in PICKLES for file in part.iterdir()) and not list(part.glob("*.safetensors")):
+                raise UsageError(f"--model {model}: {part.name} has pickled weights alone; {PICKLE_REFUSED}")
+        return path
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if path.is_file() and path.suffix in PICKLES:
+        raise UsageError(f"--model {model}: {PICKLE_REFUSED}")
+    choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or `{MINIATURE}`"
+    if path.exists():
+        raise UsageError(f"--model {model}: a file; needed is {choices}")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not path.parent.is_dir():
         return model
-    raise UsageError(
-        f"--model {model}: no such folder; choices: a pipeline folder, a hub id OWNER/NAME, or `{MINIATURE}`"
-    )
+    raise UsageError(f"--model {model}: no such folder; choices: {choices}")
 
 
-def load(source: Path | str, device: torch.device) -> StableDiffusionPipeline:
-    """Load a pipeline in fp32, without a safety checker, its progress bars off.
+def load(
+    source: Path | str, device: torch.device, variant: str = "", revision: str = "", offline: bool = False
+) -> Family:
+    """Load a pipeline in fp32, without a safety checker, its progress bars off; code that comes with it never runs.
+
+    Args:
+        source: as `resolve` gives it.
+        device: where it goes.
+        variant: of the weights' files, such as fp16.
+        revision: branch, tag or commit on the hub.
+        offline: read the local cache alone.
 
     Raises:
         UsageError: files that diffusers cannot load, or another kind of pipeline.
     """
     try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            source,
-            safety_checker=None,
-            requires_safety_checker=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"--model {source}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
-    unet = pipeline.unet
-    if (
-        not isinstance(unet, UNet2DConditionModel)
-        or unet.config.addition_embed_type is not None
-        or unet.config.in_channels != pipeline.vae.config.latent_channels
-    ):
-        raise UsageError(f"--model {source}: no Stable Diffusion 1.x or 2.x text-to-image pipeline")
-    if (kind := pipeline.scheduler.config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
-        raise UsageError(f"--model {source}: prediction type {kind!r}; choices: {', '.join(PREDICTION_TYPES)}")
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device, torch.float32)
+        if isinstance(source, Path) and source.is_file():
+            family: type[Family] = StableDiffusion
+            read: Callable[..., Any] = family.pipeline_class.from_single_file
+            where: dict[str, Any] = {"local_files_only": offline}
+        else:
+            where = {"revision": revision or None, "local_files_only": offline}
+            index = source / INDEX if isinstance(source, Path) else Path(hf_hub_download(source, INDEX, **where))
+            kind = json.loads(index.read_text()).get("_class_name")
+            if not isinstance(kind, str) or kind not in FAMILIES:
+                raise UsageError(f"--model {source}: a {kind}; choices: {', '.join(FAMILIES)}")
+            family = FAMILIES[kind]
+            read = family.pipeline_class.from_pretrained
+            where |= {"variant": variant or None, "use_safetensors": True}
+        model = family(read(str(source), **where, **family.load_options))
+    except UsageError:
+        raise
+    except LOADING_ERRORS as error:
+        text = " ".join(str(error).split())[:300]
+        hint = f"; {PICKLE_REFUSED}" if "safetensors" in text and "bin" in text else ""
+        raise UsageError(f"--model {source}: diffusers cannot load it: {text}{hint}") from error
+    if problem := model.problem():
+        raise UsageError(f"--model {source}: no {family.__name__} text-to-image model: {problem}")
+    model.noise_schedule()  # refuses what has none that s can be read from
+    model.pipeline.set_progress_bar_config(disable=True)
+    model.pipeline.to(device, torch.float32)
+    return model
 
 
 def resolve_device(name: str) -> torch.device:
@@ -88,93 +119,106 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def check_prompts(pipeline: StableDiffusionPipeline, prompts: Iterable[str]) -> None:
-    """UsageError for a prompt that the text encoder would cut off."""
-    limit = min(pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.max_position_embeddings)
+def check_prompts(model: Family, prompts: Iterable[str]) -> None:
+    """UsageError for a prompt that a text encoder would cut off."""
+    limits = model.token_limits()
     for prompt in prompts:
-        if (length := len(pipeline.tokenizer(prompt).input_ids)) > limit:
-            raise UsageError(
-                f"prompt {prompt!r}: {length} tokens, more than the tokenizer's limit of {limit}; shorten it"
-            )
+        for tokenizer, limit in limits:
+            if (length := len(tokenizer(prompt).input_ids)) > limit:
+                raise UsageError(
+                    f"prompt {prompt!r}: {length} tokens, more than the tokenizer's limit of {limit}; shorten it"
+                )
 
 
-def check_sampling(pipeline: StableDiffusionPipeline, steps: int) -> None:
+def check_sampling(model: Family, steps: int) -> None:
     """UsageError for more denoising steps than the model was trained with."""
-    if steps > (most := pipeline.scheduler.config.num_train_timesteps):
+    if steps > (most := model.pipeline.scheduler.config.num_train_timesteps):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")
 
 
-def select(unet: UNet2DConditionModel, parameter_group: str) -> dict[str, torch.nn.Parameter]:
-    """The group's parameters by name; UsageError if it has none in this UNet."""
-    pattern = PARAMETER_GROUPS[parameter_group]
-    selected = {name: p for name, p in unet.named_parameters() if pattern.search(name)}
-    if not selected:
-        raise UsageError(f"--parameter-group {parameter_group}: selects no weight of this UNet; try `full`")
-    return selected
+def select(model: Family, parameter_group: str) -> dict[str, torch.nn.Parameter]:
+    """The parameters by name that a group trains, or for `lora` adapts.
+
+    Raises:
+        UsageError: there are none in this denoiser; the message lists the groups with their sizes.
+    """
+    named = dict(model.network.named_parameters())
+    groups = {
+        group: {name: parameter for name, parameter in named.items() if pattern.search(name)}
+        for group, pattern in model.parameter_groups.items()
+    }
+    if not groups[parameter_group]:
+        sizes = {group: sum(p.numel() for p in members.values()) for group, members in groups.items()}
+        raise UsageError(
+            f"--parameter-group {parameter_group}: selects no weight of this denoiser; the groups and their sizes: "
+            + ", ".join(f"{group} {size:,}" for group, size in sizes.items())
+        )
+    return groups[parameter_group]
 
 
 class Denoiser:
-    """A UNet of which one parameter group trains, and the same UNet as it was before."""
+    """A denoiser of which one parameter group trains, and the same network as it was before."""
 
-    def __init__(self, unet: UNet2DConditionModel, parameter_group: str, precision: str = "fp32") -> None:
+    def __init__(self, model: Family, parameter_group: str, precision: str = "fp32", rank: int = 8) -> None:
         """Freeze all but the group, and keep a frozen copy of the group's tensors alone.
 
+        `full` copies every weight, which nothing can avoid; `lora` copies none, since its adapters can be left out.
+
+        Args:
+            model: the loaded model; its network is trained in place.
+            parameter_group: a key of the family's `parameter_groups`.
+            precision: `bf16` runs the forward pass in it; weights stay in fp32.
+            rank: of each adapter, for `lora`.
+
         Raises:
-            UsageError: the group selects nothing in this UNet.
+            UsageError: the group selects nothing in this network.
         """
-        self.unet = unet.requires_grad_(False).eval()
-        self.trained = select(unet, parameter_group)
-        self.frozen = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
-        for parameter in self.trained.values():
-            parameter.requires_grad_(True)
+        self.model, self.network = model, model.network
+        self.adapted = parameter_group == "lora"
+        selected = select(model, parameter_group)
+        self.network.requires_grad_(False).eval()
+        if self.adapted:
+            self.frozen = {name: parameter.detach() for name, parameter in selected.items()}
+            modules = [name.removesuffix(".weight") for name in selected]
+            # alpha equal to the rank: the weight is W + BA, with no factor that a reader of the file has to know.
+            self.network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=modules))
+            self.trained = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        else:
+            self.frozen = {name: parameter.detach().clone() for name, parameter in selected.items()}
+            self.trained = {name: parameter.requires_grad_(True) for name, parameter in selected.items()}
         self._bf16 = precision == "bf16"
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """The trained model's raw output in fp32, from x_t (n, 4, h, w), t (n,) and embeddings (n, tokens, width)."""
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self._bf16):
-            return self.unet(noisy, timesteps, prompt_embeds).sample.float()
+    def __call__(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The trained model's raw output in fp32, (n, c, h, w), from x_t (n, c, h, w), t (n,) and n conditionings."""
+        return self._predict(self.network, noisy, timesteps, conditioning)
 
     @torch.no_grad()
-    def frozen_denoiser(self, noisy: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+    def frozen_denoiser(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The original model's raw output, to the last bit: the same network with the frozen tensors in place."""
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self._bf16):
-            return functional_call(self.unet, self.frozen, (noisy, timesteps, prompt_embeds)).sample.float()
+        if not self.adapted:
+            return self._predict(self._frozen_network, noisy, timesteps, conditioning)
+        self.network.disable_adapters()
+        try:
+            return self._predict(self.network, noisy, timesteps, conditioning)
+        finally:
+            self.network.enable_adapters()
+
+    def _predict(self, network: Callable[..., Any], *inputs: Any) -> Tensor:
+        with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self._bf16):
+            return self.model.predict(network, *inputs).float()
+
+    def _frozen_network(self, *arguments: Any, **options: Any) -> Any:
+        return functional_call(self.network, self.frozen, arguments, options)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the original weights back, bit for bit."""
+        """Put the original weights back, bit for bit; adapters are taken out, and train no more."""
+        if self.adapted:
+            self.network.unload_lora()
+            return
         for name, parameter in self.trained.items():
             parameter.copy_(self.frozen[name])
 
-    def delta(self) -> dict[str, Tensor]:
-        """Trained minus frozen, per tensor, on the CPU."""
-        return {name: (p.detach() - self.frozen[name]).cpu().contiguous() for name, p in self.trained.items()}
-
-
-class NoiseSchedule:
-    """The training schedule of a pipeline: alphas, betas, and what its model predicts."""
-
-    def __init__(self, pipeline: StableDiffusionPipeline) -> None:
-        """Read it from the pipeline's scheduler configuration."""
-        self.noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-        self.prediction_type: str = self.noise_scheduler.config.prediction_type
-        self.timesteps: int = self.noise_scheduler.config.num_train_timesteps
-        device = pipeline.unet.device
-        self.alpha_bar = self.noise_scheduler.alphas_cumprod.to(device)
-        self.alpha = self.noise_scheduler.alphas.to(device)
-
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The forward process x_t, (n, 4, h, w)."""
-        return self.noise_scheduler.add_noise(clean, noise, timesteps)
-
-    def noise_prediction(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """A raw model output as a noise prediction, for epsilon, v and x0 models (Salimans and Ho, 2202.00512)."""
-        alpha_bar = self.alpha_bar[timesteps].view(-1, 1, 1, 1)
-        match self.prediction_type:
-            case "epsilon":
-                return output
-            case "v_prediction":
-                return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noisy
-            case "sample":
-                return (noisy - alpha_bar.sqrt() * output) / (1 - alpha_bar).sqrt()
-        raise UsageError(f"prediction type {self.prediction_type!r}: choices are epsilon, v_prediction, sample")
+    def weights(self) -> dict[str, Tensor]:
+        """What was trained as it is now, on the CPU."""
+        return {name: parameter.detach().cpu().contiguous() for name, parameter in self.trained.items()}

@@ -58,7 +58,7 @@ def run(sweep: Sweep) -> list[Row]:
     rows: list[Row] = []
     for options, losses in every:
         if options.seed not in sampled:
-            sampled[options.seed] = latents.sample_kept(setting.pipeline, setting.concepts, setting.embeddings, options)
+            sampled[options.seed] = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options)
         started = time.perf_counter()
         row: Row = {name: getattr(options, name) for name in ("divergence", "objective", "scale", "seed", "steps")}
         try:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm import trange
 
@@ -60,7 +59,7 @@ def run(options: Config) -> Path:
     setting = prepare(options, plan)
     with checkpoint.written_whole(output, options.overwrite) as out:
         references = sample_references(setting, options)
-        sampled = latents.sample_kept(setting.pipeline, setting.concepts, setting.embeddings, options)
+        sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options)
         trained_from = time.perf_counter()
         with (out / "steps.jsonl").open("w") as file:
             result = train(
@@ -84,7 +83,7 @@ def run(options: Config) -> Path:
         report.before_after(out / "before_after.png", setting.panel, rows, setting.concepts)
         report.curves(out / "curves.png", result.rows, losses.divergence.title)
         if options.save_pipeline:
-            export.save_pipeline(setting.pipeline, out / "pipeline")
+            export.save_pipeline(setting.model.pipeline, out / "pipeline")
         summary = names | {
             "config": config.to_dict(options),
             "prompts": {
@@ -95,7 +94,7 @@ def run(options: Config) -> Path:
             "trained_weights": sum(p.numel() for p in result.denoiser.trained.values()),
             "seconds": {"training": training_seconds, "whole": time.perf_counter() - started},
             "warning": report.regime_warning(result.rows, losses.gaussian),
-            **report.environment(setting.pipeline.device),
+            **report.environment(setting.model.pipeline.device),
         }
         checkpoint.write_json(out / "run.json", summary)
     print(report.last_screen(output, summary, metrics))
@@ -147,17 +146,17 @@ class Plan:
 class Setting:
     """A loaded model with the prompts of an erasure, encoded."""
 
-    pipeline: StableDiffusionPipeline
+    model: models.Family
     folder: Path | None
     concepts: concepts.Concepts
     panel: evaluate.Panel
     axis: int
-    embeddings: dict[str, Tensor]
+    embeddings: dict[str, models.Conditioning]
 
     def sample(self, options: Config, desc: str) -> Tensor:
         """Pictures of the panel's prompts by the pipeline as it is now, (prompts, 3, H, W) in [0, 1]."""
         prompts = self.panel.prompts
-        return latents.sample(self.pipeline, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
+        return latents.sample(self.model, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
 
 
 def prepare(options: Config, plan: Plan) -> Setting:
@@ -165,12 +164,12 @@ def prepare(options: Config, plan: Plan) -> Setting:
     chosen, vocabulary = plan.concepts, plan.vocabulary
     panel = evaluate.panel(chosen, vocabulary)
     prompts = [*chosen.target_prompts, *chosen.anchor_prompts, *chosen.retain_prompts, *panel.prompts, ""]
-    pipeline = models.load(plan.source, plan.device)
-    models.check_prompts(pipeline, prompts)
-    models.check_sampling(pipeline, options.sampling_steps)
-    models.select(pipeline.unet, options.parameter_group)
+    model = models.load(plan.source, plan.device, options.variant, options.revision, options.offline)
+    models.check_prompts(model, prompts)
+    models.check_sampling(model, options.sampling_steps)
+    models.select(model, options.parameter_group)
     axis = list(vocabulary.axes).index(chosen.axis) if vocabulary and chosen.axis else 0
-    return Setting(pipeline, plan.folder, chosen, panel, axis, latents.encode(pipeline, prompts))
+    return Setting(model, plan.folder, chosen, panel, axis, latents.encode(model, prompts))
 
 
 @dataclass(frozen=True)
@@ -183,23 +182,22 @@ class References:
 
 def sample_references(setting: Setting, options: Config) -> References:
     """Sample the original model, then the one that never knew the target, on the panel's prompts."""
-    held = evaluate.reference(
-        setting.pipeline, setting.folder, setting.panel, setting.axis, setting.embeddings, options
-    )
+    held = evaluate.reference(setting.model, setting.folder, setting.panel, setting.axis, setting.embeddings, options)
     oracle = evaluate.oracle_unet(setting.folder, setting.concepts.target)
     if oracle is None:
         return References(held, None)
-    original, setting.pipeline.unet = setting.pipeline.unet, oracle.to(setting.pipeline.device)
+    pipeline = setting.model.pipeline
+    original, pipeline.unet = pipeline.unet, oracle.to(pipeline.device)
     try:
         return References(held, setting.sample(options, "pictures of the oracle"))
     finally:
-        setting.pipeline.unet = original
+        pipeline.unet = original
 
 
 def difference(denoiser: Denoiser, scale: objective.Scale, batch: latents.Batch) -> Tensor:
     """(mu_Q - mu_P) / sigma of a batch, with the trained prediction's graph, (n, c, h, w)."""
-    frozen = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen_embeds)
-    trained = denoiser(batch.noisy, batch.timesteps, batch.trained_embeds)
+    frozen = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
+    trained = denoiser(batch.noisy, batch.timesteps, batch.trained)
     noise_p, noise_q = (
         scale.schedule.noise_prediction(output, batch.noisy, batch.timesteps) for output in (frozen, trained)
     )
@@ -270,8 +268,8 @@ def train(
         OverflowedError: every step between two rows of the log was skipped.
     """
     torch.manual_seed(options.seed)  # for the critic's weights and samples; all else has generators of its own
-    denoiser = Denoiser(setting.pipeline.unet, options.parameter_group, options.precision)
-    schedule = NoiseSchedule(setting.pipeline)
+    denoiser = Denoiser(setting.model, options.parameter_group, options.precision, options.rank)
+    schedule = setting.model.noise_schedule()
     drawn = latents.batches(sampled, schedule, options)
     scale = calibrate(options.scale, denoiser, schedule, drawn, objective.decisive_s(losses.gaussian))
     erasure = erasure_loss(losses, denoiser, scale, drawn)

@@ -8,9 +8,12 @@ import tiny
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from harness import models
-from harness.config import UsageError
-from harness.models import PARAMETER_GROUPS, Denoiser, NoiseSchedule
+from harness import latents, models
+from harness.config import Config, UsageError
+from harness.families.stable_diffusion import UNET_GROUPS
+from harness.models import Conditioning, Denoiser, NoiseSchedule
+
+FAMILIES = list(tiny.PIPELINES)
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +21,17 @@ def pipeline():
     return tiny.pipeline()
 
 
-def _inputs(n=3):
+@pytest.fixture(params=FAMILIES)
+def model(request):
+    return tiny.model(request.param)
+
+
+@torch.no_grad()
+def _inputs(model=None, n=3):
     generator = torch.Generator().manual_seed(0)
     noisy = torch.randn(n, 4, 8, 8, generator=generator)
-    return noisy, torch.tensor([1, 500, 999]), torch.randn(n, 32, 16, generator=generator)
+    conditioning = (model or tiny.model()).encode(["a star", "a red circle", "a moon"])
+    return noisy, torch.tensor([1, 500, 999]), conditioning
 
 
 def _disturb(denoiser):
@@ -30,50 +40,118 @@ def _disturb(denoiser):
             parameter.add_(torch.randn_like(parameter))
 
 
-@pytest.mark.parametrize("group", PARAMETER_GROUPS)
+@pytest.mark.parametrize("group", UNET_GROUPS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_frozen_prediction_equals_a_second_networks_to_the_last_bit(pipeline, group, precision):
-    second = copy.deepcopy(pipeline.unet)
-    denoiser = Denoiser(copy.deepcopy(pipeline.unet), group, precision)
-    inputs = _inputs()
+def test_the_frozen_prediction_equals_a_second_networks_to_the_last_bit(model, group, precision):
+    second = copy.deepcopy(model.network).eval().requires_grad_(False)  # torch picks CPU kernels by it
+    denoiser = Denoiser(model, group, precision)
+    inputs = _inputs(model)
     _disturb(denoiser)
     frozen = denoiser.frozen_denoiser(*inputs)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        expected = second(*inputs).sample.float()
+        expected = model.predict(second, *inputs).float()
         assert torch.equal(frozen, expected)
         assert not torch.equal(denoiser(*inputs), expected)
+    denoiser.restore()
+    restored, original = model.network.state_dict(), second.state_dict()
+    assert restored.keys() == original.keys()
+    assert all(torch.equal(restored[name], original[name]) for name in original)
 
 
-@pytest.mark.parametrize("group", PARAMETER_GROUPS)
-def test_a_parameter_group_trains_its_own_weights_alone(pipeline, group):
-    denoiser = Denoiser(copy.deepcopy(pipeline.unet), group)
-    denoiser(*_inputs()).square().mean().backward()
-    with_gradient = {name for name, parameter in denoiser.unet.named_parameters() if parameter.grad is not None}
+@pytest.mark.parametrize("group", UNET_GROUPS)
+def test_a_parameter_group_trains_its_own_weights_alone(model, group):
+    denoiser = Denoiser(model, group)
+    denoiser.frozen_denoiser(*_inputs(model))
+    denoiser(*_inputs(model)).square().mean().backward()
+    with_gradient = {name for name, parameter in model.network.named_parameters() if parameter.grad is not None}
     assert with_gradient == set(denoiser.trained)
     if group == "cross-attention-kv":
         assert all(".attn2.to_k." in name or ".attn2.to_v." in name for name in with_gradient)
-        assert len(with_gradient) == 2 * sum(name.endswith("attn2") for name, _ in denoiser.unet.named_modules())
+        assert len(with_gradient) == 2 * sum(name.endswith("attn2") for name, _ in model.network.named_modules())
+    if group == "attention":
+        assert len(with_gradient) == sum(".attn" in name for name, _ in model.network.named_parameters())
     if group == "full":
-        assert len(with_gradient) == len(list(denoiser.unet.parameters()))
+        assert len(with_gradient) == len(list(model.network.parameters()))
+    if group == "lora":
+        layers = [n for n, m in model.network.named_modules() if n.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+        assert len(with_gradient) == 2 * len(layers)
 
 
-def test_the_groups_grow_from_keys_and_values_to_everything(pipeline):
-    sizes = [len(Denoiser(copy.deepcopy(pipeline.unet), group).trained) for group in PARAMETER_GROUPS]
+def test_the_groups_grow_from_keys_and_values_to_everything():
+    sizes = [
+        len(models.select(tiny.model(), group))
+        for group in ("cross-attention-kv", "cross-attention", "attention", "full")
+    ]
     assert sizes == sorted(set(sizes))
 
 
-def test_a_group_that_selects_nothing_is_an_error():
-    with pytest.raises(UsageError, match="cross-attention-kv: selects no weight"):
-        Denoiser(torch.nn.Linear(2, 2), "cross-attention-kv")
+def test_adapters_have_the_rank_asked_for_and_start_as_no_change():
+    model = tiny.model()
+    before = model.predict(model.network, *_inputs(model))
+    denoiser = Denoiser(model, "lora", rank=3)
+    assert {min(parameter.shape) for parameter in denoiser.trained.values()} == {3}
+    assert torch.equal(denoiser(*_inputs(model)), before)
 
 
-def test_the_delta_added_to_the_original_gives_the_trained_weights(pipeline):
-    denoiser = Denoiser(copy.deepcopy(pipeline.unet), "cross-attention-kv")
-    original = {name: parameter.detach().clone() for name, parameter in denoiser.trained.items()}
-    _disturb(denoiser)
-    for name, change in denoiser.delta().items():
-        torch.testing.assert_close(original[name] + change, denoiser.trained[name].detach())
-        assert change.abs().max() > 0
+def test_only_the_groups_own_tensors_are_kept_twice():
+    model = tiny.model()
+    own = {parameter.data_ptr() for parameter in model.network.parameters()}
+    assert {tensor.data_ptr() for tensor in Denoiser(model, "lora").frozen.values()} <= own
+    denoiser = Denoiser(tiny.model(), "cross-attention-kv")
+    assert denoiser.frozen.keys() == denoiser.trained.keys()
+
+
+def test_a_group_that_selects_nothing_lists_the_groups_with_their_sizes():
+    model = tiny.model()
+    down, up = ("DownBlock2D",) * 2, ("UpBlock2D",) * 2
+    blocks = {"down_block_types": down, "up_block_types": up, "mid_block_type": None}
+    model.pipeline.register_modules(unet=tiny._unet(**blocks))
+    everything = sum(parameter.numel() for parameter in model.network.parameters())
+    for group in ("cross-attention-kv", "lora"):
+        with pytest.raises(
+            UsageError, match=rf"{group}: selects no weight .* attention 0, full {everything:,}, lora 0"
+        ):
+            Denoiser(model, group)
+
+
+def test_conditionings_are_stacked_joined_and_indexed_tensor_by_tensor(model):
+    both = model.encode(["a star", "a circle"])
+    rows = list(both)
+    assert len(both) == 2
+    for again in (Conditioning.stack(rows), Conditioning.cat([both[:1], both[1:]]), both.to("cpu")):
+        for name, tensor in vars(both).items():
+            other = getattr(again, name)
+            assert (tensor is None and other is None) or torch.equal(tensor, other)
+    assert torch.equal(both[torch.tensor([1, 1])].prompt_embeds[0], rows[1].prompt_embeds)
+
+
+def test_a_prediction_is_what_the_pipeline_itself_asks_its_denoiser_for(model):
+    """One sampling step without guidance, with the pipeline's call to its UNet recorded."""
+    seen = {}
+
+    def record(module, arguments, options, output):
+        seen.update(noisy=arguments[0], timestep=arguments[1], output=output[0])
+
+    handle = model.network.register_forward_hook(record, with_kwargs=True)
+    model.pipeline("a star", num_inference_steps=1, guidance_scale=1.0, output_type="latent")
+    handle.remove()
+    timesteps = torch.as_tensor(seen["timestep"]).reshape(1)
+    with torch.no_grad():
+        ours = model.predict(model.network, seen["noisy"], timesteps, model.encode(["a star"]))
+    assert torch.equal(ours, seen["output"])
+
+
+def test_guided_samples_are_those_of_the_pipelines_own_call(model):
+    """Also for SDXL, whose empty prompt is all zeros."""
+    options = Config(sampling_steps=2, guidance_scale=3.0)
+    embeddings = latents.encode(model, ["a star", ""])
+    ours = latents.sample(model, ["a star"], embeddings, options, seed=7)
+    own_seed = torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(7)).item()
+    theirs = model.pipeline(
+        "a star", num_inference_steps=2, guidance_scale=3.0, output_type="latent",
+        generator=torch.Generator().manual_seed(own_seed),
+    )  # fmt: skip
+    torch.testing.assert_close(ours, theirs.images, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
@@ -100,7 +178,9 @@ def test_the_forward_process_is_that_of_the_pipelines_scheduler(pipeline):
 
 
 def test_a_missing_folder_a_file_and_a_folder_without_a_pipeline_are_told_apart(tmp_path):
-    with pytest.raises(UsageError, match="no such folder; choices: a pipeline folder, a hub id"):
+    with pytest.raises(
+        UsageError, match=r"no such folder; choices: a pipeline folder, a \.safetensors checkpoint, a hub id"
+    ):
         models.resolve(str(tmp_path / "missing"))
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="a file; needed is a pipeline folder"):
@@ -128,7 +208,7 @@ def test_a_folder_with_broken_weights_is_one_line(tmp_path, part):
 
 def test_an_empty_index_is_no_pipeline(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(UsageError, match="diffusers cannot load it"):
+    with pytest.raises(UsageError, match="a None; choices: StableDiffusionPipeline, StableDiffusionXLPipeline"):
         models.load(tmp_path, torch.device("cpu"))
 
 
@@ -137,7 +217,7 @@ def test_an_inpainting_unet_and_an_unknown_prediction_type_are_refused(tmp_path)
     other.unet.register_to_config(in_channels=9)
     other.unet.conv_in = torch.nn.Conv2d(9, 8, 3, padding=1)
     other.save_pretrained(tmp_path / "inpainting")
-    with pytest.raises(UsageError, match=r"no Stable Diffusion 1\.x or 2\.x text-to-image pipeline"):
+    with pytest.raises(UsageError, match="takes 9 channels where the VAE's latents have 4"):
         models.load(tmp_path / "inpainting", torch.device("cpu"))
     tiny.pipeline("flow").save_pretrained(tmp_path / "flow")
     with pytest.raises(UsageError, match="prediction type 'flow'; choices: epsilon, v_prediction, sample"):
@@ -155,14 +235,14 @@ def test_an_unknown_device_is_refused():
         models.resolve_device("abacus")
 
 
-def test_a_prompt_longer_than_the_tokenizers_limit_is_refused_with_its_length(pipeline):
-    models.check_prompts(pipeline, ["a red star", ""])
+def test_a_prompt_longer_than_the_tokenizers_limit_is_refused_with_its_length(model):
+    models.check_prompts(model, ["a red star", ""])
     with pytest.raises(UsageError, match=r"\d\d\d? tokens, more than the tokenizer's limit of 32"):
-        models.check_prompts(pipeline, ["a star " * 40])
+        models.check_prompts(model, ["a star " * 40])
 
 
 def test_loading_gives_fp32_whatever_the_folder_holds(tmp_path):
     tiny.pipeline().to(torch.float16).save_pretrained(tmp_path)
-    loaded = models.load(Path(tmp_path), torch.device("cpu"))
+    loaded = models.load(Path(tmp_path), torch.device("cpu")).pipeline
     for part in (loaded.unet, loaded.vae, loaded.text_encoder):
         assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}

@@ -1,0 +1,145 @@
+"""All that the trainer asks of a kind of model: predict, encode prompts, parameters of a group, noise schedule."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline, ModelMixin
+from torch import Tensor
+
+from harness.config import UsageError
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a denoiser is told of n prompts; without the leading n, of one."""
+
+    prompt_embeds: Tensor
+    """(n, tokens, width)"""
+    pooled: Tensor | None = None
+    """(n, width), where the family has it."""
+    time_ids: Tensor | None = None
+    """(n, 6): original size, crop and target size, where the family has them."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Conditioning":
+        """Apply a function to each tensor there is."""
+        present = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Conditioning(**{name: function(each) for name, each in present.items() if each is not None})
+
+    def __getitem__(self, rows: Any) -> "Conditioning":
+        """The same rows of each tensor, by whatever indexes a tensor."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def __iter__(self) -> Iterator["Conditioning"]:
+        """One conditioning a row."""
+        return (self[row] for row in range(len(self)))
+
+    def __len__(self) -> int:
+        """How many prompts."""
+        return len(self.prompt_embeds)
+
+    def to(self, device: torch.device | str) -> "Conditioning":
+        """The same on another device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    @staticmethod
+    def stack(rows: "Sequence[Conditioning]") -> "Conditioning":
+        """Rows without a leading n as one conditioning of n."""
+        return _join(rows, torch.stack)
+
+    @staticmethod
+    def cat(parts: "Sequence[Conditioning]") -> "Conditioning":
+        """Conditionings of n, m, ... prompts as one of n + m + ..."""
+        return _join(parts, torch.cat)
+
+
+def _join(parts: Sequence[Conditioning], function: Callable[[list[Tensor]], Tensor]) -> Conditioning:
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Conditioning)}
+    return Conditioning(**{name: function(column) for name, column in columns.items() if column[0] is not None})
+
+
+class NoiseSchedule:
+    """The training schedule of a pipeline: alphas, betas, and what its model predicts."""
+
+    def __init__(self, pipeline: DiffusionPipeline) -> None:
+        """Read it from the pipeline's scheduler configuration.
+
+        Raises:
+            UsageError: a schedule without betas, or a prediction that is not of noise, velocity or image.
+        """
+        given = pipeline.scheduler.config
+        if (kind := given.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
+            raise UsageError(f"--model: prediction type {kind!r}; choices: {', '.join(PREDICTION_TYPES)}")
+        if "beta_schedule" not in given:
+            raise UsageError(f"--model: {given['_class_name']} has no beta_schedule, so no DDPM reverse step")
+        self.noise_scheduler = DDPMScheduler.from_config(given)
+        self.prediction_type: str = kind
+        device = pipeline.device
+        self.alpha_bar = self.noise_scheduler.alphas_cumprod.to(device)
+        self.alpha = self.noise_scheduler.alphas.to(device)
+        self.timesteps = int((self.alpha_bar > 0).sum())
+        """Time steps with any signal: at a terminal signal of zero s is infinite unless the predictions agree."""
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The forward process x_t, (n, 4, h, w)."""
+        return self.noise_scheduler.add_noise(clean, noise, timesteps)
+
+    def noise_prediction(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """A raw model output as a noise prediction, for epsilon, v and x0 models (Salimans and Ho, 2202.00512)."""
+        alpha_bar = self.alpha_bar[timesteps].view(-1, 1, 1, 1)
+        match self.prediction_type:
+            case "v_prediction":
+                return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noisy
+            case "sample":
+                return (noisy - alpha_bar.sqrt() * output) / (1 - alpha_bar).sqrt()
+        return output
+
+
+@dataclass(frozen=True)
+class Family(ABC):
+    """A loaded pipeline, seen as the trainer sees any."""
+
+    pipeline: DiffusionPipeline
+
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    """diffusers' class, as a model's index names it."""
+    load_options: ClassVar[Mapping[str, Any]]
+    """What its `from_pretrained` is told beyond where the files are."""
+    parameter_groups: ClassVar[Mapping[str, re.Pattern[str]]]
+    """Which of the denoiser's parameters each group holds; `lora` adapts the modules that own them."""
+
+    @property
+    @abstractmethod
+    def network(self) -> ModelMixin:
+        """The denoiser."""
+
+    @abstractmethod
+    def problem(self) -> str | None:
+        """Why this is not a text-to-image model of the family, or None."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of n prompts, on the pipeline's device."""
+
+    @abstractmethod
+    def token_limits(self) -> list[tuple[Any, int]]:
+        """Each tokenizer with the most tokens that its text encoder reads."""
+
+    @abstractmethod
+    def predict(
+        self, network: Callable[..., Any], noisy: Tensor, timesteps: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        """The raw output of `network`, called as the denoiser is, (n, c, h, w)."""
+
+    @abstractmethod
+    def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
+        """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
+
+    @abstractmethod
+    def noise_schedule(self) -> NoiseSchedule:
+        """The schedule that the model was trained with."""
