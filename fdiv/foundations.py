@@ -97,6 +97,7 @@ def convex(divergence: Divergence) -> Finding:
     """Convex on each piece, continuous, and with a slope that never jumps down."""
     findings = [keeps_sign(piece.second, piece, "f''(u)") for piece in divergence.pieces]
     findings += [_joined(divergence, left, right) for left, right in pairwise(divergence.pieces)]
+    findings += [_no_odd_point(divergence, place) for place in _switches(divergence.generator)]
     found = weakest(findings)
     if found.evidence is Evidence.REFUTED or len(findings) == 1:
         return found
@@ -119,6 +120,16 @@ def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
         return Finding(Evidence.TESTED, f"the jump of the slope at u = {place} is zero to 70 digits")
     shown = Counterexample(float(place), "jump of f'", float(jump))
     return Finding(Evidence.REFUTED, f"the slope jumps down at u = {place}", shown)
+
+
+def _no_odd_point(divergence: Divergence, place: Expr) -> Finding:
+    """Judge that the value where a Piecewise switches is the limit there."""
+    piece = next(piece for piece in divergence.pieces if place <= piece.upper)
+    step = divergence.generator.subs(u, place) - piece.limit(piece.expression, place)
+    if _is_zero(step):
+        return Finding(Evidence.PROVED, "no odd point")
+    shown = Counterexample(float(place), "jump of f", float(step))
+    return Finding(Evidence.REFUTED, f"f is not continuous at u = {place}", shown)
 
 
 def _is_zero(number: Expr) -> bool:

@@ -82,13 +82,16 @@ def compare_conjugate(divergence: Divergence) -> Finding:
     """Compare f* with the supremum on the whole line: below f'(0+), between, and above f'(inf)."""
     conjugate, end = divergence.conjugate, float(divergence.slope_at_infinity)
     start = float(divergence.slope_at_zero)
-    points = [-6.0, -3.0, -1.5, -0.7, -0.1, 0.05, 0.3, 0.9, 1.5, 4.0, _slope(divergence, -3), _slope(divergence, 3)]
-    points += [start - 0.5, start - 3.0] if math.isfinite(start) else []
-    points = [point for point in sorted(points) if abs(point - end) > 1e-3]
+    # in units of the generator's own slopes, so that a multiple of f is looked at where f is
+    unit = (_slope(divergence, 1) - _slope(divergence, -1)) / 2 or 1.0
+    points = [unit * point for point in (-6.0, -3.0, -1.5, -0.7, -0.1, 0.05, 0.3, 0.9, 1.5, 4.0)]
+    points += [_slope(divergence, -3), _slope(divergence, 3)]
+    points += [start - 0.5 * unit, start - 3.0 * unit] if math.isfinite(start) else []
+    points = [point for point in sorted(points) if abs(point - end) > 1e-3 * unit]
     for point in points:
         value = conjugate(point)
         truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
-        if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(1.0, abs(truth))):
+        if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(unit, abs(truth))):
             reason = f"f*({point:g}) = {value!r}, but the supremum is {truth!r}"
             return Finding(Evidence.REFUTED, reason, Counterexample(point, "f*(t) at t = u", value))
     return Finding(Evidence.TESTED, f"equals the supremum of u t - f(u) at {len(points)} t, below f'(0+) too")
