@@ -203,7 +203,7 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
     ("flags", "message"),
     [
         (["--divergence", "helinger"], "unknown divergence 'helinger'; choose from kl, reverse_kl"),
-        (["--divergence", "alpha:a=1"], "alpha"),
+        (["--divergence", "alpha:a=99"], "a=99 is outside a in [-32, 32]"),
         (["--divergence", "alpha"], "alpha"),
         (["--divergence", "u.real"], "not allowed"),
         (["--divergence", "nowhere.py:mine"], "nowhere.py: no such file"),
