@@ -1,79 +1,261 @@
-"""The run folder: written beside its final place and moved there whole."""
+"""Checkpoints of a training, from which it goes on bit for bit, and the signals that ask for one.
 
+Each file of tensors carries its SHA-256 in its name and takes that name only once it is whole: a process may die
+anywhere, and damage is noticed. The digest tells of accidents, not of someone who renames what they forged. Whatever
+is no tensor is JSON in the file's own header, so there are no two files that could disagree.
+"""
+
+import hashlib
 import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterator
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.config import Config, UsageError
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.config import Config, UsageError, to_dict
+from harness.critic import CriticTrainer
+from harness.folders import OPTIONS, RESUME, write_json
+from harness.models import Denoiser
+
+KEPT = 2
+"""Checkpoints kept: the newest, and one to fall back on."""
 
 
-def run_folder(config: Config, target: str, divergence: str) -> Path:
-    """Where a run goes; UsageError if something is there already and may not be replaced."""
-    name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{config.objective}".lower())
-    folder = (config.output or Path("runs") / name).expanduser()
-    if folder.exists() and not config.overwrite:
-        raise UsageError(f"--output {folder}: exists already; choose another folder, or --overwrite to replace it")
-    if folder.exists() and not (folder / "run.json").is_file():
-        raise UsageError(f"--output {folder}: holds no run.json, so it is no run folder and will not be overwritten")
-    for parent in folder.absolute().parents:
-        if parent.exists():
-            if not parent.is_dir() or not os.access(parent, os.W_OK):
-                raise UsageError(f"--output {folder}: {parent} is no folder that can be written to")
-            break
-    return folder
+class Saved(NamedTuple):
+    """A checkpoint's content."""
+
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+@dataclass
+class Training:
+    """All that changes from step to step, which is all that a checkpoint holds."""
+
+    denoiser: Denoiser
+    optimizer: torch.optim.Optimizer
+    critic: CriticTrainer | None
+    noise: torch.Generator
+    """Of the batches; the critic draws from torch's global one."""
+    constant: float
+    """Of the scale, as calibrated."""
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """Of steps.jsonl."""
+    seen: list[Tensor] = field(default_factory=list)
+    """Of the steps since the last of the rows."""
+    skipped: int = 0
+    """How many of the last steps, in a row, were not finite."""
+
+    @cached_property
+    def origin(self) -> str:
+        """A digest of the weights that training started from, those of the parameter group."""
+        digest = hashlib.sha256()
+        for tensor in self.denoiser.frozen.values():
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def values(self) -> dict[str, Any]:
+        """What is no tensor, as JSON values."""
+        return {name: getattr(self, name) for name in ("step", "rows", "constant", "skipped", "origin")}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies or views of every tensor, by name."""
+        result = {f"trained/{name}": parameter for name, parameter in self.denoiser.trained.items()}
+        result |= _optimizer_tensors("optimizer", self.optimizer)
+        if self.critic is not None:
+            result |= {f"critic/{name}": each for name, each in self.critic.critic.state_dict().items()}
+            result |= _optimizer_tensors("critic_optimizer", self.critic.optimizer)
+        if self.seen:
+            result["seen"] = torch.stack(self.seen)
+        result |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
+        if (device := self.denoiser.model.pipeline.device).type == "cuda":
+            result["random/cuda"] = torch.cuda.get_rng_state(device)
+        return result
+
+    @torch.no_grad()
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved, to the last bit.
+
+        Raises:
+            UsageError: the model's weights are not those that the run began with.
+        """
+        values, tensors = saved
+        if values["origin"] != self.origin:
+            raise UsageError("--resume: the model's weights are not those that this run began with")
+        self.step, self.rows, self.skipped = values["step"], values["rows"], values["skipped"]
+        for name, parameter in self.denoiser.trained.items():
+            parameter.copy_(tensors[f"trained/{name}"])
+        _restore_optimizer("optimizer", self.optimizer, tensors)
+        if self.critic is not None:
+            self.critic.critic.load_state_dict(_below("critic", tensors))
+            _restore_optimizer("critic_optimizer", self.critic.optimizer, tensors)
+        device = self.denoiser.model.pipeline.device
+        self.seen = list(tensors["seen"].to(device)) if "seen" in tensors else []
+        self.noise.set_state(tensors["random/noise"])
+        torch.set_rng_state(tensors["random/cpu"])
+        if device.type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], device)
+
+
+def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}/{i}/{key}": tensor for i, entry in state.items() for key, tensor in entry.items()}
+
+
+def _restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(prefix, tensors).items():
+        i, key = name.split("/")
+        state.setdefault(int(i), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}/"): each for name, each in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+class Store:
+    """The checkpoints and sampled latents of an unfinished run."""
+
+    def __init__(self, unfinished: Path, options: Config) -> None:
+        """Keep them in `unfinished`, which `written_whole` gave, with the options of a run that begins there."""
+        self.folder, self.steps = unfinished / RESUME, unfinished / "steps.jsonl"
+        if not (self.folder / OPTIONS).is_file():
+            write_json(self.folder / OPTIONS, to_dict(options) | {"resume": None})
+
+    def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """The tensor of that name: read if it was kept and is undamaged, else made and kept.
+
+        Latents could be sampled again, bit for bit; but that costs a large model minutes, and keeping them megabytes.
+        """
+        for path in self.folder.glob(f"{name}-*.safetensors"):
+            if _whole(path):
+                return _read(path).tensors[name]
+        made = make()
+        _write(self.folder, name, {}, {name: made})
+        return made.cpu()
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Add a row to steps.jsonl."""
+        with self.steps.open("a") as file:
+            print(json.dumps(row, allow_nan=False), file=file)
+
+    def save(self, training: Training) -> None:
+        """Write a checkpoint, then drop all but the newest `KEPT`; a failure leaves those before as they were."""
+        _write(self.folder, f"step-{training.step:09}", training.values() | _machine(), training.tensors())
+        for old in self._checkpoints()[KEPT:]:
+            old.unlink()
+
+    def load(self) -> Saved | None:
+        """The newest undamaged checkpoint, to which steps.jsonl is cut back; None if none was ever written.
+
+        Raises:
+            UsageError: every one is damaged.
+        """
+        every = self._checkpoints()
+        whole = next((path for path in every if _whole(path)), None)
+        if every and whole is None:
+            raise UsageError(
+                f"--resume: every checkpoint in {self.folder} is damaged; delete them to begin again at step 0"
+            )
+        self.steps.unlink(missing_ok=True)
+        for damaged in every[: every.index(whole) if whole else 0]:
+            print(f"note: {damaged} is damaged; the checkpoint before it is taken", file=sys.stderr)
+            damaged.rename(damaged.with_suffix(".damaged"))
+        if whole is None:
+            return None
+        saved = _read(whole)
+        if (before := {name: saved.values[name] for name in _machine()}) != _machine():
+            print(f"note: {before} is now {_machine()}; the result may differ in its last digits", file=sys.stderr)
+        for row in saved.values["rows"]:
+            self.log(row)
+        return saved
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
+
+
+def _machine() -> dict[str, Any]:
+    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def _whole(path: Path) -> bool:
+    return path.stem.endswith(f"-{_digest(path)}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _write(folder: Path, name: str, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    part = folder / f"{name}.part"
+    try:
+        contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
+        save_file(contiguous, part, {"values": json.dumps(values, allow_nan=False)})
+        part.replace(folder / f"{name}-{_digest(part)}.safetensors")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Saved:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return Saved(json.loads(file.metadata()["values"]), tensors)
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        """Keep which of them."""
+        super().__init__(f"by {signal.Signals(number).name}")
+        self.number = number
 
 
 @contextmanager
-def written_whole(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """Yield a folder to write into; at the end it moves to `folder` whole.
+def on_signals(handler: Callable[[int], None]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call `handler` with their number; only Python's main thread can ask for that."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {each: signal.signal(each, lambda number, _: handler(number)) for each in numbers}
+    try:
+        yield
+    finally:
+        for each, old in before.items():
+            signal.signal(each, old)
 
-    After an exception, or when `folder` has come to exist meanwhile and may not be replaced, what was written stays
-    where it is, and the exception's note says where. An empty one is removed.
+
+def interrupt(number: int) -> None:
+    """End what is going on at once."""
+    raise Interrupted(number)
+
+
+@contextmanager
+def between_steps() -> Iterator[list[int]]:
+    """Hold SIGINT and SIGTERM back and show which came; the first is raised at the end, a second one at once.
 
     Raises:
-        UsageError: something else was written to `folder` in the meantime.
+        Interrupted: at the end, for the first.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
-    try:
-        yield unfinished
-        if folder.exists() and not replace:
-            raise UsageError(f"--output {folder}: another run has finished there meanwhile")
-        _move(unfinished, folder)
-    except BaseException as error:
-        if any(unfinished.iterdir()):
-            error.add_note(f"what was written so far is kept in {unfinished}")
-        else:
-            unfinished.rmdir()
-        raise
+    caught: list[int] = []
 
+    def hold(number: int) -> None:
+        caught.append(number)
+        if len(caught) > 1:
+            interrupt(number)
 
-def _move(unfinished: Path, folder: Path) -> None:
-    unfinished.chmod(0o777 & ~_umask())  # mkdtemp makes folders private
-    replaced = unfinished.with_name(unfinished.name.replace(".unfinished-", ".replaced-"))
-    if folder.exists():
-        folder.rename(replaced)
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write indented JSON."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with on_signals(hold):
+        yield caught
+    if caught:
+        interrupt(caught[0])

@@ -77,6 +77,10 @@ class Config:
     """Run folder; by default runs/TARGET-DIVERGENCE-OBJECTIVE."""
     overwrite: bool = False
     """Replace an existing run folder."""
+    checkpoint_every: int = 50
+    """Steps between two checkpoints of an unfinished run."""
+    resume: Path | None = None
+    """Go on with an unfinished run, named by its run folder or its unfinished one; its options are those it had."""
     save_pipeline: bool = False
     """Write the whole erased pipeline too, for diffusers to load."""
 
@@ -85,16 +89,28 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     """Read the flags; those of an optional `--config FILE.yaml` come first, so the command line goes over them.
 
     Raises:
-        UsageError: an unreadable file or a number out of range. Wrong flags end the process with exit code 2.
+        UsageError: an unreadable file, a number out of range, or an option that the run to resume had another value
+            of. Wrong flags end the process with exit code 2.
     """
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--config", type=Path)
-    known, rest = reader.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
-    from_file = [] if known.config is None else flags(known.config)
+    from harness import folders  # here, since it imports this module
+
+    path, rest = _take("--config", sys.argv[1:] if arguments is None else arguments)
+    resume, rest = _take("--resume", rest if path is None else [*flags(path), *rest])
+    before = Config() if resume is None else folders.saved_options(resume)
     description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
-    config = tyro.cli(Config, args=[*from_file, *rest], prog="python -m harness.unlearn", description=description)
+    config = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
+    if resume is not None:
+        folders.check_unchanged(before, config)
     check(config)
     return config
+
+
+def _take(flag: str, arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """A flag's path, if it is there, and the other arguments."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument(flag, type=Path, dest="path")
+    known, rest = reader.parse_known_args(list(arguments))
+    return known.path, rest
 
 
 def flags(path: Path) -> list[str]:
@@ -152,7 +168,10 @@ def to_dict(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """UsageError for a number out of its range."""
     ranges = {
-        **dict.fromkeys(("steps", "batch_size", "latents", "sampling_steps", "rank"), (1, 10**9, "a count from 1")),
+        **dict.fromkeys(
+            ("steps", "batch_size", "latents", "sampling_steps", "rank", "checkpoint_every"),
+            (1, 10**9, "a count from 1"),
+        ),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "retain_weight": (0, 1e30, "a finite number, 0 or more"),
         "learning_rate": (1e-30, 1e30, "a finite number above 0"),

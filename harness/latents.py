@@ -1,6 +1,6 @@
 """Prompt embeddings and sampler latents, each made once and kept, and the batches drawn from them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,21 +69,33 @@ class Sampled:
     retain: Conditioning
 
 
-def sample_kept(model: Family, concepts: Concepts, embeddings: dict[str, Conditioning], config: Config) -> Sampled:
-    """Sample the original model on anchor prompts and, if they count, on retained prompts."""
+def sample_kept(
+    model: Family,
+    concepts: Concepts,
+    embeddings: dict[str, Conditioning],
+    config: Config,
+    once: Callable[[str, Callable[[], Tensor]], Tensor] = lambda _, make: make(),
+) -> Sampled:
+    """Sample the original model on anchor prompts and, if they count, on retained prompts.
+
+    `once(name, make)` gives the latents of that name; it may have them from a run that was interrupted.
+    """
     generator = torch.Generator().manual_seed(4 * config.seed)
     pairs = _pick(len(concepts.anchor_prompts), config.latents, generator)
     anchors = [concepts.anchor_prompts[i] for i in pairs]
     retain_prompts = concepts.retain_prompts if config.retain_weight > 0 else ()
     kept = [retain_prompts[i] for i in _pick(len(retain_prompts), config.latents, generator)]
-    anchor_latents = sample(model, anchors, embeddings, config, 4 * config.seed + 1, desc="anchor latents")
+
+    def make(name: str, prompts: list[str], seed: int) -> Tensor:
+        made = once(f"{name}_latents", lambda: sample(model, prompts, embeddings, config, seed, desc=f"{name} latents"))
+        return made.to(model.pipeline.device)
+
+    anchor_latents = make("anchor", anchors, 4 * config.seed + 1)
     return Sampled(
         anchor_latents=anchor_latents,
         anchor=Conditioning.stack([embeddings[prompt] for prompt in anchors]),
         target=Conditioning.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
-        retain_latents=sample(model, kept, embeddings, config, 4 * config.seed + 2, desc="retained latents")
-        if kept
-        else anchor_latents[:0],
+        retain_latents=make("retained", kept, 4 * config.seed + 2) if kept else anchor_latents[:0],
         retain=Conditioning.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
     )
 
@@ -125,9 +137,8 @@ class Batch:
         return Context(rows.noisy, rows.timesteps, rows.trained.prompt_embeds)
 
 
-def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config) -> Iterator[Batch]:
+def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config, generator: torch.Generator) -> Iterator[Batch]:
     """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same."""
-    generator = torch.Generator().manual_seed(4 * config.seed + 3)
     device = sampled.anchor_latents.device
     n = config.batch_size
     while True:

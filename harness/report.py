@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import logging
+import math
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,13 +81,30 @@ def regime_warning(rows: Sequence[Row], loss: GaussianLoss | None) -> str | None
     )
 
 
-def overflow_message(step: int, seen: Tensor) -> str:
-    """Why a run stopped whose last steps were all skipped; `seen` as in `log_row`."""
-    return (
-        f"no finite loss or gradient in the {len(seen)} steps up to {step}: s reached {seen[:, :-4].max().item():.3g}, "
-        "beyond what this divergence, or its critic, can hold; "
-        "use --scale auto, a lower --learning-rate, or a divergence whose w(s) stays bounded"
+def overflow_message(step: int, skipped: int, last: Tensor, precision: str) -> str:
+    """Why a run stopped after so many skipped steps; `last` is the row of the last one, as in `log_row`."""
+    s = last[:-4].double().cpu()
+    low, middle, high = s.nan_to_num(math.inf, math.inf).quantile(
+        torch.tensor(QUANTILES).double(), interpolation="nearest"
     )
+    named = dict(zip(("erasure loss", "retention loss", "gradient"), last[-4:-1].isfinite().tolist(), strict=True))
+    wrong = [] if s.isfinite().all() else ["s"]
+    wrong += [name for name, finite in named.items() if not finite]
+    return (
+        f"{skipped} steps in a row were not finite, up to step {step}: {', '.join(wrong)} in {precision}; s was "
+        f"{low:.3g}, {middle:.3g}, {high:.3g} at its 10, 50 and 90 % quantiles, beyond what this divergence, or its "
+        "critic, can hold; use --scale auto, a lower --learning-rate, or a divergence whose w(s) stays bounded"
+        + ("" if precision == "fp32" else ", or --precision fp32")
+    )
+
+
+def shortage(error: BaseException) -> str | None:
+    """What helps where disk or memory is full; None for any other error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "what helps: a lower --batch-size, --precision bf16, or --parameter-group cross-attention-kv"
+    if re.search("no space left|quota exceeded", str(error), re.IGNORECASE):
+        return "the disk is full: make room first"
+    return None
 
 
 def environment(device: torch.device) -> Row:

@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 import fdiv
-from harness import checkpoint, evaluate, latents, report, unlearn
+from harness import evaluate, folders, latents, report, unlearn
 from harness.config import Config, UsageError, check
 
 Row = dict[str, Any]
@@ -62,8 +62,9 @@ def run(sweep: Sweep) -> list[Row]:
         started = time.perf_counter()
         row: Row = {name: getattr(options, name) for name in ("divergence", "objective", "scale", "seed", "steps")}
         try:
-            result = unlearn.train(setting, sampled[options.seed], losses, options, lambda _: None)
+            result = unlearn.train(setting, sampled[options.seed], losses, options)
         except unlearn.OverflowedError as error:
+            error.denoiser.restore()
             rows.append(row | {"stopped": str(error)})
         else:
             row["seconds"] = time.perf_counter() - started
@@ -72,7 +73,7 @@ def run(sweep: Sweep) -> list[Row]:
             rows.append(row)
             result.denoiser.restore()
         sweep.output.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_json(sweep.output, {"rows": rows})
+        folders.write_json(sweep.output, {"rows": rows})
         print(table(rows), flush=True)
     return rows
 

@@ -4,29 +4,33 @@
     python -m harness.unlearn --target mosaic --divergence pearson
     python -m harness.unlearn --model FOLDER --target "Van Gogh" --anchor "a painting" --retain "Monet" "Degas"
 
-Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cannot be used, 3 stopped by overflow.
+A run that was killed goes on from its last checkpoint, to the same result bit for bit, with --resume RUN_FOLDER.
+
+Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cannot be used, 3 stopped by overflow,
+4 disk or memory full, 130 and 143 interrupted by SIGINT and SIGTERM.
 """
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from tqdm import trange
+from tqdm import tqdm, trange
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
-from harness import checkpoint, concepts, config, critic, evaluate, export, latents, models, objective, report
+from harness import checkpoint, concepts, config, critic, evaluate, export, folders, latents, models, objective, report
 from harness.config import Config, UsageError
 from harness.models import Denoiser, NoiseSchedule
 
 LOG_EVERY = 10
 CALIBRATION_BATCHES = 8
+MOST_SKIPPED = 5
 DIVERGENCE_ERRORS = (fdiv.UnknownDivergence, fdiv.ParameterError, fdiv.ExpressionError, fdiv.DivergenceFileError)
 Row = dict[str, Any]
 
@@ -35,17 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     report.quieten_libraries()
     try:
-        run(config.parse(arguments))
+        with checkpoint.on_signals(checkpoint.interrupt):
+            run(config.parse(arguments))
     except fdiv.Refused as error:
         return _say("refused", error, 1)
     except (UsageError, *DIVERGENCE_ERRORS) as error:
         return _say("error", error, 2)
     except OverflowedError as error:
         return _say("stopped", error, 3)
+    except checkpoint.Interrupted as error:
+        return _say("interrupted", error, 128 + error.number)
+    except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
+        if (hint := report.shortage(error)) is None:
+            raise
+        error.add_note(hint)
+        return _say("stopped", error, 4)
     return 0
 
 
-def _say(verdict: str, error: Exception, code: int) -> int:
+def _say(verdict: str, error: BaseException, code: int) -> int:
     print("; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
     return code
 
@@ -55,35 +67,29 @@ def run(options: Config) -> Path:
     started = time.perf_counter()
     losses = Losses.of(options)
     plan = Plan.of(options)
-    output = checkpoint.run_folder(options, plan.concepts.target, losses.divergence.spec)
+    output = folders.run_folder(options, plan.concepts.target, losses.divergence.spec)
     setting = prepare(options, plan)
-    with checkpoint.written_whole(output, options.overwrite) as out:
+    names = {"target": plan.concepts.target, "anchor": plan.concepts.anchor, "divergence": losses.divergence.spec}
+    with folders.written_whole(output, options.overwrite, options.resume) as out:
+        store = checkpoint.Store(out, options)
         references = sample_references(setting, options)
-        sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options)
+        sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options, store.once)
         trained_from = time.perf_counter()
-        with (out / "steps.jsonl").open("w") as file:
-            result = train(
-                setting,
-                sampled,
-                losses,
-                options,
-                lambda row: print(json.dumps(row, allow_nan=False), file=file, flush=True),
-            )
+        try:
+            result = train(setting, sampled, losses, options, store)
+        except OverflowedError as error:
+            export.save_delta(error.denoiser, out / "unet_delta.safetensors", names)
+            raise
         training_seconds = time.perf_counter() - trained_from
-        names = {
-            "target": setting.concepts.target,
-            "anchor": setting.concepts.anchor,
-            "divergence": losses.divergence.spec,
-        }
         export.save_delta(result.denoiser, out / "unet_delta.safetensors", names)
         pictures = setting.sample(options, "pictures after")
         metrics = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
-        checkpoint.write_json(out / "metrics.json", metrics)
+        folders.write_json(out / "metrics.json", metrics)
         rows = {"original": references.held.pictures, "erased": pictures, "oracle": references.oracle}
         report.before_after(out / "before_after.png", setting.panel, rows, setting.concepts)
         report.curves(out / "curves.png", result.rows, losses.divergence.title)
         if options.save_pipeline:
-            export.save_pipeline(setting.model.pipeline, out / "pipeline")
+            export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics)
         summary = names | {
             "config": config.to_dict(options),
             "prompts": {
@@ -96,7 +102,7 @@ def run(options: Config) -> Path:
             "warning": report.regime_warning(result.rows, losses.gaussian),
             **report.environment(setting.model.pipeline.device),
         }
-        checkpoint.write_json(out / "run.json", summary)
+        folders.write_json(out / "run.json", summary)
     print(report.last_screen(output, summary, metrics))
     return output
 
@@ -225,27 +231,29 @@ def calibrate(
     return objective.Scale("auto", schedule, unit.constant * decisive / median)
 
 
-Erasure = Callable[[Tensor, latents.Context], Tensor]
-
-
-def erasure_loss(losses: Losses, denoiser: Denoiser, scale: objective.Scale, drawn: Iterator[latents.Batch]) -> Erasure:
-    """What the model minimises, as a function of difference and context; a variational one has a warm critic."""
+def make_critic(
+    losses: Losses, denoiser: Denoiser, scale: objective.Scale, drawn: Iterator[latents.Batch], warm_up: int
+) -> critic.CriticTrainer | None:
+    """A critic after `warm_up` updates, for the variational objective."""
     if losses.variational is None:
-        gaussian = losses.gaussian
-        assert gaussian is not None
-        return lambda gap, context: objective.closed_form_loss(gaussian, objective.squared_distance(gap))
+        return None
     batch = next(drawn).erasing
     trainer = critic.CriticTrainer(losses.variational, batch.context)
-    for _ in trange(critic.WARM_UP // critic.UPDATES, desc="warm up the critic"):
+    for _ in trange(warm_up // critic.UPDATES, desc="warm up the critic", disable=not warm_up):
         with torch.no_grad():
             gap = difference(denoiser, scale, batch)
         trainer.update(gap, batch.context, critic.UPDATES)
         batch = next(drawn).erasing
-    return trainer.erasure_loss
+    return trainer
 
 
 class OverflowedError(ArithmeticError):
-    """No loss or gradient is finite any more."""
+    """No loss or gradient is finite any more; `denoiser` has the last good weights."""
+
+    def __init__(self, message: str, denoiser: Denoiser) -> None:
+        """Say why."""
+        super().__init__(message)
+        self.denoiser = denoiser
 
 
 @dataclass(frozen=True)
@@ -257,52 +265,83 @@ class Result:
     rows: list[Row]
 
 
+def take_step(
+    state: checkpoint.Training,
+    batch: latents.Batch,
+    scale: objective.Scale,
+    losses: Losses,
+    reference: float,
+    retain_weight: float,
+) -> Tensor:
+    """Move the weights once, or skip the step where anything is not finite; returns a row for `report.log_row`."""
+    n = batch.targets
+    gap = difference(state.denoiser, scale, batch)
+    s = objective.squared_distance(gap)
+    if state.critic is None:
+        assert losses.gaussian is not None
+        erase = objective.closed_form_loss(losses.gaussian, s[:n]) / reference
+    else:
+        erase = state.critic.erasure_loss(gap[:n], batch.context) / reference
+    retain = objective.retain_loss(s[n:])
+    loss = erase + retain_weight * retain
+    parameters = list(state.denoiser.trained.values())
+    gradients = torch.autograd.grad(loss, parameters)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    finite = s.isfinite().all() & loss.isfinite() & norm.isfinite()
+    if finite:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        state.optimizer.step()
+    return torch.cat([s[:n].detach(), torch.stack([erase, retain, norm, ~finite]).detach()])
+
+
 def train(
-    setting: Setting, sampled: latents.Sampled, losses: Losses, options: Config, log: Callable[[Row], None]
+    setting: Setting, sampled: latents.Sampled, losses: Losses, options: Config, store: checkpoint.Store | None = None
 ) -> Result:
     """The loop: bring the trained model's reverse step on the target to the frozen one's on the anchor.
 
-    A step whose loss or gradient is not finite is skipped and counted.
+    It begins at the store's newest checkpoint, if there is one.
 
     Raises:
-        OverflowedError: every step between two rows of the log was skipped.
+        OverflowedError: `MOST_SKIPPED` steps in a row were skipped.
+        checkpoint.Interrupted: by a signal, once the step was done and saved.
     """
-    torch.manual_seed(options.seed)  # for the critic's weights and samples; all else has generators of its own
+    torch.manual_seed(options.seed)  # for adapters, the critic's weights and samples; all else has its own generator
+    saved = store.load() if store else None
     denoiser = Denoiser(setting.model, options.parameter_group, options.precision, options.rank)
     schedule = setting.model.noise_schedule()
-    drawn = latents.batches(sampled, schedule, options)
-    scale = calibrate(options.scale, denoiser, schedule, drawn, objective.decisive_s(losses.gaussian))
-    erasure = erasure_loss(losses, denoiser, scale, drawn)
+    noise = torch.Generator().manual_seed(4 * options.seed + 3)
+    drawn = latents.batches(sampled, schedule, options, noise)
+    if saved:
+        scale = objective.Scale(options.scale, schedule, saved.values["constant"])
+    else:
+        scale = calibrate(options.scale, denoiser, schedule, drawn, objective.decisive_s(losses.gaussian))
+    trainer = make_critic(losses, denoiser, scale, drawn, 0 if saved else critic.WARM_UP)
+    optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
+    state = checkpoint.Training(denoiser, optimizer, trainer, noise, scale.constant)
+    if saved:
+        state.restore(saved)
     reference = objective.reference_weight(losses.gaussian)
-    parameters = list(denoiser.trained.values())
-    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
-    rows: list[Row] = []
-    seen: list[Tensor] = []
-    for step in (bar := trange(1, options.steps + 1, desc="erase")):
-        batch = next(drawn)
-        n = batch.targets
-        gap = difference(denoiser, scale, batch)
-        s = objective.squared_distance(gap)
-        erase = erasure(gap[:n], batch.context) / reference
-        retain = objective.retain_loss(s[n:])
-        loss = erase + options.retain_weight * retain
-        gradients = torch.autograd.grad(loss, parameters)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        finite = loss.isfinite() & norm.isfinite()
-        if finite:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-        seen.append(torch.cat([s[:n].detach(), torch.stack([erase, retain, norm, ~finite]).detach()]))
-        if step % LOG_EVERY == 0 or step == options.steps:
-            rows.append(report.log_row(step, torch.stack(seen), losses.gaussian, reference))
-            log(rows[-1])
-            if rows[-1]["skipped"] == len(seen):
-                denoiser.restore()
-                raise OverflowedError(report.overflow_message(step, torch.stack(seen)))
-            bar.set_postfix(s=f"{rows[-1]['s'][1]:.3g}", retain=f"{rows[-1]['retain']:.3g}")
-            seen.clear()
-    return Result(denoiser, scale, rows)
+    left = range(state.step + 1, options.steps + 1)
+    with checkpoint.between_steps() as signals:
+        for step in (bar := tqdm(left, desc="erase", initial=state.step, total=options.steps)):
+            state.seen.append(last := take_step(state, next(drawn), scale, losses, reference, options.retain_weight))
+            state.step, state.skipped = step, state.skipped + 1 if last[-1] else 0
+            if step % LOG_EVERY == 0 or step == options.steps:
+                state.rows.append(row := report.log_row(step, torch.stack(state.seen), losses.gaussian, reference))
+                if store:
+                    store.log(row)
+                if "s" in row:
+                    bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row['retain']:.3g}")
+                state.seen.clear()
+            stop = bool(signals) or state.skipped == MOST_SKIPPED
+            if store and (stop or step == options.steps or step % options.checkpoint_every == 0):
+                store.save(state)
+            if state.skipped == MOST_SKIPPED:
+                raise OverflowedError(report.overflow_message(step, state.skipped, last, options.precision), denoiser)
+            if stop:
+                break
+    return Result(denoiser, scale, state.rows)
 
 
 if __name__ == "__main__":

@@ -277,10 +277,28 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
 
 
 def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
+    """Five skipped steps are enough: the weights and the checkpoint of the last good one are kept."""
     code, folder, printed = erase("--divergence", "pearson", "--learning-rate", "1e9", "--steps", "40")
     assert code == 3
-    assert re.search(r"no finite loss or gradient .* use --scale auto", printed.err)
+    assert re.search(
+        r"stopped: 5 steps in a row were not finite, up to step \d+: .*erasure loss.* in fp32", printed.err
+    )
+    assert re.search(r"s was \S+, \S+, \S+ at its 10, 50 and 90 % quantiles.* use --scale auto", printed.err)
     assert not folder.exists()
+    (unfinished,) = folder.parent.glob(".run.unfinished-*")
+    delta = load_file(unfinished / "unet_delta.safetensors")
+    assert all(tensor.isfinite().all() for tensor in delta.values())
+    (saved,) = (unfinished / "resume").glob("step-*.safetensors")
+    kept = load_file(saved)
+    assert all(torch.equal(kept[f"trained/{name}"], delta[name]) for name in delta)
+
+
+def test_the_reason_for_stopping_names_what_was_not_finite():
+    last = torch.tensor([1.0, math.inf, math.nan, 2.0, 3.0, math.nan, 0.3, math.nan, 1.0])
+    message = report.overflow_message(9, 5, last, "bf16")
+    assert "up to step 9: s, erasure loss, gradient in bf16; s was 1, 3, inf at its" in message
+    assert message.endswith("or --precision fp32")
+    assert "precision" not in report.overflow_message(9, 5, last, "fp32")
 
 
 def test_a_rows_relative_weights_mirror_its_s_for_squared_hellinger():
@@ -303,7 +321,7 @@ def test_a_row_averages_its_steps_and_counts_the_skipped():
 
 
 def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
-    from harness.checkpoint import run_folder
+    from harness.folders import run_folder
 
     monkeypatch.chdir(tmp_path)
     assert run_folder(Config(), "Van Gogh", "alpha:a=0.3") == Path("runs/van-gogh-alpha-a=0.3-closed_form")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from harness.checkpoint import written_whole
+from harness.folders import written_whole
 from harness.miniature import judge as judging
 from harness.miniature import world
 from harness.miniature.recipe import Build, check, recipe
