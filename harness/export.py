@@ -1,18 +1,260 @@
-"""What an erasure leaves for others: the weights that changed, or a whole pipeline."""
+"""One erasure, three ways for others to open it: the changed weights, a LoRA, a whole pipeline.
 
+    python -m harness.export RUN --format lora --strength 0.8
+    python -m harness.export RUN/export/pipeline --undo
+
+What is written is opened again as a reader would, samples on the seeds of the trained model, and the largest
+difference is printed.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
+import torch
+import tyro
+from diffusers import AutoModel
+from huggingface_hub import HfApi
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from harness.models import Denoiser
+from harness import lowrank, models, report
+from harness.card import model_card
+from harness.config import Config, UsageError, to_dict
+from harness.families import Family
+from harness.folders import written_whole
+from harness.latents import encode, sample
+from harness.models import Denoiser, fingerprint
+
+DELTA = "unet_delta.safetensors"
+LORA = "pytorch_lora_weights.safetensors"
+ORIGINAL = "original.safetensors"
+"""In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+CHECK_STEPS = 4
+TOLERANCE = 1e-3
+Metrics = dict[str, dict[str, Any]]
 
 
-def save_delta(denoiser: Denoiser, path: Path, metadata: dict[str, str]) -> None:
-    """Write the trained weights of the parameter group as they are now: load them over the original's."""
-    save_file(denoiser.weights(), path, metadata={"format": "pt", **metadata})
+@dataclass(frozen=True)
+class Export:
+    """Write a finished run's erasure for others to open, or undo it in a pipeline that was written so."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder; with --undo a pipeline that was exported, or a run folder with one."""
+    format: Literal["delta", "lora", "pipeline"] = "delta"
+    """The changed weights alone, a LoRA for `load_lora_weights`, or a whole pipeline."""
+    strength: float = 1.0
+    """How far from the original, 0, to the trained weights, 1, and beyond, up to 1.5."""
+    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Type of the numbers written."""
+    rank: int = 16
+    """Largest rank of a LoRA; a run of the group `lora` keeps its own, without loss."""
+    output: Path | None = None
+    """Folder to write; by default RUN/export/FORMAT."""
+    model: str = ""
+    """Where the original model is now, if not where the run found it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    undo: bool = False
+    """Put the original weights back into an exported pipeline, bit for bit; it needs nothing but that folder."""
+    push_to_hub: str = ""
+    """Also upload what was written to this hub repository, OWNER/NAME, private if it is new."""
 
 
-def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
-    """Write the pipeline, erased UNet included, as `from_pretrained` reads it."""
-    pipeline.save_pretrained(folder, safe_serialization=True)
+def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the trained tensors as they are now, and a digest of those that training started from."""
+    save_file(denoiser.weights(), path, {"format": "pt", "original_sha256": fingerprint(denoiser.frozen), **metadata})
+
+
+def save_trained_pipeline(denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics) -> None:
+    """Write the pipeline as trained; the denoiser has its original weights afterwards and trains no more."""
+    trained = denoiser.weights()
+    denoiser.restore()
+    changed = lowrank.merged(denoiser.frozen, trained)
+    save_pipeline(denoiser.model, changed, folder, torch.float32)
+    (folder / "README.md").write_text(model_card(names | {"config": to_dict(options)}, metrics, "pipeline", 1.0))
+    denoiser.network.load_state_dict({name: denoiser.frozen[name] for name in changed}, strict=False)
+
+
+def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
+    """Write a pipeline with `changed` over its denoiser's weights, and beside it the original values of these."""
+    model.pipeline.to(dtype)
+    state = model.network.state_dict()
+    metadata = {"component": _component(model), "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}
+    original = {name: state[name].detach().cpu().clone() for name in changed}
+    model.network.load_state_dict(dict(changed), strict=False)
+    model.pipeline.save_pretrained(folder, safe_serialization=True)
+    save_file(original, folder / ORIGINAL, metadata)
+
+
+def _component(model: Family) -> str:
+    return next(name for name, part in model.pipeline.components.items() if part is model.network)
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A finished run, read back, on the original model."""
+
+    summary: dict[str, Any]
+    metrics: Metrics
+    config: Config
+    model: Family
+    frozen: dict[str, Tensor]
+    trained: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, options: Export) -> "Erasure":
+        """Read a run folder and load the model it started from.
+
+        Raises:
+            UsageError: no finished run there, or the model is not the one that the run started from.
+        """
+        run, device = options.run, models.resolve_device(options.device)
+        if not (run / "run.json").is_file() or not (run / DELTA).is_file():
+            raise UsageError(f"{run}: no finished run; needed are its run.json and {DELTA}")
+        summary = json.loads((run / "run.json").read_text())
+        given = {field.name: summary["config"].get(field.name, field.default) for field in fields(Config)}
+        config = Config(**given | {"retain": tuple(given["retain"])})
+        source = models.resolve(options.model or config.model)
+        model = models.load(source, device, config.variant, config.revision, config.offline)
+        frozen = {name: p.detach().clone() for name, p in models.select(model, config.parameter_group).items()}
+        with safe_open(run / DELTA, "pt") as file:
+            if file.metadata()["original_sha256"] != fingerprint(frozen):
+                raise UsageError(f"{source}: not the weights that this run started from; name them with --model")
+        trained = load_file(run / DELTA, str(device))
+        metrics = json.loads((run / "metrics.json").read_text()) if (run / "metrics.json").is_file() else {}
+        return cls(summary, metrics, config, model, frozen, trained)
+
+    def sample(self, model: Family) -> Tensor:
+        """Latents of the target's and the anchor's prompt after a few steps, on fixed seeds, (4, c, h, w)."""
+        prompts = [self.summary["target"], self.summary["anchor"]] * 2
+        few = replace(self.config, sampling_steps=min(CHECK_STEPS, self.config.sampling_steps))
+        return sample(model, prompts, encode(model, [*prompts, ""]), few, seed=0, desc="verify").cpu()
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Load these over the denoiser's."""
+        self.model.network.load_state_dict(dict(weights), strict=False)
+
+
+def export(options: Export) -> Path:
+    """Write, verify and report; returns the folder written.
+
+    Raises:
+        UsageError: no finished run, an output that exists, a number out of range, or a file that does not sample as
+            the trained model does.
+    """
+    if not 0 <= options.strength <= 1.5 or options.rank < 1:
+        raise UsageError(f"--strength {options.strength}, --rank {options.rank}: from 0 to 1.5, and a count from 1")
+    output = options.output or options.run / "export" / options.format
+    if output.exists():
+        raise UsageError(f"--output {output}: exists already; choose another folder")
+    erasure = Erasure.read(options)
+    changed = lowrank.merged(erasure.frozen, erasure.trained, options.strength)
+    original = erasure.sample(erasure.model)
+    erasure.put(changed)
+    expected = erasure.sample(erasure.model)
+    erasure.put({name: erasure.frozen[name] for name in changed})
+    with written_whole(output) as folder:
+        lost = write(erasure, changed, options, folder)
+        (folder / "README.md").write_text(
+            model_card(erasure.summary, erasure.metrics, options.format, options.strength)
+        )
+        difference = (reopened(erasure, options.format, folder) - expected).abs().max().item()
+        if options.dtype == "fp32" and lost < TOLERANCE and not difference <= TOLERANCE * expected.abs().max():
+            raise UsageError(f"{options.format}: samples differ from the trained model's by {difference:.3g}")
+    moved = (expected - original).abs().max().item()
+    print(f"Wrote {output}; what a rank of {options.rank} left out of the change: {lost:.2%} of its norm.")
+    print(
+        f"Opened again, on the same seeds: latents differ by at most {difference:.3g}; the erasure moves {moved:.3g}."
+    )
+    return output
+
+
+def write(erasure: Erasure, changed: Mapping[str, Tensor], options: Export, folder: Path) -> float:
+    """Write one format; returns the share of the change that it leaves out, in the Frobenius norm."""
+    dtype, names = DTYPES[options.dtype], {key: erasure.summary[key] for key in ("target", "anchor", "divergence")}
+    metadata = {"format": "pt", "strength": str(options.strength), "base": erasure.config.model, **names}
+    match options.format:
+        case "delta":
+            save_file({name: _stored(each, dtype) for name, each in changed.items()}, folder / DELTA, metadata)
+        case "lora":
+            kinds: dict[str, nn.Module] = dict(erasure.model.network.named_modules())
+            factors, lost = lowrank.factors(erasure.frozen, erasure.trained, options.strength, options.rank, kinds)
+            prefix = _component(erasure.model)
+            save_file({f"{prefix}.{k}": _stored(each, dtype) for k, each in factors.items()}, folder / LORA, metadata)
+            return lost
+        case "pipeline":
+            save_pipeline(erasure.model, changed, folder, dtype)
+    return 0.0
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to("cpu", dtype).contiguous()
+
+
+def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
+    """The samples of what was written, opened as its readers do: over the original in `erasure`, or on its own."""
+    model = erasure.model
+    device = model.pipeline.device
+    if form == "pipeline":
+        pipeline = model.pipeline_class.from_pretrained(folder, **model.load_options).to(device, torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+        return erasure.sample(type(model)(pipeline))
+    if form == "delta":
+        erasure.put(load_file(folder / DELTA))
+    else:
+        model.pipeline.load_lora_weights(folder, weight_name=LORA)
+    return erasure.sample(model)
+
+
+def undo(folder: Path) -> Path:
+    """Put the original weights back into an exported pipeline; returns its folder.
+
+    Raises:
+        UsageError: no such pipeline, or its other weights have changed since; then nothing is touched.
+    """
+    folder = next((each for each in (folder, folder / "pipeline") if (each / ORIGINAL).is_file()), folder)
+    if not (folder / ORIGINAL).is_file():
+        raise UsageError(
+            f"--undo {folder}: no exported pipeline with an {ORIGINAL}; a delta or a LoRA changes no file of the "
+            "original, so loading that again, or `unload_lora_weights`, undoes it"
+        )
+    with safe_open(folder / ORIGINAL, "pt") as file:
+        metadata = file.metadata()
+    component, dtype = folder / metadata["component"], getattr(torch, metadata["dtype"])
+    network = AutoModel.from_pretrained(str(component), use_safetensors=True).to(dtype)
+    network.load_state_dict(load_file(folder / ORIGINAL), strict=False)
+    if fingerprint(network.state_dict()) != metadata["sha256"]:
+        raise UsageError(f"--undo {folder}: its weights were changed after the export; nothing was undone")
+    with written_whole(component, replace=True) as out:
+        network.save_pretrained(out, safe_serialization=True)
+    for file in (ORIGINAL, "README.md"):
+        (folder / file).unlink(missing_ok=True)
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    report.quieten_libraries()
+    options = tyro.cli(Export, args=arguments, prog="python -m harness.export", description=__doc__)
+    try:
+        if options.undo:
+            print(f"The original weights are back, bit for bit, in {undo(options.run)}.")
+            return 0
+        folder = export(options)
+        if options.push_to_hub:
+            HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
+            HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=folder)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

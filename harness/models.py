@@ -1,8 +1,9 @@
 """Loading a model, its parameter groups, and the frozen prediction without a second network."""
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,16 @@ def select(model: Family, parameter_group: str) -> dict[str, torch.nn.Parameter]
             + ", ".join(f"{group} {size:,}" for group, size in sizes.items())
         )
     return groups[parameter_group]
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A SHA-256 of tensors and their names, the same in any order and on any device."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class Denoiser:

@@ -1,0 +1,55 @@
+"""The README of what is given to others."""
+
+from typing import Any
+
+HOW = {
+    "delta": "from safetensors.torch import load_file\n\n"
+    'pipeline.unet.load_state_dict(load_file("unet_delta.safetensors"), strict=False)',
+    "lora": 'pipeline.load_lora_weights("THIS_FOLDER")',
+    "pipeline": 'pipeline = DiffusionPipeline.from_pretrained("THIS_FOLDER")',
+}
+
+
+def model_card(summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float) -> str:
+    """A model card in Markdown: what was erased, how, how well, how to open it, and under whose licence.
+
+    Args:
+        summary: of the run: target, anchor, divergence and config.
+        metrics: by name, with the values of the original and the erased model; may be empty.
+        form: delta, lora or pipeline.
+        strength: of the weights written.
+    """
+    config = summary["config"]
+    is_hub_id = config["model"].count("/") == 1 and not config["model"].startswith((".", "/", "~"))
+    base = f"base_model: {config['model']}\n" if is_hub_id else ""
+    rows = [f"| {name.replace('_', ' ')} | {row['original']} | {row['erased']} |" for name, row in metrics.items()]
+    table = "\n".join(["| metric | original | erased |", "|---|---|---|", *rows]) if rows else "None was measured."
+    note = "" if strength == 1 else f" Measured at strength 1; these weights have {strength:g}."
+    return f"""---
+library_name: diffusers
+tags: [concept-erasure, unlearning, {form}]
+license: other
+license_name: as-the-original-model
+{base}---
+
+# {config["model"]} without "{summary["target"]}"
+
+The concept "{summary["target"]}" was brought to "{summary["anchor"]}" by minimising the f-divergence
+`{summary["divergence"]}` between the two models' reverse steps ({config["objective"]} objective, parameter group
+`{config["parameter_group"]}`, {config["steps"]} steps, learning rate {config["learning_rate"]}, seed {config["seed"]},
+strength {strength:g}).
+
+```python
+{HOW[form]}
+```
+
+## Metrics
+
+{table}{note}
+
+Erasure is not a guarantee: what a model no longer draws on request may come back under attack or fine-tuning.
+
+## License
+
+These weights derive from `{config["model"]}` and stay under its licence; read it before you use or share them.
+"""
