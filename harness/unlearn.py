@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(verdict: str, error: BaseException, code: int) -> int:
-    print("; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+    line = "; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])])
+    print(" ".join(line.split()), file=sys.stderr)
     return code
 
 
