@@ -73,7 +73,7 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str]) -> N
 
 def save_trained_pipeline(denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics) -> None:
     """Write the pipeline as trained; the denoiser has its original weights afterwards and trains no more."""
-    trained = denoiser.weights()
+    trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
     denoiser.restore()
     changed = lowrank.merged(denoiser.frozen, trained)
     save_pipeline(denoiser.model, changed, folder, torch.float32)
