@@ -101,7 +101,9 @@ def overflow_message(step: int, skipped: int, last: Tensor, precision: str) -> s
 def shortage(error: BaseException) -> str | None:
     """What helps where disk or memory is full; None for any other error."""
     if isinstance(error, torch.OutOfMemoryError):
-        return "what helps in another run: a lower --batch-size, --precision bf16, or --parameter-group cross-attention-kv"
+        return (
+            "what helps in another run: a lower --batch-size, --precision bf16, or --parameter-group cross-attention-kv"
+        )
     if re.search("no space left|quota exceeded", str(error), re.IGNORECASE):
         return "the disk is full: make room first"
     return None
