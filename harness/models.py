@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from peft import LoraConfig
 from safetensors import SafetensorError
 from torch import Tensor
@@ -22,6 +22,9 @@ from harness.miniature import WEIGHTS
 __all__ = ["Conditioning", "Denoiser", "Family", "NoiseSchedule", "check_prompts", "load", "resolve", "select"]
 
 INDEX = "model_index.json"
+SINGLE_FILE_PARTS = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+"""Where the configurations and the tokenizer are that a single-file checkpoint lacks."""
+CONFIGURATIONS = ["*.json", "*.txt"]
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 PICKLE_REFUSED = (
     "pickled weights can run any code when they are read, so only safetensors are. Where you trust the file, convert "
@@ -80,7 +83,9 @@ def load(
         if isinstance(source, Path) and source.is_file():
             family: type[Family] = StableDiffusion
             read: Callable[..., Any] = family.pipeline_class.from_single_file
-            where: dict[str, Any] = {"local_files_only": offline}
+            # Given no folder of configurations, diffusers would look on the hub even where it was told not to.
+            parts = snapshot_download(SINGLE_FILE_PARTS, allow_patterns=CONFIGURATIONS, local_files_only=offline)
+            where: dict[str, Any] = {"config": parts, "local_files_only": True}
         else:
             where = {"revision": revision or None, "local_files_only": offline}
             index = source / INDEX if isinstance(source, Path) else Path(hf_hub_download(source, INDEX, **where))

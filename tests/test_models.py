@@ -1,12 +1,14 @@
 """Loading, parameter groups, and the frozen prediction without a second network."""
 
 import copy
+import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import tiny
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler
 
 from harness import latents, models
 from harness.config import Config, UsageError
@@ -246,3 +248,114 @@ def test_loading_gives_fp32_whatever_the_folder_holds(tmp_path):
     loaded = models.load(Path(tmp_path), torch.device("cpu")).pipeline
     for part in (loaded.unet, loaded.vae, loaded.text_encoder):
         assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A hub cache that holds the tiny SD 1.x under a name and a revision, as an earlier download would have left it."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def put(name, revision="main"):
+        held = tmp_path / f"models--{name.replace('/', '--')}"
+        (held / "refs").mkdir(parents=True, exist_ok=True)
+        (held / "refs" / revision).write_text("0" * 40)
+        tiny.folder(held / "snapshots" / ("0" * 40))
+
+    return put
+
+
+def test_a_hub_model_is_read_offline_from_the_cache_at_its_revision(cached):
+    cached("someone/tiny", "v2")
+    loaded = models.load("someone/tiny", torch.device("cpu"), revision="v2", offline=True)
+    assert _same_weights(loaded.network, tiny.pipeline().unet)
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load("someone/tiny", torch.device("cpu"), revision="v3", offline=True)
+
+
+def test_a_variant_is_read_from_its_own_files(tmp_path):
+    tiny.pipeline().save_pretrained(tmp_path, variant="fp16")
+    assert list((tmp_path / "unet").glob("*.fp16.safetensors"))
+    loaded = models.load(tmp_path, torch.device("cpu"), variant="fp16")
+    assert _same_weights(loaded.network, tiny.pipeline().unet)
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(tmp_path, torch.device("cpu"))
+
+
+def test_a_single_file_checkpoint_is_the_pipeline_it_was_written_from(cached, tmp_path):
+    cached(models.SINGLE_FILE_PARTS)
+    source = models.resolve(str(tiny.single_file(tmp_path / "model.safetensors")))
+    loaded, expected = models.load(source, torch.device("cpu"), offline=True).pipeline, tiny.pipeline()
+    for part in ("unet", "vae", "text_encoder"):
+        assert _same_weights(getattr(loaded, part), getattr(expected, part)), part
+
+
+def test_a_single_file_without_its_configurations_in_the_cache_stays_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(tiny.single_file(tmp_path / "model.safetensors"), torch.device("cpu"), offline=True)
+
+
+def _same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "folder"])
+def test_pickled_weights_are_refused_unread_with_the_way_out(tmp_path, name):
+    file, trace = tmp_path / name, tmp_path / "trace"
+    if name == "folder":
+        tiny.folder(file)
+        (next((file / "unet").glob("*.safetensors"))).unlink()
+        torch.save(Bomb(str(trace)), file / "unet" / "diffusion_pytorch_model.bin")
+    else:
+        torch.save(Bomb(str(trace)), file)
+    with pytest.raises(UsageError, match=r"only safetensors are.*use_safetensors=False"):
+        models.load(models.resolve(str(file)), torch.device("cpu"))
+    assert not trace.exists()
+
+
+def test_code_that_comes_with_a_model_never_runs(tmp_path):
+    folder, trace = tiny.folder(tmp_path / "model"), tmp_path / "trace"
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["mine", "Mine"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "unet" / "mine.py").write_text(f"open({str(trace)!r}, 'w')\nclass Mine: pass\n")
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(folder, torch.device("cpu"))
+    index["_class_name"] = ["mine", "Mine"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match="choices: StableDiffusionPipeline, StableDiffusionXLPipeline"):
+        models.load(folder, torch.device("cpu"))
+    assert not trace.exists()
+
+
+def test_a_schedule_without_betas_and_a_distilled_or_editing_unet_are_refused(tmp_path):
+    edm = tiny.pipeline_xl()
+    edm.register_modules(scheduler=EDMEulerScheduler())
+    edm.save_pretrained(tmp_path / "edm")
+    with pytest.raises(UsageError, match="EDMEulerScheduler has no beta_schedule"):
+        models.load(tmp_path / "edm", torch.device("cpu"))
+    distilled = tiny.pipeline()
+    distilled.register_modules(unet=tiny._unet(time_cond_proj_dim=8))
+    assert "a distilled model" in tiny.family(distilled).problem()
+    distilled.register_modules(unet=tiny.pipeline_xl().unet)
+    assert "additional embeddings of type 'text_time'" in tiny.family(distilled).problem()
+
+
+def test_time_steps_without_signal_are_never_drawn():
+    pipeline = tiny.pipeline("v_prediction")
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, rescale_betas_zero_snr=True)
+    schedule = NoiseSchedule(pipeline)
+    assert schedule.alpha_bar[-1] == 0
+    assert schedule.timesteps == 999
+    assert NoiseSchedule(tiny.pipeline()).timesteps == 1000

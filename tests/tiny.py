@@ -1,5 +1,7 @@
 """Tiny models with random weights, one a family, written as pipeline folders: what tests load instead of downloads."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,11 +13,13 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from harness.families import FAMILIES, Family
 from harness.miniature import WEIGHTS
 
+Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
@@ -51,6 +55,16 @@ def pipeline_xl() -> StableDiffusionXLPipeline:
     )  # fmt: skip
 
 
+def pipeline_full() -> StableDiffusionPipeline:
+    """Not tiny: the UNet of SD 1.5 with random weights, 860 million of them, between tiny ends; 64x64 pictures."""
+    result = pipeline()
+    text_encoder = CLIPTextModel(_text(hidden_size=768, num_attention_heads=12))
+    unet = UNet2DConditionModel(sample_size=8, cross_attention_dim=768)
+    result.register_modules(unet=unet, text_encoder=text_encoder, vae=_vae(levels=4))
+    result.vae_scale_factor = 8
+    return result
+
+
 PIPELINES = {"sd1": pipeline, "sd2": pipeline_2, "sdxl": pipeline_xl}
 
 
@@ -69,6 +83,46 @@ def folder(path: Path, kind: str = "sd1") -> Path:
     """Write a tiny pipeline into `path`."""
     PIPELINES[kind]().save_pretrained(path)
     return path
+
+
+def single_file(path: Path) -> Path:
+    """Write the tiny SD 1.x weights as one checkpoint under the names that the original code base gave them."""
+    parts = pipeline()
+    names = {"model.diffusion_model.": (parts.unet, _UNET_NAMES), "first_stage_model.": (parts.vae, _VAE_NAMES)}
+    names["cond_stage_model.transformer.text_model."] = (parts.text_encoder, [])
+    result = {}
+    for prefix, (part, renaming) in names.items():
+        for name, tensor in part.state_dict().items():
+            for pattern, new in renaming:
+                name = re.sub(pattern, new, name)
+            result[prefix + name] = tensor.contiguous()
+    save_file(result, path)
+    return path
+
+
+_UNET_NAMES: Renaming = [  # for two blocks of one layer, attention in the outer one alone
+    (r"^conv_in", "input_blocks.0.0"), (r"^time_embedding.linear_(.)", lambda m: f"time_embed.{2 * int(m[1]) - 2}"),
+    (r"^conv_norm_out", "out.0"), (r"^conv_out", "out.2"),
+    (r"^down_blocks.0.resnets.0", "input_blocks.1.0"), (r"^down_blocks.0.attentions.0", "input_blocks.1.1"),
+    (r"^down_blocks.0.downsamplers.0.conv", "input_blocks.2.0.op"), (r"^down_blocks.1.resnets.0", "input_blocks.3.0"),
+    (r"^mid_block.resnets.(.)", lambda m: f"middle_block.{2 * int(m[1])}"),
+    (r"^mid_block.attentions.0", "middle_block.1"),
+    (r"^up_blocks.(.).resnets.(.)", lambda m: f"output_blocks.{2 * int(m[1]) + int(m[2])}.0"),
+    (r"^up_blocks.1.attentions.(.)", lambda m: f"output_blocks.{2 + int(m[1])}.1"),
+    (r"^up_blocks.0.upsamplers.0.conv", "output_blocks.1.1.conv"),
+    (r"\.norm1\.(?=\w+$)(?<!transformer_blocks.0.norm1.)", ".in_layers.0."), (r"\.conv1", ".in_layers.2"),
+    (r"\.norm2\.(?=\w+$)(?<!transformer_blocks.0.norm2.)", ".out_layers.0."), (r"\.conv2", ".out_layers.3"),
+    (r"time_emb_proj", "emb_layers.1"), (r"conv_shortcut", "skip_connection"),
+]  # fmt: skip
+_VAE_NAMES: Renaming = [
+    (r"conv_norm_out", "norm_out"), (r"mid_block.resnets.(.)", lambda m: f"mid.block_{int(m[1]) + 1}"),
+    (r"mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+    (r"mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+    (r"mid_block.attentions.0.to_(.)", r"mid.attn_1.\1"), (r"down_blocks.(.).resnets", r"down.\1.block"),
+    (r"down_blocks.(.).downsamplers.0", r"down.\1.downsample"),
+    (r"up_blocks.(.).resnets", lambda m: f"up.{1 - int(m[1])}.block"),
+    (r"up_blocks.(.).upsamplers.0", lambda m: f"up.{1 - int(m[1])}.upsample"), (r"conv_shortcut", "nin_shortcut"),
+]  # fmt: skip
 
 
 def _tokenizer() -> CLIPTokenizer:
@@ -95,8 +149,8 @@ def _unet(**options) -> UNet2DConditionModel:
     return UNet2DConditionModel(**(small | options))
 
 
-def _vae() -> AutoencoderKL:
+def _vae(levels: int = 2) -> AutoencoderKL:
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8,) * levels, layers_per_block=1, norm_num_groups=4, sample_size=16,
     )  # fmt: skip
