@@ -19,9 +19,35 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--divergence", metavar="DIVERGENCE", help="run the specification on one: FILE.py:NAME, a name or a generator"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    own = config.getoption("--divergence")
+    if own is not None:
+        import fdiv
+
+        try:
+            fdiv.resolve(own)
+        except ValueError as error:
+            raise pytest.UsageError(f"--divergence: {error}") from None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    own, failed = config.getoption("--divergence"), terminalreporter.stats.get("failed")
+    if own or failed or "spec" in config.getoption("-k"):
+        import law_table
+
+        law_table.write(terminalreporter, own)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--divergence"):  # its laws alone
+        kept = [item for item in items if "divergence" in getattr(item, "fixturenames", ()) and _of_the_laws(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
@@ -33,3 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if item.get_closest_marker("gpu"):
                     item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _of_the_laws(item: pytest.Item) -> bool:
+    return item.path.name == "test_spec.py"
