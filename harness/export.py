@@ -85,15 +85,11 @@ def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dt
     """Write a pipeline with `changed` over its denoiser's weights, and beside it the original values of these."""
     model.pipeline.to(dtype)
     state = model.network.state_dict()
-    metadata = {"component": _component(model), "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}
+    metadata = {"component": model.component, "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}
     original = {name: state[name].detach().cpu().clone() for name in changed}
     model.network.load_state_dict(dict(changed), strict=False)
     model.pipeline.save_pretrained(folder, safe_serialization=True)
     save_file(original, folder / ORIGINAL, metadata)
-
-
-def _component(model: Family) -> str:
-    return next(name for name, part in model.pipeline.components.items() if part is model.network)
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,7 @@ def write(erasure: Erasure, changed: Mapping[str, Tensor], options: Export, fold
         case "lora":
             kinds: dict[str, nn.Module] = dict(erasure.model.network.named_modules())
             factors, lost = lowrank.factors(erasure.frozen, erasure.trained, options.strength, options.rank, kinds)
-            prefix = _component(erasure.model)
+            prefix = erasure.model.component
             save_file({f"{prefix}.{k}": _stored(each, dtype) for k, each in factors.items()}, folder / LORA, metadata)
             return lost
         case "pipeline":

@@ -113,10 +113,13 @@ class Family(ABC):
     parameter_groups: ClassVar[Mapping[str, re.Pattern[str]]]
     """Which of the denoiser's parameters each group holds; `lora` adapts the modules that own them."""
 
+    component: ClassVar[str]
+    """The denoiser's name among the pipeline's parts."""
+
     @property
-    @abstractmethod
     def network(self) -> ModelMixin:
         """The denoiser."""
+        return getattr(self.pipeline, self.component)
 
     @abstractmethod
     def problem(self) -> str | None:
@@ -140,6 +143,6 @@ class Family(ABC):
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
         """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
 
-    @abstractmethod
     def noise_schedule(self) -> NoiseSchedule:
-        """The schedule that the model was trained with."""
+        """The schedule that the model was trained with, as the pipeline's scheduler is configured."""
+        return NoiseSchedule(self.pipeline)

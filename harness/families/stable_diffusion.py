@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
-from harness.families.family import Conditioning, Family, NoiseSchedule
+from harness.families.family import Conditioning, Family
 
 UNET_GROUPS = {
     "cross-attention-kv": re.compile(r"attn2\.to_[kv]\."),
@@ -29,11 +29,7 @@ class StableDiffusion(Family):
     pipeline_class: ClassVar[type] = StableDiffusionPipeline
     load_options: ClassVar = {"safety_checker": None, "requires_safety_checker": False}
     parameter_groups: ClassVar = UNET_GROUPS
-
-    @property
-    def network(self) -> UNet2DConditionModel:
-        """The UNet."""
-        return self.pipeline.unet
+    component: ClassVar = "unet"
 
     def problem(self) -> str | None:
         """A UNet for other inputs than latents, time and prompt."""
@@ -59,10 +55,6 @@ class StableDiffusion(Family):
             "prompt_embeds": conditioning.prompt_embeds,
             "negative_prompt_embeds": unconditional.prompt_embeds,
         }
-
-    def noise_schedule(self) -> NoiseSchedule:
-        """DDPM's, as the pipeline's scheduler is configured."""
-        return NoiseSchedule(self.pipeline)
 
 
 def unet_problem(pipeline: Any, addition_embed_type: str | None) -> str | None:

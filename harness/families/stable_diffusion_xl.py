@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import torch
-from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from harness.families.family import Conditioning, Family, NoiseSchedule
+from harness.families.family import Conditioning, Family
 from harness.families.stable_diffusion import UNET_GROUPS, token_limit, unet_problem
 
 
@@ -22,11 +22,7 @@ class StableDiffusionXL(Family):
     pipeline_class: ClassVar[type] = StableDiffusionXLPipeline
     load_options: ClassVar = {"add_watermarker": False}
     parameter_groups: ClassVar = UNET_GROUPS
-
-    @property
-    def network(self) -> UNet2DConditionModel:
-        """The UNet."""
-        return self.pipeline.unet
+    component: ClassVar = "unet"
 
     def problem(self) -> str | None:
         """A UNet for other inputs, or one of the two encoders missing (the refiner's pipeline)."""
@@ -74,7 +70,3 @@ class StableDiffusionXL(Family):
             "pooled_prompt_embeds": conditioning.pooled,
             "negative_pooled_prompt_embeds": unconditional.pooled,
         }
-
-    def noise_schedule(self) -> NoiseSchedule:
-        """DDPM's, as the pipeline's scheduler is configured."""
-        return NoiseSchedule(self.pipeline)
