@@ -40,7 +40,7 @@ class Config:
     parameter_group: Literal["cross-attention-kv", "cross-attention", "attention", "full", "lora"] = (
         "cross-attention-kv"
     )
-    """Which weights of the denoiser train; `lora` trains adapters of all attention layers."""
+    """What trains of the denoiser; `lora`: adapters of all attention layers; `full` has to keep every weight twice."""
     rank: int = 8
     """Rank of each adapter of the group `lora`."""
     scale: Literal["auto", "posterior", "unit"] = "auto"

@@ -72,13 +72,12 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str]) -> N
 
 
 def save_trained_pipeline(denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics) -> None:
-    """Write the pipeline as trained; the denoiser has its original weights afterwards and trains no more."""
+    """Write the pipeline as trained; the denoiser trains no more after that."""
     trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
     denoiser.restore()
     changed = lowrank.merged(denoiser.frozen, trained)
     save_pipeline(denoiser.model, changed, folder, torch.float32)
     (folder / "README.md").write_text(model_card(names | {"config": to_dict(options)}, metrics, "pipeline", 1.0))
-    denoiser.network.load_state_dict({name: denoiser.frozen[name] for name in changed}, strict=False)
 
 
 def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
@@ -164,10 +163,9 @@ def export(options: Export) -> Path:
         if options.dtype == "fp32" and lost < TOLERANCE and not difference <= TOLERANCE * expected.abs().max():
             raise UsageError(f"{options.format}: samples differ from the trained model's by {difference:.3g}")
     moved = (expected - original).abs().max().item()
-    print(f"Wrote {output}; what a rank of {options.rank} left out of the change: {lost:.2%} of its norm.")
-    print(
-        f"Opened again, on the same seeds: latents differ by at most {difference:.3g}; the erasure moves {moved:.3g}."
-    )
+    left_out = f", without {lost:.2%} of the change's norm" if options.format == "lora" else ""
+    print(f"Wrote {output}{left_out}. Opened again, on the same seeds, its latents differ by at most {difference:.3g};")
+    print(f"the erasure itself moves them by {moved:.3g}.")
     return output
 
 

@@ -10,7 +10,7 @@ import tiny
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler
 
-from harness import latents, models
+from harness import latents, models, objective, unlearn
 from harness.config import Config, UsageError
 from harness.families.stable_diffusion import UNET_GROUPS
 from harness.models import Conditioning, Denoiser, NoiseSchedule
@@ -350,6 +350,38 @@ def test_a_schedule_without_betas_and_a_distilled_or_editing_unet_are_refused(tm
     assert "a distilled model" in tiny.family(distilled).problem()
     distilled.register_modules(unet=tiny.pipeline_xl().unet)
     assert "additional embeddings of type 'text_time'" in tiny.family(distilled).problem()
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("timestep", [1, 40, 500, 999])
+def test_posterior_s_is_the_gain_in_signal_to_noise_times_the_error_of_the_predicted_image(kind, timestep):
+    """Of every family, whatever it predicts; the images are read out of the predictions by diffusers' own scheduler."""
+    schedule = tiny.model(kind).noise_schedule()
+    scheduler = DDIMScheduler.from_config(schedule.noise_scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(1000)
+    generator = torch.Generator().manual_seed(timestep)
+    noisy, *outputs = (torch.randn(1, 4, 8, 8, generator=generator) for _ in range(3))
+    images = [scheduler.step(output, timestep, noisy).pred_original_sample.double() for output in outputs]
+    now, before = scheduler.alphas_cumprod.double()[[timestep, timestep - 1]]
+    expected = (before / (1 - before) - now / (1 - now)) * (images[0] - images[1]).square().sum()
+    at = torch.tensor([timestep])
+    noises = [schedule.noise_prediction(output, noisy, at) for output in outputs]
+    gap = objective.Scale("posterior", schedule).difference(*noises, at)
+    torch.testing.assert_close(objective.squared_distance(gap).double()[0], expected, rtol=5e-3, atol=0)
+
+
+def test_the_command_line_hands_on_where_a_model_is_read_from(monkeypatch, capsys):
+    seen = []
+
+    def load(*arguments):
+        seen.append(arguments)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(models, "load", load)
+    flags = ["--variant", "fp16", "--revision", "v2", "--offline", "--device", "cpu"]
+    assert unlearn.main(["--model", "someone/tiny", "--target", "a", "--anchor", "b", *flags]) == 2
+    assert seen == [("someone/tiny", torch.device("cpu"), "fp16", "v2", True)]
+    assert "enough" in capsys.readouterr().err
 
 
 def test_time_steps_without_signal_are_never_drawn():
