@@ -147,12 +147,18 @@ class Divergence:
         return last.limit(last.slope, last.upper)
 
     @cached_property
+    def curvatures(self) -> tuple[Expr, Expr]:
+        """f''(1-) and f''(1+); both infinite at a kink."""
+        if any(place == 1 for place, _ in self.kinks):
+            return sympy.oo, sympy.oo
+        ends = [sympy.simplify(p.limit(p.second, sympy.S.One)) for p in self._around_one]
+        return ends[0], ends[-1]
+
+    @property
     def curvature(self) -> Expr | None:
         """f''(1); infinite at a kink, None where the two one-sided values differ."""
-        if any(place == 1 for place, _ in self.kinks):
-            return sympy.oo
-        sides = {sympy.simplify(p.limit(p.second, p.upper if p.upper == 1 else sympy.S.One)) for p in self._around_one}
-        return sides.pop() if len(sides) == 1 else None
+        left, right = self.curvatures
+        return left if left == right else None
 
     @property
     def _around_one(self) -> list[Piece]:

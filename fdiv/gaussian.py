@@ -101,7 +101,7 @@ class Gaussian:
         return self._at(0, point)
 
     def gradient_weight(self, point: float) -> float:
-        """Return w = dD/ds at a number s >= 0; the subgradient 0 at s = 0 where it is infinite."""
+        """Return w = dD/ds at a number s >= 0; at s = 0 its limit, or the subgradient 0 where that is infinite."""
         return self._at(1, point)
 
     def weight_slope(self, point: float) -> float:
@@ -265,7 +265,13 @@ def _quadrature(divergence: Divergence) -> Trapezoid:
     closed = sympy.Add(*(c * _moment(p, n, sympy.S.Zero, sympy.oo) for (p, n), c in growth.items()))
     above = [Piece(p.lower, p.upper, p.expression - divergence.slope_at_one * (u - 1)) for p in divergence.pieces]
     rest = [Piece(p.lower, p.upper, p.expression - common) for p in divergence.pieces]
-    return tabulated(tuple(above), tuple(rest), divergence.kinks, _tidy(closed))
+    return tabulated(tuple(above), tuple(rest), divergence.kinks, _tidy(closed), _weight_at_zero(divergence))
+
+
+def _weight_at_zero(divergence: Divergence) -> float:
+    """w(0+) = E_Q[u^2 f''(u)] / 2 at s -> 0: half the mean of f''(1-) and f''(1+); 0 where it is infinite."""
+    sides = divergence.curvatures
+    return float(sympy.Add(*sides)) / 4 if all(side.is_finite for side in sides) else 0.0
 
 
 def _growth(divergence: Divergence) -> dict[tuple[Expr, int], Expr]:

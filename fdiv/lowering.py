@@ -1,9 +1,9 @@
 """From SymPy to callables: one small interpreter for every array library, and a rewriting for extreme ratios.
 
-`lower` walks an expression once and returns nested closures. No source text is generated, so nothing is
-executed that was not written here. `in_log_ratio` rewrites an expression in u = e^v so that it survives |v|
-= 80 in single precision: products are added up in the exponent, sums become softplus, and a constant that
-cancels becomes expm1.
+`lower` walks an expression once and returns nested closures. No source text is generated, so nothing is executed
+that was not written here. `in_log_ratio` rewrites an expression in u = e^v so that it survives |v| = 80 in single
+precision: products are added up in the exponent, positive sums become softplus, other sums are divided by a power
+of 1 + u, and a constant that cancels becomes expm1.
 """
 
 from __future__ import annotations
@@ -287,27 +287,31 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
     relative error. Only ratios inside `piece` count.
     """
     forms = (expression, normal(expression), factored(expression), _multiplied(expression))
-    rewritten = [_logarithmic(form) for form in dict.fromkeys(forms)]
+    rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
     rewritten += [_reflected(form) for form in rewritten]
-    candidates = list(dict.fromkeys(g for form in rewritten for g in (cancelled(form, v), _deeply(form), form)))
+    variants = (g for f in dict.fromkeys(rewritten) for g in (cancelled(f, v), _deeply(f), f))
+    candidates = list(dict.fromkeys(variants))
     errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
     good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
     return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
 
 
-def _logarithmic(node: Expr) -> Expr:
-    """Write u as e^v, and powers and logarithms of positive sums through their logarithms."""
+def _logarithmic(node: Expr, scaled: bool) -> Expr:
+    """Write u as e^v, and powers and logs of sums through logarithms: of any sum if `scaled`, else of positive ones."""
     if node == u:
         return sympy.exp(v)
-    if isinstance(node, sympy.log):
-        logarithm = _log_of_sum(node.args[0])
-        return node.subs(u, sympy.exp(v)) if logarithm is None else logarithm
-    if node.is_Pow and node.base.is_Add and not node.exp.has(u):
-        logarithm = _log_of_sum(node.base)
-        return node.subs(u, sympy.exp(v)) if logarithm is None else sympy.exp(node.exp * logarithm)
+    if isinstance(node, sympy.log) or (node.is_Pow and node.base.is_Add and not node.exp.has(u)):
+        total, power = (node.args[0], None) if isinstance(node, sympy.log) else node.as_base_exp()
+        found = _log_of_sum(total, scaled)
+        if found is None:
+            return node.subs(u, sympy.exp(v))
+        logarithm, rest = found
+        if power is None:
+            return logarithm + sympy.log(rest)
+        return _collect_exponent([sympy.exp(power * logarithm), rest**power])
     if node.is_Mul:
-        return _collect_exponent([_logarithmic(argument) for argument in node.args])
-    return node.func(*map(_logarithmic, node.args)) if node.args else node
+        return _collect_exponent([_logarithmic(argument, scaled) for argument in node.args])
+    return node.func(*(_logarithmic(argument, scaled) for argument in node.args)) if node.args else node
 
 
 def _collect_exponent(factors: list[Expr]) -> Expr:
@@ -317,18 +321,29 @@ def _collect_exponent(factors: list[Expr]) -> Expr:
     return sympy.Mul(*rest, sympy.exp(sympy.expand(sympy.Add(*exponents))))
 
 
-def _log_of_sum(total: Expr) -> Expr | None:
-    """Return log of a sum of positive monomials c u^p as a chain of softplus, or None for any other sum."""
+def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
+    """Return (a, r) with total = r e^a, neither of which overflows, or None unless it is a sum of monomials c u^p.
+
+    A positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its powers p:
+    u^p / (1 + u)^n is at most 1.
+    """
     monomials = []
     for term in sympy.Add.make_args(sympy.expand(total)):
         coefficient, power = term.as_independent(u, as_Add=False)
         base, exponent = power.as_base_exp()
-        if not coefficient.is_positive or (base != u and power != 1):
+        if (base != u and power != 1) or exponent.has(u):
             return None
         monomials.append((exponent if power != 1 else sympy.S.Zero, coefficient))
     monomials.sort(key=lambda pair: float(pair[0]))
-    logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
-    return reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+    if all(coefficient.is_positive for _, coefficient in monomials):
+        logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
+        chain = reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+        return chain, sympy.S.One
+    if not scaled:
+        return None
+    low, high = monomials[0][0], monomials[-1][0]
+    shares = (c * sympy.exp((low - p) * softplus(-v) + (p - high) * softplus(v)) for p, c in monomials)
+    return low * v + (high - low) * softplus(v), sympy.Add(*shares)
 
 
 def _reflected(expression: Expr) -> Expr:

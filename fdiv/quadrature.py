@@ -196,8 +196,8 @@ def _strip(panels: list[tuple[float, float]], singularities: list[complex]) -> f
     widest = _WIDEST
     for low, high in panels:
         for x in singularities:
-            away = x - low if high == math.inf else (x - low) / (high - x)
-            if abs(away) > 1e-9 and abs(away) < 1e9:
+            if min(abs(x - low), abs(x - high)) > 1e-9:  # an end is not inside
+                away = x - low if high == math.inf else (x - low) / (high - x)
                 angle = abs(float(np.angle(away)))
                 widest = min(widest, 0.9 * angle) if angle > 1e-9 else widest
     return widest
@@ -284,6 +284,7 @@ class Trapezoid:
     switch: float
     closed: Expr
     orders: tuple[float, float, float]  # D ~ s^orders[0] and so on as s -> 0
+    start: float  # the limit of w as s -> 0, 0 where it is infinite
 
     def on(self, backend: Backend) -> tuple[Function, Function, Function]:
         """Return D, w and dw/ds as functions of a `backend` array."""
@@ -300,8 +301,10 @@ class Trapezoid:
                 far = closed[order](far_x) + _combined(self.high, far_x, order, backend)
                 positive = backend.where(x > 0, x, backend.fill(x, 1.0 if power < 0 else 0.0))
                 tiny = backend.where(x < SMALLEST, positive / SMALLEST, backend.fill(x, 1.0)) ** power
-                vanishing = backend.where((x == 0) & (power < 0), backend.fill(x, 0.0), near * tiny)
-                return backend.where(x < self.switch, vanishing, far)
+                near = near * tiny
+                if order < 2 or power < 0:
+                    near = backend.where(x == 0, backend.fill(x, self.start if order == 1 else 0.0), near)
+                return backend.where(x < self.switch, near, far)
 
             return value
 
@@ -331,13 +334,16 @@ def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
 
 
 def tabulated(
-    above: tuple[Piece, ...], rest: tuple[Piece, ...], kinks: tuple[tuple[Expr, Expr], ...], closed: Expr
+    above: tuple[Piece, ...], rest: tuple[Piece, ...], kinks: tuple[tuple[Expr, Expr], ...], closed: Expr, start: float
 ) -> Trapezoid:
-    """Build both tables for a generator: `above` its tangent at 1, and the decaying `rest` beside `closed`."""
+    """Build both tables for a generator: `above` its tangent at 1, and the decaying `rest` beside `closed`.
+
+    `start` is w(0).
+    """
     high = tabulate(Integrand(rest), kinks, _SWITCHES[0], math.inf)
     switch = _switch(high, closed)
     low = tabulate(Integrand(above), kinks, SMALLEST, switch)
-    return Trapezoid(low, high, switch, closed, _orders(low))
+    return Trapezoid(low, high, switch, closed, _orders(low), start)
 
 
 def _switch(high: Table, closed: Expr) -> float:

@@ -13,12 +13,16 @@ import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fdiv_laws import SPECS, every_divergence, supremum
+from oracles_of_generators import Oracle
+from references import TERMS
+from strategies import EXAMPLES
 
 import fdiv
 from fdiv.calculus import t
 from fdiv.losses import GaussianLoss, VariationalLoss
 from fdiv.lowering import numpy_backend, torch_backend
+
+every_divergence = pytest.mark.parametrize("spec", EXAMPLES)
 
 
 def test_every_alias_resolves_to_its_entry_and_names_nothing_else() -> None:
@@ -31,6 +35,10 @@ def test_every_alias_resolves_to_its_entry_and_names_nothing_else() -> None:
     aliases = [alias for record in fdiv.CATALOG.values() for alias in record.aliases]
     assert len(aliases) == len(set(aliases)) == len(fdiv.ALIASES)
     assert {"chi2", "js", "tv", "hellinger"} <= set(aliases)
+
+
+def test_every_entry_has_a_published_formula_to_be_compared_with() -> None:
+    assert set(TERMS) == set(fdiv.names())
 
 
 LIMITS = {
@@ -138,11 +146,12 @@ def test_the_numeric_conjugate_is_differentiable_with_the_maximiser_as_its_slope
     x = torch.tensor([end - 1.7, end - 0.9, end - 0.2], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conjugate, x)
     assert torch.autograd.gradgradcheck(conjugate, x)
+    oracle = Oracle(divergence.generator)
     for point in x.tolist():
-        assert float(conjugate(torch.tensor(point))) == pytest.approx(supremum(divergence, point), rel=1e-6, abs=1e-6)
+        assert float(conjugate(torch.tensor(point))) == pytest.approx(oracle.supremum(point), rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("spec", ["squared_hellinger", "jensen_shannon", "hockey_stick:gamma=1.5"])
+@pytest.mark.parametrize("spec", ["jensen_shannon", "hockey_stick:gamma=1.5"])
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 def test_compiled_losses_are_the_eager_ones(spec: str) -> None:
     loss = GaussianLoss(fdiv.divergence(spec))
@@ -191,7 +200,7 @@ def test_the_weight_and_its_slope_are_exact_and_the_a_priori_bound_holds(spec: s
         assert gaussian.weight_slope(s) == pytest.approx(truth(slope, s), rel=1e-12)
 
 
-@pytest.mark.parametrize("spec", SPECS[::4])
+@pytest.mark.parametrize("spec", EXAMPLES[::4])
 def test_the_slope_of_the_weight_is_its_derivative(spec: str) -> None:
     gaussian = fdiv.divergence(spec).gaussian
     for s in (0.3, 1.2, 4.0):
@@ -214,7 +223,7 @@ def test_nothing_is_nan_from_zero_to_overflow(spec: str) -> None:
 
 SCRIPT = """
 import fdiv
-for spec in ("lin_k", "alpha:a=1", "vajda:k=3", "soft_chi"):
+for spec in ("lin_k", "alpha:a=1", "soft_chi"):
     d = fdiv.divergence(spec)
     print(spec, d.generator, d.conjugate.formula, d.activation, d.gaussian.formula, d.gaussian(0.7), d.conjugate(-0.3))
 """
@@ -226,4 +235,4 @@ def test_derivations_do_not_depend_on_the_hash_seed() -> None:
         for seed in ("1", "77")
     ]
     assert runs[0].stdout == runs[1].stdout
-    assert len(runs[0].stdout.splitlines()) == 4
+    assert len(runs[0].stdout.splitlines()) == 3
