@@ -21,7 +21,8 @@ from sympy import Expr
 from sympy.codegen.cfunctions import expm1
 
 from fdiv.calculus import Piece, normal, u, v
-from fdiv.lowering import in_log_ratio, softplus
+from fdiv.log_ratio import in_log_ratio
+from fdiv.lowering import softplus
 
 if TYPE_CHECKING:
     from fdiv.divergence import Divergence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 from fdiv.calculus import normal, t, u, v
-from fdiv.lowering import Backend, Function, in_log_ratio, lower
+from fdiv.log_ratio import in_log_ratio
+from fdiv.lowering import Backend, Function, lower
 
 if TYPE_CHECKING:
     from fdiv.conjugate import Conjugate, ConjugatePiece
