@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import sympy
 
@@ -19,6 +22,7 @@ from fdiv.divergence import Divergence, ParameterError, Record, custom
 from fdiv.expression import from_expression
 
 _IN_FILE = re.compile(r"(?P<path>.*\.py):(?P<name>[^:]*)(:(?P<parameters>.*))?", re.DOTALL)
+_FRACTION = re.compile(r"[-+]?\d{1,18}/0*[1-9]\d{0,17}", re.ASCII)
 
 
 class DivergenceFileError(ValueError):
@@ -72,7 +76,7 @@ def _named(value: object, spec: str, parameters: str) -> Divergence:
     if isinstance(value, Divergence):
         value = replace(value.record, generator=value.generator, parameters=())
     if isinstance(value, Record):
-        return replace(value, name=spec).bind(_values(spec, parameters))
+        return replace(value, name=spec).bind(read_parameters(spec, parameters))
     if not isinstance(value, sympy.Expr):
         kind = type(value).__name__
         raise DivergenceFileError(f"{spec} is a {kind}, not a Record, a Divergence or a SymPy expression in fdiv.u")
@@ -85,12 +89,12 @@ def _named(value: object, spec: str, parameters: str) -> Divergence:
     return custom(value, spec)
 
 
-def _values(spec: str, parameters: str) -> dict[str, object]:
-    """Read param=value,param=value."""
-    values: dict[str, object] = {}
-    for pair in parameters.split(",") if parameters else []:
+def read_parameters(spec: str, text: str, given: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """Add param=value,param=value to those given, where a value may be a fraction; raises ParameterError."""
+    values = dict(given)
+    for pair in text.split(",") if text else []:
         key, equals, value = pair.partition("=")
         if not equals or key.strip() in values:
             raise ParameterError(f"{spec}: {pair!r} is not one param=value; write {spec}:param=value,param=value")
-        values[key.strip()] = value
+        values[key.strip()] = Fraction(value) if _FRACTION.fullmatch(value.strip()) else value
     return values

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import EXAMPLES
 
 import fdiv
 from fdiv.__main__ import main
+from fdiv.calculus import s, t
 
 GUIDE = Path(__file__).parents[1] / "docs" / "adding-a-divergence.md"
 
@@ -58,6 +60,49 @@ def test_show_prints_what_is_derived_and_what_is_the_same_between_gaussians() ->
     assert "jensen_shannon" in shown["equal D(s)"]
     assert json.loads(run("show", "tv", "--json")[1])["f''(1)"] == "inf"
     assert run("show", "u*log(u)**2")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "fact", "text"),
+    [
+        ("jensen_shannon", "conjugate f*(t)", "-log(2 - exp(2*t))/2 if t < log(2)/2; inf otherwise"),
+        ("neyman", "conjugate f*(t)", "2 - 2*sqrt(1 - t) if t <= 1; inf otherwise"),
+        ("total_variation", "conjugate f*(t)", "-1/2 if t < -1/2; t if t <= 1/2; inf otherwise"),
+        ("cressie_read:la=0.6666666666666666", "D(s)", "9*exp(5*s/9)/5 - 9/5"),
+        ("cressie_read:la=0.6666666666666666", "name", "cressie_read:la=2/3"),
+        ("skew_kl:pi=0.3", "effective domain", "(-inf, log(10/7)]"),
+        ("Max(u-1,0)**2", "f(u)", "Max(0, u - 1)**2"),
+    ],
+)
+def test_show_prefers_the_shorter_form(spec: str, fact: str, text: str) -> None:
+    from fdiv.describe import facts
+
+    assert facts(fdiv.resolve(spec))[fact] == text
+
+
+@pytest.mark.parametrize("spec", EXAMPLES)
+def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
+    from fdiv.describe import readable
+
+    shown = fdiv.divergence(spec)
+    compared = 0
+    for formula in (shown.conjugate.formula, shown.gaussian.formula, shown.gaussian.gradient_weight_formula):
+        for point in (-3.1, -1, -0.2, 0.1, 0.5, 1, 2.3) if formula is not None else ():
+            expected, found = (
+                complex(form.subs({t: point, s: point}).evalf(30)) for form in (formula, readable(formula))
+            )
+            if math.isfinite(expected.real) and abs(expected.imag) < 1e-20:
+                assert found == pytest.approx(expected, rel=1e-12, abs=1e-14), (formula, point)
+                compared += 1
+    assert compared >= 3 or shown.conjugate.formula is None
+
+
+def test_a_parameter_may_be_a_fraction_and_its_domain_is_shown_as_typed() -> None:
+    assert fdiv.resolve("cressie_read:la=2/3") == fdiv.resolve("cressie_read:la=0.6666666666666666")
+    with pytest.raises(fdiv.ParameterError, match="'1/0' is not a number"):
+        fdiv.resolve("alpha:a=1/0")
+    rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
+    assert rows["osterreicher_vajda"]["parameters"][0]["domain"] == "[1/8, 16]"
 
 
 def test_eval_prints_one_number_a_line_at_fifteen_digits() -> None:
