@@ -14,7 +14,7 @@ from fdiv.calculus import u
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.certificate import Certificate, Claim, Refused, certify, require
 from fdiv.divergence import Divergence, ParameterError, Record, UnknownDivergence
-from fdiv.doors import DivergenceFileError, read_parameters, resolve
+from fdiv.doors import DivergenceFileError, read_parameters, resolve, unknown
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.signs import Counterexample, Evidence
@@ -37,7 +37,7 @@ def divergence(spec: str, **parameters: float) -> Divergence:
     given, _, tail = spec.partition(":")
     name = ALIASES.get(given, given)
     if name not in CATALOG:
-        raise UnknownDivergence(f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}")
+        raise UnknownDivergence(unknown(name))
     return _shared(CATALOG[name].bind(read_parameters(name, tail, parameters)))
 
 

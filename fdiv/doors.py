@@ -11,12 +11,14 @@ import runpy
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 
 import sympy
 
 import fdiv
+from fdiv import wrappers
 from fdiv.calculus import u
 from fdiv.divergence import Divergence, ParameterError, Record, custom
 from fdiv.expression import from_expression
@@ -87,6 +89,24 @@ def _named(value: object, spec: str, parameters: str) -> Divergence:
         names = ", ".join(sorted(map(str, foreign)))
         raise DivergenceFileError(f"{spec} must be a function of `from fdiv import u` alone, got also {names}")
     return custom(value, spec)
+
+
+def unknown(name: str) -> str:
+    """Say what a name that is not in the catalogue may have been meant for."""
+    if not name.isidentifier():
+        return (
+            f"unknown divergence {name!r}: `fdiv.resolve` reads expressions and files, this only the catalogue's names"
+        )
+    wrapper = vars(wrappers).get(name)
+    if isinstance(wrapper, FunctionType) and not name.startswith("_"):
+        meant, taken = (wrapper.__doc__ or "").partition(";")[0].rstrip("."), list(signature(wrapper).parameters)
+        of = wrapper(*[0.5] * len(taken)).divergence.name
+        return (
+            f"{name} is no f-divergence but a monotone wrapper of {of}: {meant}. In Python "
+            f"fdiv.wrappers.{name}({', '.join(taken)}) turns a value of {of} into it, and its .gaussian(s) is its "
+            f"value between Gaussians; to train, take {of}, which increases with it"
+        )
+    return f"unknown divergence {name!r}; choose from {', '.join(fdiv.CATALOG)}"
 
 
 def read_parameters(spec: str, text: str, given: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:

@@ -40,6 +40,16 @@ def _in_double(s: Tensor, function: Function) -> Tensor:
     return torch.where(s < 0, torch.nan, function(wide).to(s.dtype))
 
 
+def _certified(divergence: Divergence) -> None:
+    """Raise TypeError for what is no divergence, and Refused for one that is not certified."""
+    if not isinstance(divergence, Divergence):
+        raise TypeError(
+            f"a loss needs a Divergence, got {divergence!r}: "
+            "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
+        )
+    require(divergence)
+
+
 @final
 @dataclass(frozen=True)
 class GaussianLoss:
@@ -53,7 +63,7 @@ class GaussianLoss:
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for a finite Gaussian value."""
-        require(self.divergence)
+        _certified(self.divergence)
         if not self.divergence.gaussian.evaluable:
             raise Refused(f"{self.divergence.spec} has no Gaussian loss: {self.divergence.gaussian.reason}")
 
@@ -88,14 +98,15 @@ class VariationalLoss:
     """(v_p, v_q) -> E_P[T(v_p)] - E_Q[f*(T(v_q))], a lower bound on D_f(P||Q), tight at v = log dP/dQ.
 
     v_p and v_q are the critic's raw outputs on samples of P and of Q. The critic maximises the bound and
-    the model minimises it. Raises `Refused` when the divergence is not certified or has no activation.
+    the model minimises it. Where f has a kink, T is a smooth step in place of the jump of f', and the bound
+    is not tight there. Raises `Refused` when the divergence is not certified or has no activation.
     """
 
     divergence: Divergence
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for an activation."""
-        require(self.divergence)
+        _certified(self.divergence)
         try:
             _ = self.divergence.activation
         except DerivationError as error:

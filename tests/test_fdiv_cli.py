@@ -37,6 +37,21 @@ def numbers(*arguments: str) -> list[float]:
     return [float(line) for line in out.splitlines()]
 
 
+@pytest.mark.parametrize("text", ["u*log(u)**2", "mine.py:careful", "u", ""])
+def test_the_catalogue_sends_expressions_and_files_to_the_door_that_reads_them(text: str) -> None:
+    with pytest.raises(fdiv.UnknownDivergence, match=r"fdiv\.resolve" if text != "u" else "choose from kl"):
+        fdiv.divergence(text)
+
+
+@pytest.mark.parametrize("name", ["renyi", "renyi:a=0.5", "chernoff", "bhattacharyya"])
+def test_a_wrapper_is_named_with_its_divergence_and_its_use(name: str) -> None:
+    code, out, err = run("show", name)
+    assert (code, out) == (2, "")
+    assert "monotone wrapper of alpha" in err
+    assert f"fdiv.wrappers.{name.partition(':')[0]}(" in err
+    assert "log E" in err or "log(E" in err
+
+
 def test_list_describes_the_whole_catalogue() -> None:
     code, out, _ = run("list", "--json")
     rows = json.loads(out)
