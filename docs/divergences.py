@@ -162,21 +162,20 @@ def draw(shown: fdiv.Divergence, path: Path) -> None:
     """f, and w(s)/w(0) or w(s)/w(1) where w(0) is 0 or infinite."""
     from matplotlib.figure import Figure
 
-    from fdiv.plots import generator_values
+    from fdiv.plots import generator_values, has_scale, weight_scale
 
     figure = Figure(figsize=(6.4, 2.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(RATIOS, generator_values(shown, RATIOS), color="C0")
     left.axhline(0, color="0.6", linewidth=0.6)
     left.set(title="f(u)", xlabel="u", ylim=(min(-0.6, float(np.nanmin(generator_values(shown, RATIOS)))), 3))
-    curvature = shown.curvature
-    regular = curvature is not None and curvature.is_finite and curvature > 0
-    scale = float(curvature) / 2 if regular else shown.gaussian.gradient_weight(1.0)
     with np.errstate(all="ignore"):
-        weights = np.array([shown.gaussian.gradient_weight(x) for x in S.tolist()]) / scale
+        weights = np.array([shown.gaussian.gradient_weight(x) for x in S.tolist()]) / weight_scale(shown)
     right.plot(S, np.where(weights < 1e30, weights, np.nan), color="C1")
     right.axhline(1, color="0.6", linewidth=0.6)
-    right.set(title="w(s)/w(0)" if regular else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log", ylim=(1e-3, 1e3))
+    right.set(
+        title="w(s)/w(0)" if has_scale(shown) else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log", ylim=(1e-3, 1e3)
+    )
     for axis in (left, right):
         axis.grid(alpha=0.25)
     figure.savefig(path, dpi=72, metadata={"Software": None})
