@@ -74,6 +74,7 @@ def facts(shown: Divergence) -> dict[str, str | None]:
     }
     try:
         found["activation T(v)"] = shown.activation.output
+        found["T(v) is"] = activation_kind(shown)
         found["f*(T(v))"] = shown.activation.conjugate_term
     except DerivationError as error:
         found["activation T(v)"] = str(error)
@@ -90,11 +91,18 @@ def facts(shown: Divergence) -> dict[str, str | None]:
     return {key: _text(value) for key, value in found.items()}
 
 
+def activation_kind(shown: Divergence) -> str:
+    """Say whether the variational bound is tight; raises DerivationError where there is no activation."""
+    if shown.activation.canonical:
+        return "f'(e^v); the bound is tight at v = log dP/dQ"
+    return "a smooth step in place of the jump of f'; the bound is not tight at v = log dP/dQ"
+
+
 def _per_piece(shown: Divergence, expressions: list[Expr]) -> str:
     if len(expressions) == 1:
-        return str(expressions[0])
+        return str(_text(expressions[0]))
     pairs = zip(expressions, shown.pieces, strict=True)
-    return "; ".join(f"{expression} on ({piece.lower}, {piece.upper})" for expression, piece in pairs)
+    return "; ".join(f"{_text(e)} on {domain_text(Interval(piece.lower, piece.upper))}" for e, piece in pairs)
 
 
 def readable(expression: Expr) -> Expr:
@@ -203,6 +211,8 @@ def _agree(first: Expr, second: Expr) -> bool:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Interval):
         return domain_text(value)
     if isinstance(value, Expr):

@@ -86,6 +86,14 @@ def test_show_prints_what_is_derived_and_what_is_the_same_between_gaussians() ->
         ("cressie_read:la=0.6666666666666666", "D(s)", "9*exp(5*s/9)/5 - 9/5"),
         ("cressie_read:la=0.6666666666666666", "name", "cressie_read:la=2/3"),
         ("skew_kl:pi=0.3", "effective domain", "(-inf, log(10/7)]"),
+        ("modified_gan", "reference", "Goodfellow et al. arXiv:1406.2661"),
+        ("tv", "f'(u)", "-1/2 on (0, 1); 1/2 on (1, inf)"),
+        ("kl", "T(v) is", "f'(e^v); the bound is tight at v = log dP/dQ"),
+        (
+            "tv",
+            "T(v) is",
+            "a smooth step in place of the jump of f'; the bound is not tight at v = log dP/dQ",
+        ),
         ("Max(u-1,0)**2", "f(u)", "Max(0, u - 1)**2"),
     ],
 )
@@ -263,6 +271,7 @@ expression = u*sympy.log(u)
 record = Record("mine", "mine", (u - 1)**2, "me")
 family = Record("family", "family", a*(u - 1)**2, "me", (Parameter("a", (Interval(0, 9),), "it is a scale", 2.0),))
 bound = divergence("alpha:a=0.3")
+wiggly = u*sympy.log(u) + sympy.sin(9*u)/9 - sympy.sin(9)/9
 foreign = sympy.Symbol("u")**2 - 1
 number = 3
 """
@@ -283,10 +292,20 @@ def test_a_divergence_in_a_file_is_found_again_by_its_spec(mine: Path, name: str
     assert fdiv.certify(found).accepted
 
 
+def test_a_function_that_no_expression_may_have_is_judged_by_the_mathematics_in_a_file(mine: Path) -> None:
+    code, out, _ = run("check", f"{mine}:wiggly")
+    assert code == 1
+    assert re.search(r"convexity +refuted.*\n +at u = .*f''\(u\) = -", out)
+    code, out, err = run("check", "u*log(u) + sin(9*u)/9 - sin(9)/9")
+    assert (code, out) == (2, "")
+    assert "unknown name 'sin'" in err
+    assert "sin(9*u)/9 - sin(9)/9` in a\nfile" in GUIDE.read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent", "no 'absent'; the divergences in it: bound, expression, family, record"),
+        ("absent", "no 'absent'; the divergences in it: bound, expression, family, record, wiggly"),
         ("", "no ''"),
         ("__builtins__", "no '__builtins__'"),
         ("number", "is a int, not a Record"),
