@@ -62,7 +62,7 @@ def compare_pictures(divergences: list[Divergence], path: Path) -> None:
     axes[0].set_ylim(-1.2, 4)
     axes[1].set_ylim(-3, 5)
     for axis in axes[2:]:
-        axis.set(xscale="log", yscale="log")
+        axis.set(xscale="log", yscale="log", xlim=(_S[0], _S[-1]))
     axes[2].set_ylim(1e-4, 1e4)
     axes[3].set_ylim(1e-5, 1e4)
     handles, labels = axes[0].get_legend_handles_labels()

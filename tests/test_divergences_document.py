@@ -119,3 +119,49 @@ def test_every_derived_formula_is_typeset_without_a_slash() -> None:
 @pytest.mark.parametrize("spec", SECTIONS)
 def test_a_heading_can_be_resolved(spec: str) -> None:
     assert fdiv.resolve(spec).parameters == {p.name: p.example for p in fdiv.CATALOG[spec.partition(":")[0]].parameters}
+
+
+def test_a_kink_is_said_to_cost_the_tightness_of_the_bound() -> None:
+    warned = {
+        spec for spec, body in SECTIONS.items() if "a smooth step in place of the jump of f'; the bound is" in body
+    }
+    assert warned == {spec for spec in SECTIONS if fdiv.resolve(spec).kinks}
+    assert {"total_variation", "hockey_stick:gamma=1.5", "degroot:pi=0.3"} <= warned
+
+
+def test_what_overflows_names_the_wrapper_and_what_does_not_gives_other_advice() -> None:
+    named = {spec for spec, body in SECTIONS.items() if "`GaussianLoss.wrapped`" in body}
+    assert named == {spec for spec in SECTIONS if math.isinf(fdiv.resolve(spec).gaussian(2000.0))}
+    assert all("Take it where" in body for body in SECTIONS.values())
+
+
+def test_the_head_counts_the_evidence_for_every_entry() -> None:
+    head = TEXT.partition("\n| divergence |")[0]
+    counts = [int(count) for count in re.findall(r"(\d+) (?:in closed form|by quadrature) \(\w+\)", head)]
+    assert sum(counts) == len(fdiv.names())
+    closed = sum(int(count) for count in re.findall(r"(\d+) in closed form", head))
+    assert closed == sum("\nD(s) = " in body for body in SECTIONS.values())
+
+
+def test_nearly_multiples_are_mutual_and_no_equals() -> None:
+    near = {spec: set(re.findall(r"[^\s,]+(?=[,.])", m[1])) for spec, m in _lines("Nearly a multiple of it")}
+    assert len(near) >= 15
+    assert all(spec in near[other] for spec, others in near.items() for other in others)
+    for spec, m in _lines("Same D(s)"):
+        assert not near.get(spec, set()) & set(re.split(r"[\s,]+", m[1].rstrip(".")))
+
+
+def _lines(title: str) -> list[tuple[str, re.Match[str]]]:
+    found = ((s, re.search(rf"^\*\*{re.escape(title)}\*\*: (.*)$", body, re.MULTILINE)) for s, body in SECTIONS.items())
+    return [(spec, match) for spec, match in found if match]
+
+
+@pytest.mark.parametrize("spec", ["kl", "total_variation", "vajda:k=3"])
+def test_a_picture_is_what_the_script_draws_today(spec: str, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    shown = fdiv.resolve(spec)
+    runpy.run_path(str(DOCS / "divergences.py"))["draw"](shown, tmp_path / "new.png")
+    kept, drawn = imread(DOCS / "divergences" / f"{shown.name}.png"), imread(tmp_path / "new.png")
+    assert kept.shape == drawn.shape
+    assert abs(kept - drawn).mean() < 0.01  # fonts may differ
