@@ -27,10 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from harness import checkpoint, folders, latents, models, objective, report, unlearn
+from harness import checkpoint, folders, latents, models, report, unlearn
+from harness.calibration import Objective, sampler
 from harness.config import MINIATURE, Config, UsageError
 from harness.families.stable_diffusion import StableDiffusion
 from harness.miniature import WEIGHTS
+from harness.objective import Losses, Scale, unit_constant
 
 OTHERS = ("squared_hellinger", "jensen_shannon", "pearson", "total_variation")
 PROMPTS = ("a star", "a circle")
@@ -67,7 +69,7 @@ def run(options: Benchmark) -> dict[str, Any]:
     """Measure, write and return the figures: seconds, bytes and FLOPs."""
     torch.manual_seed(0)
     device = models.resolve_device(options.device)
-    config = Config(batch_size=options.batch_size, retain_weight=0, precision=options.precision)
+    config = Config(batch_size=options.batch_size, retain_method="none", precision=options.precision)
     model = models.load(WEIGHTS, device) if options.shape == MINIATURE else sd15(device)
     loops = {"ours": lambda: ours(model, config, options, "kl"), "reference": lambda: reference(model, options)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
@@ -102,20 +104,21 @@ def run(options: Benchmark) -> dict[str, Any]:
 
 def ours(model: models.Family, config: Config, options: Benchmark, divergence: str) -> Step:
     """The trainer's own step on kept latents."""
-    losses = unlearn.Losses.of(replace(config, divergence=divergence))
+    losses = Losses.of([divergence], [1.0], config.objective)
     denoiser = models.Denoiser(model, config.parameter_group, config.precision)
     schedule = model.noise_schedule()
     size = options.resolution // model.pipeline.vae_scale_factor
     kept = torch.randn(POOL, model.network.config.in_channels, size, size, device=model.pipeline.device)
     target, anchor = (models.Conditioning.cat([model.encode([prompt])] * POOL) for prompt in PROMPTS)
-    sampled = latents.Sampled(kept, anchor, target, kept[:0], anchor[:0])
+    concept = torch.zeros(POOL, dtype=torch.long, device=kept.device)
+    sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
     noise = torch.Generator().manual_seed(0)
-    drawn = latents.batches(sampled, schedule, config, noise)
-    scale = objective.Scale("unit", schedule, objective.unit_constant(kept))
+    scale = Scale("unit", schedule, (unit_constant(kept),))
+    objective = Objective(losses, scale, sampler(schedule, config), "none", 1.0)
+    drawn = latents.batches(sampled, schedule, objective.sampler, config, noise)
     optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=1e-6, weight_decay=0.0)
-    state = checkpoint.Training(denoiser, optimizer, None, noise, scale.constant)
-    weight = objective.reference_weight(losses.gaussian)
-    return lambda: unlearn.take_step(state, next(drawn), scale, losses, weight, 0.0)
+    state = checkpoint.Training(denoiser, optimizer, None, noise, objective)
+    return lambda: unlearn.take_step(state, next(drawn), objective)
 
 
 def reference(model: models.Family, options: Benchmark) -> Step:

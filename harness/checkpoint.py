@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.calibration import Objective, sampler
 from harness.config import Config, UsageError, to_dict
 from harness.critic import CriticTrainer
 from harness.folders import OPTIONS, RESUME, write_json
-from harness.models import Denoiser
+from harness.models import Denoiser, NoiseSchedule, fingerprint
+from harness.objective import Losses, Scale
+from harness.report import Seen
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
@@ -47,27 +50,31 @@ class Training:
     critic: CriticTrainer | None
     noise: torch.Generator
     """Of the batches; the critic draws from torch's global one."""
-    constant: float
-    """Of the scale, as calibrated."""
+    objective: Objective
     step: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Of steps.jsonl."""
-    seen: list[Tensor] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     """Of the steps since the last of the rows."""
     skipped: int = 0
     """How many of the last steps, in a row, were not finite."""
+    stopped: str = ""
+    """Why it ended before its last step."""
 
     @cached_property
     def origin(self) -> str:
         """A digest of the weights that training started from, those of the parameter group."""
-        digest = hashlib.sha256()
-        for tensor in self.denoiser.frozen.values():
-            digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return fingerprint(self.denoiser.frozen)
 
     def values(self) -> dict[str, Any]:
         """What is no tensor, as JSON values."""
-        return {name: getattr(self, name) for name in ("step", "rows", "constant", "skipped", "origin")}
+        masses = self.objective.sampler.masses
+        calibration = {
+            "constants": self.objective.scale.constants,
+            "masses": None if masses is None else masses.tolist(),
+        }
+        names = ("step", "rows", "skipped", "stopped", "origin")
+        return calibration | {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies or views of every tensor, by name."""
@@ -77,7 +84,7 @@ class Training:
             result |= {f"critic/{name}": each for name, each in self.critic.critic.state_dict().items()}
             result |= _optimizer_tensors("critic_optimizer", self.critic.optimizer)
         if self.seen:
-            result["seen"] = torch.stack(self.seen)
+            result["seen"] = torch.cat([each.rows for each in self.seen])
         result |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
         if (device := self.denoiser.model.pipeline.device).type == "cuda":
             result["random/cuda"] = torch.cuda.get_rng_state(device)
@@ -93,7 +100,8 @@ class Training:
         values, tensors = saved
         if values["origin"] != self.origin:
             raise UsageError("--resume: the model's weights are not those that this run began with")
-        self.step, self.rows, self.skipped = values["step"], values["rows"], values["skipped"]
+        for name in ("step", "rows", "skipped", "stopped"):
+            setattr(self, name, values[name])
         for name, parameter in self.denoiser.trained.items():
             parameter.copy_(tensors[f"trained/{name}"])
         _restore_optimizer("optimizer", self.optimizer, tensors)
@@ -101,11 +109,20 @@ class Training:
             self.critic.critic.load_state_dict(_below("critic", tensors))
             _restore_optimizer("critic_optimizer", self.critic.optimizer, tensors)
         device = self.denoiser.model.pipeline.device
-        self.seen = list(tensors["seen"].to(device)) if "seen" in tensors else []
+        self.seen = [Seen(rows) for rows in tensors["seen"].to(device).split(1)] if "seen" in tensors else []
         self.noise.set_state(tensors["random/noise"])
         torch.set_rng_state(tensors["random/cpu"])
         if device.type == "cuda" and "random/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
+
+
+def calibrated(saved: Saved, losses: Losses, schedule: NoiseSchedule, options: Config) -> Objective:
+    """The objective of a run that was calibrated before it was saved."""
+    constants, masses = saved.values["constants"], saved.values["masses"]
+    plain = sampler(schedule, options)
+    drawn = plain if masses is None else replace(plain, masses=torch.tensor(masses))
+    scale = Scale(options.scale, schedule, tuple(constants))
+    return Objective(losses, scale, drawn, options.retain_method, options.retain_weight)
 
 
 def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def check_prompts(model: Family, prompts: Iterable[str]) -> None:
         for tokenizer, limit in limits:
             if (length := len(tokenizer(prompt).input_ids)) > limit:
                 raise UsageError(
-                    f"prompt {prompt!r}: {length} tokens, more than the tokenizer's limit of {limit}; shorten it"
+                    f"prompt {textwrap.shorten(prompt, 80)!r}: {length} tokens, more than the tokenizer's limit of "
+                    f"{limit}; shorten it"
                 )
 
 

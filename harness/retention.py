@@ -47,3 +47,13 @@ def combine(erase: Sequence[Tensor], retain: Sequence[Tensor], method: str, weig
 
 def _wide(gradient: Tensor) -> Tensor:
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+
+
+def gradients(
+    erase: Tensor, retain: Tensor, parameters: Sequence[Tensor], method: str, weight: float
+) -> Sequence[Tensor]:
+    """The gradients to step with, of two scalar losses; with `weight`, or nothing retained, from one backward pass."""
+    if method in ("weight", "none"):
+        return torch.autograd.grad(erase + weight * retain, parameters)
+    first = torch.autograd.grad(erase, parameters, retain_graph=True)
+    return combine(first, torch.autograd.grad(retain, parameters), method, weight)

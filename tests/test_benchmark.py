@@ -28,7 +28,7 @@ def test_both_loops_train_the_same_weights():
         model = models.load(WEIGHTS, torch.device("cpu"))
         before = {key: value.clone() for key, value in model.network.state_dict().items()}
         options = Benchmark(batch_size=1)
-        config = benchmark.Config(batch_size=1, retain_weight=0)
+        config = benchmark.Config(batch_size=1, retain_method="none")
         step = benchmark.ours(model, config, options, "kl") if name == "ours" else benchmark.reference(model, options)
         step()
         after = model.network.state_dict()
