@@ -82,10 +82,10 @@ def run(options: Benchmark) -> dict[str, Any]:
             del step
             release(device)
     step_of = {name: statistics.median(values) for name, values in seconds.items()}
-    per_sample = sampling_seconds(model, config)
     with FlopCounterMode(display=False) as counter:
         ours(model, config, options, "kl")()
     flops = counter.get_total_flops()
+    per_sample = sampling_seconds(model, config)
     result = {
         "options": {name: str(value) for name, value in vars(options).items()},
         "step_seconds": step_of,
@@ -105,6 +105,7 @@ def run(options: Benchmark) -> dict[str, Any]:
 def ours(model: models.Family, config: Config, options: Benchmark, divergence: str) -> Step:
     """The trainer's own step on kept latents."""
     losses = Losses.of([divergence], [1.0], config.objective)
+    model.network.to(memory_format=torch.channels_last)
     denoiser = models.Denoiser(model, config.parameter_group, config.precision)
     schedule = model.noise_schedule()
     size = options.resolution // model.pipeline.vae_scale_factor
@@ -123,7 +124,7 @@ def ours(model: models.Family, config: Config, options: Benchmark, divergence: s
 
 def reference(model: models.Family, options: Benchmark) -> Step:
     """The recipe's step: a second UNet, and text encoder and VAE at work every time."""
-    pipeline, trained = model.pipeline, model.network
+    pipeline, trained = model.pipeline, model.network.to(memory_format=torch.contiguous_format)
     frozen = copy.deepcopy(trained).requires_grad_(False).eval()
     chosen = models.select(model, "cross-attention-kv")
     trained.requires_grad_(False)
