@@ -13,11 +13,9 @@ What `--anchor` puts in the target's place:
     near               the retained concept that the text encoder finds nearest: the smallest move that erases
 """
 
-import itertools
-import json
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -27,6 +25,7 @@ from typing import Any, get_args
 import yaml
 
 from harness.config import ConceptType, Config, UsageError
+from harness.vocabulary import Vocabulary
 
 SUPERCLASS, EMPTY, NEAR = "superclass", "empty", "near"
 NEIGHBOURS, OTHERS = 8, 8
@@ -36,44 +35,6 @@ CHOICE = re.compile(r"\[(.*?)\|(.*?)\]")
 CONCEPT_KEYS = ("target", "anchor", "concept_type", "prompts", "divergence", "weight")
 Rank = Callable[[str, Sequence[str]], list[str]]
 """Orders names by their closeness to a concept, the nearest first."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What is known of a model's world."""
-
-    axes: dict[str, tuple[str, ...]]
-    templates: tuple[str, ...]
-    superclass: dict[str, tuple[tuple[str, str], ...]]
-    """By axis: what in a template to replace by what, in this order, so that the axis is not named."""
-    default_target: str
-    default_anchor: str
-
-    def axis_of(self, value: str) -> str:
-        """The axis that holds `value`; UsageError if none does."""
-        for axis, values in self.axes.items():
-            if value in values:
-                return axis
-        choices = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in self.axes.items())
-        raise UsageError(f"unknown concept {value!r}: this model knows {choices}")
-
-    def captions(self, template: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
-        """The template filled with every combination of values, on some axes of `allowed` ones, in a fixed order."""
-        rows = self.combinations(allowed)
-        return [
-            template.format(**{axis: values[i] for (axis, values), i in zip(self.axes.items(), row, strict=True)})
-            for row in rows
-        ]
-
-    def combinations(self, allowed: Mapping[str, Sequence[str]]) -> list[tuple[int, ...]]:
-        """The value indices behind `captions`, one row a caption, in the order of the axes."""
-        choices = [[values.index(v) for v in allowed.get(axis, values)] for axis, values in self.axes.items()]
-        return list(itertools.product(*choices))
-
-    def without(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """On each axis the values that are not in `names`."""
-        left_out = set(names)
-        return {axis: [v for v in values if v not in left_out] for axis, values in self.axes.items()}
 
 
 @dataclass(frozen=True)
@@ -130,24 +91,6 @@ def bank(concept_type: str) -> Bank:
     return Bank(tuple(content["templates"]), tuple(content["retain"]))
 
 
-def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The model's vocabulary, or None where its folder has none; UsageError for one that cannot be read."""
-    file = folder / "vocabulary.json"
-    if not file.is_file():
-        return None
-    try:
-        content = json.loads(file.read_text())
-        return Vocabulary(
-            axes={axis: tuple(values) for axis, values in content["axes"].items()},
-            templates=tuple(content["templates"]),
-            superclass={axis: tuple((a, b) for a, b in pairs) for axis, pairs in content["superclass"].items()},
-            default_target=content["default"]["target"],
-            default_anchor=content["default"]["anchor"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file}: no vocabulary with axes, templates, superclass and a default: {error!r}") from error
-
-
 def choose(
     config: Config, vocabulary: Vocabulary | None, earlier: Sequence[str] = (), rank: Rank = lambda _, names: [*names]
 ) -> Concepts:
@@ -176,14 +119,14 @@ def choose(
         if _plain(concept.anchor) in names and concept.anchor != concept.target:
             raise UsageError(f"--anchor {concept.anchor!r}: erased too, so nothing can be put in its place")
     if config.retain_method == "none":
-        retained: Iterable[str] = ()
-    elif config.retain:
-        retained = config.retain
+        return Concepts(tuple(erased), (), tuple(earlier))
+    if config.retain:
+        retained = list(config.retain)
     elif vocabulary is None:
         retained = _neighbours(config, wishes, erased, rank)
     else:
         retained = _other_values(vocabulary, erased, earlier)
-    return Concepts(tuple(erased), tuple(retained), tuple(earlier))
+    return Concepts(tuple(erased), (*retained, *_lost(config, vocabulary, erased, earlier)), tuple(earlier))
 
 
 def read_concepts(config: Config) -> list[tuple[Config, float]]:
@@ -318,14 +261,27 @@ def _neighbours(
 
 
 def _other_values(vocabulary: Vocabulary, erased: Sequence[Concept], earlier: Sequence[str]) -> list[str]:
-    """Every caption that names no erased value, and those that name an earlier one, whose absence is to stay."""
-    names = [concept.target for concept in erased]
-    allowed, first = vocabulary.without([*names, *earlier]), erased[0].axis
+    """Every caption that names no erased value."""
+    allowed, first = vocabulary.without([*(concept.target for concept in erased), *earlier]), erased[0].axis
     assert first is not None
     held = [allowed | {first: [value]} for value in allowed[first]]
-    held += [vocabulary.without(names) | {vocabulary.axis_of(name): [name]} for name in earlier]
     return [
         caption for one in held for template in vocabulary.templates for caption in vocabulary.captions(template, one)
+    ]
+
+
+def _lost(
+    config: Config, vocabulary: Vocabulary | None, erased: Sequence[Concept], earlier: Sequence[str]
+) -> list[str]:
+    """Prompts of what earlier runs erased: their predictions are held too, so that it stays lost."""
+    if vocabulary is None:
+        return [_with(template, name) for name in earlier for template in bank(config.concept_type).templates]
+    rest = vocabulary.without(concept.target for concept in erased)
+    return [
+        caption
+        for name in earlier
+        for template in vocabulary.templates
+        for caption in vocabulary.captions(template, rest | {vocabulary.axis_of(name): [name]})
     ]
 
 

@@ -26,11 +26,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.image.kid import poly_kernel
 
-from harness.concepts import Concepts, Vocabulary
+from harness.concepts import Concepts
 from harness.config import Config
 from harness.latents import sample
 from harness.miniature import judge as judging
 from harness.models import Conditioning, Family
+from harness.vocabulary import Vocabulary
 
 METRICS = (
     "unlearning_accuracy",

@@ -14,6 +14,7 @@ from harness.calibration import sampler
 from harness.config import Config, UsageError
 from harness.objective import Losses
 from harness.stopping import STRIDE, StopRule
+from harness.vocabulary import Vocabulary, read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Plan:
 
     device: torch.device
     source: Path | str
-    vocabulary: concepts.Vocabulary | None
+    vocabulary: Vocabulary | None
     earlier: list[dict[str, Any]]
     """The ledger of the run that this one continues."""
     concepts: concepts.Concepts
@@ -35,7 +36,7 @@ class Plan:
         device = models.resolve_device(options.device)
         source = models.resolve(options.model)
         folder = source if isinstance(source, Path) else None
-        vocabulary = concepts.read_vocabulary(folder) if folder else None
+        vocabulary = read_vocabulary(folder) if folder else None
         earlier = folders.finished(options.continue_from)["ledger"] if options.continue_from else []
         if earlier and options.parameter_group == "lora":
             raise UsageError("--parameter-group lora: adapters cannot continue a run; choose another group")

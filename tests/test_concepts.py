@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from harness.concepts import bank, choose, read_vocabulary
+from harness.concepts import bank, choose
 from harness.config import Config, UsageError
 from harness.miniature import WEIGHTS, world
+from harness.vocabulary import read_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +227,11 @@ def test_what_an_earlier_run_erased_is_held_and_cannot_be_an_anchor(vocabulary):
     assert chosen.earlier == ("neon",)
     assert any("neon" in prompt for prompt in chosen.retain_prompts)
     assert not any("neon" in prompt for prompt in chosen.erased[0].target_prompts)
+    given = choose(Config(target="star", retain=("a moon",)), vocabulary, earlier=["neon"])
+    assert given.retain_prompts[0] == "a moon"
+    assert all("neon" in prompt for prompt in given.retain_prompts[1:])
+    general = choose(Config(target="a cat"), None, earlier=["a grumpy dog"])
+    assert "a photo of a grumpy dog" in general.retain_prompts
     with pytest.raises(UsageError, match="erased twice, here or by a run that this one continues"):
         choose(Config(target="star"), vocabulary, earlier=["star"])
     with pytest.raises(UsageError, match="choices for the shape 'star'"):

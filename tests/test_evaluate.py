@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from harness import evaluate
-from harness.concepts import choose, read_vocabulary
+from harness.concepts import choose
 from harness.config import Config
 from harness.evaluate import METRICS, Reference
 from harness.miniature import WEIGHTS, judge, world
+from harness.vocabulary import read_vocabulary
 
 
 @pytest.fixture(scope="module")
