@@ -1,4 +1,4 @@
-"""What a pipeline folder may say of its world in `vocabulary.json`: axes, how captions are phrased, a default concept."""
+"""What a pipeline folder says of its world in `vocabulary.json`: axes, how captions are phrased, a default concept."""
 
 import itertools
 import json
