@@ -26,7 +26,7 @@ FLOORS = {
     "one_optimum": 40,
     "alpha_family": 17,
     "gradient_law": 40,
-    "local_universality": 32,
+    "local_universality": 33,
     "gradient_order": 40,
     "robustness_limit": 40,
     "adam": 38,
@@ -39,7 +39,7 @@ FLOORS = {
     "finite_alphabets": 40,
     "mixture": 40,
     "mordell": 4,
-    "calibration": 34,
+    "calibration": 35,
 }
 ELSEWHERE = (
     *("alpha:a=-1.5", "alpha:a=0", "alpha:a=0.7", "alpha:a=1", "alpha:a=3", "tsallis:a=1.7", "cressie_read:la=-0.5"),

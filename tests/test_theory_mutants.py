@@ -132,6 +132,8 @@ def _swapped(divergence: fdiv.Divergence, s: float) -> float:
 RIGHT_STEP = reverse_step.stated
 RIGHT_VERDICT = gradient_order.verdict
 RIGHT_SHARES = adam.adam_path
+RIGHT_COEFFICIENTS = local_universality.coefficients
+C4_ONLY = "(u-1)**2+Abs(u-1)**(9/2)"
 
 
 def _upside_down(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdict:
@@ -165,7 +167,15 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
     ("gradient_order", "total_variation", gradient_order, "verdict", _no_crossing),
     ("adam", "kl", adam, "adam_path", _with_epsilon),
     ("alpha_family", "alpha:a=0.3", alpha_family, "terms", lambda divergence: ((sympy.S.One, sympy.Rational(-3, 10)),)),
-    ("local_universality", "triangular", local_universality, "second_coefficient", lambda divergence: 0.0),
+    ("local_universality", "triangular", local_universality, "coefficients",
+     lambda divergence: (RIGHT_COEFFICIENTS(divergence)[0], sympy.S.Zero)),
+    # four derivatives taken for six: the rest is neither O(s^3) nor, of w, O(s^2)
+    ("local_universality", C4_ONLY, local_universality, "coefficients",
+     lambda divergence: (*RIGHT_COEFFICIENTS(divergence), sympy.S.One)),
+    ("calibration", C4_ONLY, calibration, "six_derivatives", lambda divergence: True),
+    # and one for four
+    ("local_universality", "soft_chi", local_universality, "coefficients",
+     lambda divergence: (*RIGHT_COEFFICIENTS(divergence), sympy.S.One)),
     ("variational", "kl", variational, "activation", lambda d: (lambda v: v, np.exp)),
     ("minmax", "kl", minmax, "field", lambda d, theta, psi: (psi, -theta)),
     ("small_batch", "kl", small_batch, "simulate", lambda d, s, n, draws: np.zeros(draws)),
@@ -196,6 +206,14 @@ def test_exchanging_p_and_q_cannot_be_seen_between_gaussians_and_is_seen_on_two_
     p, q = np.array([0.2, 0.8]), np.array([0.6, 0.4])
     ways = [float(finite_alphabets.divergence_of(divergence.generator, *pair)) for pair in ((p, q), (q, p))]
     assert abs(ways[0] - ways[1]) > 0.01
+
+
+def test_four_derivatives_do_not_bound_the_rest_by_s_cubed_and_six_do() -> None:
+    points = (1e-2, 1e-3, 1e-4, 1e-5)
+    four, six = local_universality.four_derivatives_only(), fdiv.divergence("pearson")
+    rests = [local_universality.rest(four, s, 2) for s in points]
+    assert rests == pytest.approx([149.78, 774.93, 4320.6, 24275.6], rel=1e-4)
+    assert [local_universality.rest(six, s, 2) for s in points] == pytest.approx([1 / 6] * 4, rel=1e-2)
 
 
 @pytest.mark.parametrize("generator", ["u*log(u)**2", "-log(u)-(1+u)*log((1+u)/2)+u-1"])
