@@ -90,6 +90,8 @@ CLAIMS = (
     Claim("variance per pair, not per sample", "small_batch", "kl", "variance, s=0.2", lambda c: 2 * c.stated),
     Claim("sqrt(2/(n s))", "small_batch", "jensen_shannon", "relative deviation", lambda c: math.sqrt(2)),
     Claim("bias f''/(2 n)", "small_batch", "triangular", "bias", lambda c: c.stated / 2),
+    Claim("a supremum beyond f(0) + f'(inf)", "small_batch", "triangular", "separated", lambda c: 2 * c.stated),
+    Claim("KL bounded on every batch", "small_batch", "kl", "without a maximum, n=4", lambda c: 0.0),
     Claim("no branch below f'(0)", "conjugacy", "pearson", "f* shifted, t=-2.5", lambda c: 3 - 0.9375),
     Claim("f* finite above f'(inf)", "conjugacy", "total_variation", "above", lambda c: 0.6),
     Claim("range f'(inf) alone", "finite_alphabets", "triangular", "disjoint", lambda c: 1.0),
@@ -206,6 +208,15 @@ def test_exchanging_p_and_q_cannot_be_seen_between_gaussians_and_is_seen_on_two_
     p, q = np.array([0.2, 0.8]), np.array([0.6, 0.4])
     ways = [float(finite_alphabets.divergence_of(divergence.generator, *pair)) for pair in ((p, q), (q, p))]
     assert abs(ways[0] - ways[1]) > 0.01
+
+
+def test_a_free_critic_of_kl_has_no_finite_expected_maximum_and_that_of_triangular_has() -> None:
+    means: dict[str, list[float]] = {"kl": [], "triangular": []}
+    for name, found in means.items():
+        for reach in (6.0, 300.0):
+            found.append(float(small_batch.fitted(fdiv.divergence(name), 0.0, 4, 1000, reach)[0].mean()))
+    assert means["kl"][1] > 5 * means["kl"][0]
+    assert means["triangular"][1] < 2 * means["triangular"][0] < 2 * 2
 
 
 def test_four_derivatives_do_not_bound_the_rest_by_s_cubed_and_six_do() -> None:

@@ -16,10 +16,10 @@ power of s costs two derivatives of f at 1:
     D(s) = f''/2 s + (2 f'' + 4 f''' + f'''')/8 s^2 + (4 f'' + 32 f''' + 38 f'''' + 12 f^(5) + f^(6))/48 s^3 + ...
 
 If f is C^(2k) near 1, Taylor's formula f = jet + o((u - 1)^(2k)), with E_Q[(u - 1)^(2k)] = O(s^k) and the tails as
-above, gives the first k terms with a rest o(s^k); SymPy expands E_Q of the jet. So C^4 gives the second coefficient, the
-sign of which says whether a divergence is above or below the squared error to begin with, with the rest o(s^2), and,
-by the same argument for u^2 f'', w(s) = f''/2 + 2 c_2 s + o(s). C^6 gives O(s^3), and O(s^2) for w. C^4 does not give
-these: (u - 1)^2 + |u - 1|^{9/2} is convex and C^4, and its rest is E|y|^{9/2} s^{9/4} to leading order: 150 s^3 at
+above, gives the first k terms with a rest o(s^k); SymPy expands E_Q of the jet. So C^4 gives the second coefficient,
+the sign of which says whether a divergence is above or below the squared error to begin with, with the rest o(s^2);
+and, by the same argument for u^2 f'', w(s) = f''/2 + 2 c_2 s + o(s). C^6 gives O(s^3), and O(s^2) for w. C^4 does not
+give these: (u - 1)^2 + |u - 1|^{9/2} is convex and C^4, and its rest is E|y|^{9/2} s^{9/4} to leading order: 150 s^3 at
 s = .01 and 24,276 s^3 at s = 1e-5. It is a row of its own here and in `calibration`.
 """
 
