@@ -115,7 +115,9 @@ def test_no_kink_at_one_qualifies(name: str) -> None:
         assert not named(name).applies(divergence)
 
 
-@pytest.mark.parametrize("name", ["gradient_law", "local_universality", "one_optimum", "flow", "robustness_limit"])
+@pytest.mark.parametrize(
+    "name", ["gradient_law", "local_universality", "one_optimum", "flow", "robustness_limit", "minmax", "small_batch"]
+)
 def test_no_infinite_value_qualifies(name: str) -> None:
     assert not named(name).applies(fdiv.from_expression("exp(u - 1) - u"))
 

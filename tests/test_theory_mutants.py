@@ -233,6 +233,16 @@ def test_what_is_not_convex_violates_data_processing(generator: str) -> None:
     assert not all(comparison.holds for comparison in theorem("data_processing").comparisons(false))
 
 
+@pytest.mark.parametrize(
+    ("name", "generator", "point"),
+    [("gradient_law", "(u-1)**2*(3-u)", "sign, s=0.9"), ("finite_alphabets", "-u*log(u)", "0 <= D, pair 0")],
+)
+def test_what_is_not_convex_fails_by_its_sign(name: str, generator: str, point: str) -> None:
+    (found,) = [c for c in theorem(name).comparisons(fdiv.from_expression(generator)) if c.point == point]
+    assert found.relation == "at_least"
+    assert not found.holds
+
+
 def test_a_positive_weight_does_not_make_a_divergence() -> None:
     """D(s) = s + s^2/4 between Gaussians, though u log^2 u is not convex: the Gaussian value alone proves nothing."""
     false = fdiv.from_expression("u*log(u)**2")

@@ -52,6 +52,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
         yield Comparison(f"affine, pair {seed}", 1 + shifted, 1 + value, "equal", 1e-12)
         exchanged = float(divergence_of(divergence.adjoint.generator, q, p))
         yield Comparison(f"adjoint, pair {seed}", exchanged, value, "equal", 1e-9)
+        yield Comparison(f"0 <= D, pair {seed}", 1 + value, 1.0, "at_least", 1e-14)
         yield Comparison(f"range, pair {seed}", value, range_end, "at_most", 1e-12)
     apart = nearly_disjoint(divergence, 200)
     if math.isfinite(range_end):

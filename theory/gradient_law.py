@@ -45,6 +45,8 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
         law = weight(divergence, s)
         yield Comparison(s, float(slope(divergence, s)), law, "equal", tolerance)
         yield Comparison(f"fdiv, s={s:g}", divergence.gaussian.gradient_weight(s), law, "equal", tolerance)
+        # the law itself holds for f that is not convex, the sign does not
+        yield Comparison(f"sign, s={s:g}", float(slope(divergence, s)), 0.0, "at_least", 0.0)
 
 
 @cache

@@ -80,7 +80,8 @@ def fitted(divergence: Divergence, s: float, batch: int, draws: int, reach: floa
     x_p = rng.normal(d / 2, 1, size=(draws, batch))
     x_q = rng.normal(-d / 2, 1, size=(draws, batch))
     slopes = np.linspace(d - reach, d + reach, 41)
-    values = np.stack([output(psi * x_p).mean(1) - term(psi * x_q).mean(1) for psi in slopes], axis=1)
+    with np.errstate(over="ignore"):  # f* = inf far from the maximum
+        values = np.stack([output(psi * x_p).mean(1) - term(psi * x_q).mean(1) for psi in slopes], axis=1)
     best = np.clip(values.argmax(1), 1, len(slopes) - 2)
     left, middle, right = (values[np.arange(draws), best + k] for k in (-1, 0, 1))
     bend = 2 * middle - left - right
