@@ -27,6 +27,7 @@ FLOORS = {
     "alpha_family": 17,
     "gradient_law": 40,
     "local_universality": 33,
+    "gradient_chain": 5,
     "gradient_order": 40,
     "robustness_limit": 40,
     "adam": 38,

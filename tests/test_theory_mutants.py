@@ -22,6 +22,7 @@ from theory import (
     data_processing,
     finite_alphabets,
     flow,
+    gradient_chain,
     gradient_law,
     gradient_order,
     local_universality,
@@ -165,6 +166,9 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
      lambda step, t, before: RIGHT_STEP(step, t, before) ** 0.5),
     ("reverse_step", "FlowMatchEulerDiscrete:True:velocity", reverse_step, "stated",
      lambda step, *t: RIGHT_STEP(replace(step, options=()), *t)),
+    ("gradient_chain", "kl", gradient_chain, "CHAIN", gradient_chain.CHAIN[::-1]),
+    ("gradient_chain", "pearson", gradient_chain, "CHAIN", ("triangular", "pearson", "jensen_shannon")),
+    ("gradient_chain", "squared_hellinger", gradient_chain, "_ALPHAS", (0.45, 0.5)),
     ("gradient_order", "squared_hellinger", gradient_order, "verdict", _upside_down),
     ("gradient_order", "total_variation", gradient_order, "verdict", _no_crossing),
     ("adam", "kl", adam, "adam_path", _with_epsilon),
@@ -262,6 +266,16 @@ def test_a_positive_weight_does_not_make_a_divergence() -> None:
 def test_the_chain_of_weights_is_settled_and_strict(smaller: str, larger: str) -> None:
     found = gradient_order.verdict(fdiv.divergence(smaller), fdiv.divergence(larger))
     assert (found.kind, found.bound, found.normalised) == ("below", 0, True)
+
+
+def test_the_chain_is_proved_and_a_wrong_link_of_its_proof_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, kl = theorem("gradient_chain"), fdiv.divergence("kl")
+    assert {chain.row(one).evidence for one in chain.subjects()} == {"proved"}
+    for attribute in ("_EVEN", "_GAPS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(gradient_chain, attribute, getattr(gradient_chain, attribute)[::-1])
+            with pytest.raises(theory.TheoremError, match="not an identity for kl"):
+                chain.evidence(kl)
 
 
 def test_the_weight_of_alpha_grows_with_the_distance_of_alpha_from_one_half() -> None:
