@@ -12,12 +12,12 @@ and the losses m, -exp(-m/8), exp(m).
    squared Hellinger, 1 for Pearson and Neyman, 2/|a(a-1)| for alpha; KL has none. A scale that multiplies s by lambda
    makes the choice of f matter once lambda times the median s is about s*: from .04, by 200 for Hellinger and 25 for
    Pearson.
-3. The price. With weights w(s_i) a batch has the effective number n_eff/n = (E w)^2/E[w^2]. For s ~ Gamma(k, c), the
-   law of a sum of squares, and w = e^{b s}, E[w] = (1 - b c)^{-k}, hence
+3. The price. With weights w(s_i) a batch has the effective number n_eff/n = (E w)^2/E[w^2]. For s ~ Gamma(nu, c), the
+   law of a sum of squares, and w = e^{ks}, E[w] = (1 - k c)^{-nu} (SymPy integrates it), hence
 
-       n_eff/n = ((1 - 2 b c)/(1 - b c)^2)^k = (1 - (b c/(1 - b c))^2)^k        for 2 b c < 1, and 0 otherwise.
+       n_eff/n = ((1 - 2 k c)/(1 - k c)^2)^nu = (1 - (k c/(1 - k c))^2)^nu        for 2 k c < 1, and 0 otherwise.
 
-   For Hellinger (b = -1/8) it is positive at every scale; for Pearson (b = 1) it is 0 as soon as c >= 1/2: then one
+   For Hellinger (k = -1/8) it is positive at every scale; for Pearson (k = 1) it is 0 as soon as c >= 1/2: then one
    sample owns the batch, however large the batch.
 """
 
@@ -25,11 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import sympy
 from scipy.optimize import brentq
 from scipy.special import gamma as gamma_function
+from sympy import Expr
 
 from fdiv import Divergence
 from theory.alpha_family import terms
@@ -111,6 +114,27 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
             yield Comparison(f"n_eff/n, scale {scale:g}", effective_share(divergence, scale), stated, "equal", 1e-6)
 
 
+@cache
+def _effective() -> Expr:
+    """The log of (E w)^2/E[w^2], integrated over s/c, less that of the n_eff/n stated; 2 k c = 1 - z with z > 0."""
+    x, z, shape = sympy.symbols("x z nu", positive=True)
+
+    def moment(order: int) -> Expr:
+        """E[w^order]."""
+        integrand = x ** (shape - 1) * sympy.exp(-sympy.expand(1 - order * (1 - z) / 2) * x)
+        return sympy.integrate(integrand, (x, 0, sympy.oo)) / sympy.gamma(shape)
+
+    kc = (1 - z) / 2
+    stated = shape * sympy.log(sympy.factor(1 - (kc / (1 - kc)) ** 2))
+    return sympy.expand_log(sympy.log(moment(1) ** 2 / moment(2)), force=True) - sympy.expand_log(stated, force=True)
+
+
+def _identities(divergence: Divergence) -> Iterator[Expr]:
+    """n_eff/n, where w = w(0) e^{ks}."""
+    if _rate(divergence) is not None:
+        yield _effective()
+
+
 def _report() -> str:
     """For every divergence: the weight at the official scale, s*, and the effective number at three scales."""
     lines = [
@@ -175,6 +199,7 @@ THEOREM = Theorem(
     reference="ours; the official scale is that of the code of Novello et al. arXiv:2509.21167",
     applies=_applies,
     comparisons=_comparisons,
+    identities=_identities,
     universe=lambda: (*catalogue(), four_derivatives_only()),
     report=_report,
     draw=_draw,
