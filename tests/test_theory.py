@@ -237,6 +237,17 @@ def test_a_comparison_holds_within_its_tolerance_and_infinity_only_exactly(
     assert (comparison.margin >= 0) is holds
 
 
+def test_the_command_prints_an_error_that_its_tolerance_would_round_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tight(divergence: fdiv.Divergence) -> Iterator[Comparison]:
+        yield Comparison("near", 1.0 + 2**-50, 1.0, "equal", 1e-6)
+
+    monkeypatch.setattr(command, "theorems", lambda: (replace(FALSEHOOD, comparisons=tight),))
+    assert command.main([]) == 0
+    assert "8.882e-16 of 1e-06" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("tolerance", [-1e-9, 1.0, INF, NAN])
 def test_a_tolerance_that_admits_anything_is_refused(tolerance: float) -> None:
     with pytest.raises(ValueError, match=r"outside \[0, 1\)"):

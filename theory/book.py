@@ -15,8 +15,8 @@ Written by `python -m theory --figures docs`. Words: **proved** means that the p
 its computation for that divergence; **tested** means that the proof is by hand, or that there is only a simulation, and
 that numbers were compared. Every number is computed against an oracle that shares no code with `fdiv`'s formulas; the
 oracle of w takes the pieces of f and their f'' from `fdiv`, and theorem 5 compares it with differences of D, for which
-the generator as it was written is integrated. A margin is the tolerance less the relative error, and `python -m
-theory` prints it for every divergence.
+the generator as it was written is integrated. `python -m theory` prints for every divergence the comparison
+that uses up most of its tolerance: its relative error beside the tolerance.
 
 P is the frozen model on the anchor, Q the trained model on the target, u = dP/dQ,
 s = |mu_P - mu_Q|^2 / sigma^2, D(s) the divergence between the two Gaussians, w(s) = dD/ds.
