@@ -16,7 +16,7 @@ import pytest
 import fdiv
 import theory
 from theory import __main__ as command
-from theory.book import picture_name, section, write
+from theory.book import anchor, corrections, picture_name, section, write
 from theory.oracle import value
 from theory.theorem import Comparison, Theorem, TheoremError
 
@@ -289,6 +289,16 @@ def test_the_book_states_every_theorem_and_covers_the_catalogue() -> None:
     for divergence in theory.catalogue():
         assert f" {divergence.spec} |" in book, f"{divergence.spec}: run python -m theory --figures docs"
     assert "fails" not in re.sub(r"```text.*?```", "", book, flags=re.DOTALL).lower()
+
+
+def test_what_the_literature_has_wrong_is_listed_first_and_every_link_has_its_heading() -> None:
+    book = (Path(__file__).parent.parent / "docs" / "theory.md").read_text()
+    assert corrections(theory.theorems()) in book, "run python -m theory --figures docs"
+    assert book.index("## What of the literature") < book.index("## 1.")
+    anchors = {anchor(line.removeprefix("## ")) for line in book.splitlines() if line.startswith("## ")}
+    links = re.findall(r"\]\(#([^)]*)\)", book)
+    assert set(links) <= anchors
+    assert len(links) >= 9
 
 
 def test_the_book_and_its_pictures_are_written(tmp_path: Path) -> None:

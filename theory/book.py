@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from theory.theorem import Row, Theorem
@@ -23,12 +24,39 @@ s = |mu_P - mu_Q|^2 / sigma^2, D(s) the divergence between the two Gaussians, w(
 """
 
 
+_CORRECTED = """## What of the literature needed correction
+
+Claims of papers, or of first drafts of these theorems, that are false as they stand or lack a hypothesis, each with the
+theorem that says it right. Papers are cited without equation numbers: those of Novello et al. arXiv:2509.21167 were
+not available to us."""
+
+
+def title(theorem: Theorem) -> str:
+    """Return the heading of a theorem."""
+    return f"{theorem.number}{theorem.part}. {theorem.title}"
+
+
+def anchor(heading: str) -> str:
+    """Return the fragment under which GitHub files a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def corrections(about: Iterable[Theorem]) -> str:
+    """Return the section on what the literature has wrong, with a link to each theorem."""
+    lines = [
+        f"- {text} ([theorem {theorem.number}{theorem.part}](#{anchor(title(theorem))}))"
+        for theorem in about
+        for text in theorem.corrections
+    ]
+    return f"{_CORRECTED}\n\n" + "\n".join(lines)
+
+
 def section(theorem: Theorem) -> str:
     """Return what does not depend on any number: statement, hypotheses, reference and proof."""
     module = sys.modules[theorem.comparisons.__module__]
     proof = inspect.cleandoc(module.__doc__ or "")
     lines = [
-        f"## {theorem.number}{theorem.part}. {theorem.title}",
+        f"## {title(theorem)}",
         f"$$ {theorem.statement} $$",
         "Hypotheses: " + "; ".join(theorem.hypotheses) + ".",
         f"Reference: {theorem.reference}. Code: `theory/{theorem.name}.py`.",
@@ -45,7 +73,7 @@ def picture_name(theorem: Theorem) -> str:
 def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
     """Write theory.md and the pictures into `folder`, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD.strip()]
+    parts = [_HEAD.strip(), corrections(results)]
     for theorem, rows in results.items():
         parts += [section(theorem), _numbers(rows)]
         if theorem.report is not None:

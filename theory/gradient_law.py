@@ -78,5 +78,9 @@ THEOREM = Theorem(
     reference="ours; the proof is in this file. Stein's lemma: Stein 1981",
     applies=lambda divergence: divergence.gaussian.evaluable,
     comparisons=_comparisons,
+    corrections=(
+        "The law dD/ds = E_Q[u^2 f'']/2 holds without convexity, its sign does not: (u - 1)^2 (3 - u) has w(.9) ="
+        ' -32.3. So ">= 0" needs f convex',
+    ),
     identities=lambda divergence: iter((_vega(),)),
 )

@@ -140,6 +140,12 @@ THEOREM = Theorem(
     reference="Csiszar and Shields 2004, section 4; the proof for Gaussians and the remainder are ours",
     applies=lambda divergence: curved(divergence) and divergence.gaussian.evaluable,
     comparisons=_comparisons,
+    corrections=(
+        "f in C^4 does not give D = f''(1)/2 s + c_2 s^2 + O(s^3), only o(s^2): (u - 1)^2 + |u - 1|^{9/2} has a"
+        " rest of order s^{9/4}. C^6 does, and D(s') has to be finite for some s' > 0",
+        '"Every f-divergence is a mean squared error near the optimum" needs'
+        " 0 < f''(1) < inf: total variation is of order sqrt(s), a generator flat at 1 is o(s)",
+    ),
     identities=_identities,
     universe=lambda: (*catalogue(), four_derivatives_only()),
 )

@@ -172,22 +172,27 @@ def _taylor() -> tuple[Expr, ...]:
 
 
 def _draw(path: Path) -> None:
-    """Trajectories in the plane, and their decay, in units of 1/f''(1)."""
+    """Trajectories in the plane, and their decay; what coincides is dashed over the other and said in the legend."""
     import fdiv
     from theory.pictures import figure
 
     names = ("kl", "reverse_kl", "pearson", "squared_hellinger", "jensen_shannon", "triangular")
+    dashed = {"reverse_kl": (0, (5, 5)), "triangular": (0, (2, 6))}
     with figure(path, 2) as (plane, decay):
-        for name in names:
-            divergence = fdiv.divergence(name)
+        for i, name in enumerate(names):
+            divergence, dash = fdiv.divergence(name), dashed.get(name, "-")
+            clock = float(divergence.curvature)  # type: ignore[arg-type]
             plane.plot(*trajectory(divergence, 24.0, 1.5)[1], lw=1, label=name)
-            times, (theta, psi) = trajectory(divergence, 24.0)
-            decay.plot(times / float(divergence.curvature), np.hypot(theta, psi), lw=1)  # type: ignore[arg-type]
+            times, (theta, psi) = trajectory(divergence, max(24.0, 24.0 * clock))
+            style = {"lw": 2 if name in dashed else 1, "ls": dash, "color": f"C{i}"}
+            decay.plot(times / clock, np.hypot(theta, psi), label=f"{name}: {clock:g}", **style)
         plane.set(
             xlabel="theta, the model's error", ylabel="psi, the critic's slope", title="The game from theta = 1.5"
         )
-        decay.set(yscale="log", xlim=(0, 24), xlabel="time", ylabel="distance to 0", title="The clock is f''(1)")
+        decay.set(yscale="log", xlim=(0, 24), ylim=(1e-12, 1), xlabel="time", ylabel="distance to 0")
+        decay.set_title("The clock is f''(1)")
         plane.legend(fontsize=7)
+        decay.legend(fontsize=7, loc="lower left", title="f''(1); dashed: coincides with kl", title_fontsize=7)
 
 
 def _report() -> str:
@@ -231,6 +236,11 @@ THEOREM = Theorem(
     " the claim of local stability: Novello et al. arXiv:2509.21167",
     applies=_applies,
     comparisons=_comparisons,
+    corrections=(
+        "Local stability of the min-max game needs 0 < f''(1) < inf, and a value that is finite near 0, that is"
+        " D(s) finite for small s: e^{u-1} - u is smooth and curved, and its value is infinite for every critic"
+        " but 0",
+    ),
     identities=lambda divergence: iter(_taylor()),
     report=_report,
     draw=_draw,

@@ -109,7 +109,8 @@ class Theorem:
     `applies` decides the hypotheses for a subject of `universe`. `comparisons` yields computed against stated values,
     where the computed ones share no code with the stated ones. `identities` yields what SymPy must reduce to zero
     for a symbolic proof of the statement, nothing where it cannot carry one. `number` and `part` are the
-    place in the sequence; `report` returns Markdown for the book, and `draw` writes the named picture into a folder.
+    place in the sequence; `corrections` says in Markdown what it corrects in the literature; `report` returns
+    Markdown for the book, and `draw` writes the named picture into a folder.
     """
 
     number: int
@@ -125,6 +126,7 @@ class Theorem:
     report: Callable[[], str] | None = None
     draw: Callable[[Path], None] | None = None
     part: str = ""
+    corrections: tuple[str, ...] = ()
 
     def subjects(self) -> tuple[Any, ...]:
         """Return what meets the hypotheses; raises TheoremError if nothing does."""
