@@ -278,6 +278,29 @@ def test_the_chain_is_proved_and_a_wrong_link_of_its_proof_is_not(monkeypatch: p
                 chain.evidence(kl)
 
 
+@pytest.mark.parametrize(
+    ("name", "spec", "attribute", "false"),
+    [
+        ("mordell", "jensen_shannon", "pieces", fdiv.divergence("triangular").pieces),
+        ("finite_alphabets", "kl", "adjoint", fdiv.divergence("kl")),
+        ("alpha_family", "pearson", "generator", u**3),
+    ],
+)
+def test_a_symbolic_proof_fails_for_another_generator(name: str, spec: str, attribute: str, false: Any) -> None:
+    other = fdiv.from_expression(str(fdiv.divergence(spec).generator))
+    assert theorem(name).evidence(other) == "proved"
+    other.__dict__[attribute] = false
+    with pytest.raises(theory.TheoremError, match="is not an identity for"):
+        theorem(name).evidence(other)
+
+
+@pytest.mark.parametrize("wrong", [lambda c: (c[0] * 2, *c[1:]), lambda c: (c[0], c[1] + 1, c[2])])
+def test_the_proof_of_local_universality_sees_a_wrong_coefficient(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_universality, "coefficients", lambda one: wrong(RIGHT_COEFFICIENTS(one)))
+    with pytest.raises(theory.TheoremError, match="is not an identity for triangular"):
+        theorem("local_universality").evidence(fdiv.divergence("triangular"))
+
+
 def test_the_weight_of_alpha_grows_with_the_distance_of_alpha_from_one_half() -> None:
     alphas = (0.45, 0.25, 1.3, -0.6, 2.5)
     distances = [abs(a - 0.5) for a in alphas]
