@@ -147,6 +147,13 @@ def _no_crossing(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdi
     return replace(RIGHT_VERDICT(a, b), kind="above", crossings=())
 
 
+def _near_crossings_only(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdict:
+    """As if what a scan up to s = 64 does not show were not there."""
+    found = RIGHT_VERDICT(a, b)
+    near = tuple(s for s in found.crossings if s < 64)
+    return found if near or not found.crossings else replace(found, kind="above", crossings=())
+
+
 def _with_epsilon(w: Any, median: float, steps: int, batch: int = 8) -> Any:
     """As if the scale of the loss mattered: what an epsilon as large as the gradients does."""
     return RIGHT_SHARES(w, median, steps, batch) * float(w(np.array([1.0]))[0])
@@ -171,6 +178,7 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
     ("gradient_chain", "squared_hellinger", gradient_chain, "_ALPHAS", (0.45, 0.5)),
     ("gradient_order", "squared_hellinger", gradient_order, "verdict", _upside_down),
     ("gradient_order", "total_variation", gradient_order, "verdict", _no_crossing),
+    ("gradient_order", "total_variation", gradient_order, "verdict", _near_crossings_only),
     ("adam", "kl", adam, "adam_path", _with_epsilon),
     ("alpha_family", "alpha:a=0.3", alpha_family, "terms", lambda divergence: ((sympy.S.One, sympy.Rational(-3, 10)),)),
     ("local_universality", "triangular", local_universality, "coefficients",
@@ -318,6 +326,25 @@ def test_a_mixture_of_a_flat_and_a_steep_weight_crosses_squared_hellinger_once()
     assert weights[1] == pytest.approx(math.exp(-s / 8), rel=1e-6)
     assert weights[0] < math.exp(-s / 8.8)
     assert weights[2] > math.exp(-s * 1.1 / 8)
+
+
+@pytest.mark.parametrize(("middle", "crosses"), [(0.5, False), (1.3, False), (1.5, True), (3.0, True)])
+def test_three_runs_are_settled_only_where_the_weights_do_not_cross(middle: float, crosses: bool) -> None:
+    masses = np.array([1.0, -middle, 1.0])
+    cut = gradient_order.Runs(np.array([0.1, 1.0, 3.0]), masses, (0, 1, 2), float(np.sign(masses.sum())))
+    assert (min(cut.total(s) for s in np.geomspace(0.01, 1e3, 400)) < 0) is crosses
+    assert gradient_order._settled(cut, 0, np.array([1.0])) is not crosses
+
+
+def test_total_variation_and_skew_kl_cross_far_beyond_the_scan() -> None:
+    pair = fdiv.divergence("total_variation"), fdiv.divergence("skew_kl", pi=0.3)
+    found = gradient_order.verdict(*pair)
+    assert (found.kind, found.bound, found.settled) == ("crossing", 1, True)
+    (s,) = found.crossings
+    assert 240 < s < 242
+    for place, sign in ((s / 1.01, 1), (s * 1.01, -1)):
+        weights = [one.gaussian.gradient_weight(place) for one in pair]
+        assert sign * (weights[0] - weights[1]) > 0
 
 
 def test_the_conjugate_of_a_sibling_is_caught() -> None:
