@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from harness import critic, latents, models
+from harness import critic, latents, models, processes
 from harness.config import Config, UsageError
 from harness.models import Denoiser, NoiseSchedule
 from harness.objective import Losses, Scale, decisive_s, squared_distance, unit_constant
@@ -65,8 +65,9 @@ def calibrate(
     if options.scale in ("auto", "binned") or by_bin:
         drawn = latents.batches(sampled, schedule, uniform, options, noise)
         seen = [next(drawn).erasing for _ in range(CALIBRATION_BATCHES * (4 if by_bin else 1))]
-        raw = torch.cat([squared_distance(difference(denoiser, scale, batch)) for batch in seen])
-        concept, timesteps = (torch.cat([getattr(batch, name) for batch in seen]) for name in ("concept", "timesteps"))
+        ours = [(squared_distance(difference(denoiser, scale, each)), each.concept, each.timesteps) for each in seen]
+        total = options.batch_size * len(seen)
+        raw, concept, timesteps = (processes.gather(torch.cat(each), total) for each in zip(*ours, strict=True))
         decisive = torch.tensor([decisive_s(loss) for loss in losses.gaussian], device=raw.device)[concept]
         place = bins(timesteps, schedule.timesteps)
         if raw.median() == 0:

@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness import processes
 from harness.calibration import Objective, sampler
 from harness.config import Config, UsageError, to_dict
 from harness.critic import CriticTrainer
@@ -148,7 +149,7 @@ class Store:
     def __init__(self, unfinished: Path, options: Config) -> None:
         """Keep them in `unfinished`, which `written_whole` gave, with the options of a run that begins there."""
         self.folder, self.steps = unfinished / RESUME, unfinished / "steps.jsonl"
-        if not (self.folder / OPTIONS).is_file():
+        if processes.is_main() and not (self.folder / OPTIONS).is_file():
             write_json(self.folder / OPTIONS, to_dict(options) | {"resume": None})
 
     def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
@@ -156,20 +157,25 @@ class Store:
 
         Latents could be sampled again, bit for bit; but that costs a large model minutes, and keeping them megabytes.
         """
-        for path in self.folder.glob(f"{name}-*.safetensors"):
-            if _whole(path):
-                return _read(path).tensors[name]
+        kept = processes.on_main(lambda: next(filter(_whole, self.folder.glob(f"{name}-*.safetensors")), None))
+        if kept:
+            return _read(kept).tensors[name]
         made = make()
-        _write(self.folder, name, {}, {name: made})
+        if processes.is_main():
+            _write(self.folder, name, {}, {name: made})
         return made.cpu()
 
     def log(self, row: dict[str, Any]) -> None:
         """Add a row to steps.jsonl."""
+        if not processes.is_main():
+            return
         with self.steps.open("a") as file:
             print(json.dumps(row, allow_nan=False), file=file)
 
     def save(self, training: Training) -> None:
         """Write a checkpoint, then drop all but the newest `KEPT`; a failure leaves those before as they were."""
+        if not processes.is_main():
+            return
         _write(self.folder, f"step-{training.step:09}", training.values() | _machine(), training.tensors())
         for old in self._checkpoints()[KEPT:]:
             old.unlink()
@@ -180,6 +186,17 @@ class Store:
         Raises:
             UsageError: every one is damaged.
         """
+        whole = processes.on_main(self._newest)
+        if whole is None:
+            return None
+        saved = _read(whole)
+        if (before := {name: saved.values.get(name) for name in _machine()}) != _machine():
+            print(f"note: {before} is now {_machine()}; the result may differ in its last digits", file=sys.stderr)
+        for row in saved.values["rows"]:
+            self.log(row)
+        return saved
+
+    def _newest(self) -> Path | None:
         every = self._checkpoints()
         whole = next((path for path in every if _whole(path)), None)
         if every and whole is None:
@@ -190,21 +207,14 @@ class Store:
         for damaged in every[: every.index(whole) if whole else 0]:
             print(f"note: {damaged} is damaged; the checkpoint before it is taken", file=sys.stderr)
             damaged.rename(damaged.with_suffix(".damaged"))
-        if whole is None:
-            return None
-        saved = _read(whole)
-        if (before := {name: saved.values[name] for name in _machine()}) != _machine():
-            print(f"note: {before} is now {_machine()}; the result may differ in its last digits", file=sys.stderr)
-        for row in saved.values["rows"]:
-            self.log(row)
-        return saved
+        return whole
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
 
 def _machine() -> dict[str, Any]:
-    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "processes": processes.count()}
 
 
 def _whole(path: Path) -> bool:
@@ -259,13 +269,20 @@ def interrupt(number: int) -> None:
 
 
 @contextmanager
-def between_steps() -> Iterator[list[int]]:
-    """Hold SIGINT and SIGTERM back and show which came; the first is raised at the end, a second one at once.
+def between_steps() -> Iterator[Callable[[], bool]]:
+    """Hold SIGINT and SIGTERM back; the first is raised at the end, a second one to the same process at once.
+
+    Yields a function that says whether one came to any of the processes, to be called by all of them after a step.
 
     Raises:
         Interrupted: at the end, for the first.
     """
     caught: list[int] = []
+    of_all: list[int] = []
+
+    def came() -> bool:
+        of_all[:] = processes.everyones(list(caught))
+        return bool(of_all)
 
     def hold(number: int) -> None:
         caught.append(number)
@@ -273,6 +290,6 @@ def between_steps() -> Iterator[list[int]]:
             interrupt(number)
 
     with on_signals(hold):
-        yield caught
-    if caught:
-        interrupt(caught[0])
+        yield came
+    if first := (of_all or caught)[:1]:
+        interrupt(*first)

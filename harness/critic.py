@@ -7,6 +7,7 @@ from torch.nn.functional import silu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fdiv.losses import VariationalLoss
+from harness import processes
 from harness.latents import Context
 from harness.objective import variational_values
 
@@ -84,7 +85,8 @@ class CriticTrainer:
             v_p, v_q = self.critic(noise, context), self.critic(difference + noise, context)
             bound = self.loss(v_p, v_q)
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
-            for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):
+            gradients = processes.mean(torch.autograd.grad(-bound, parameters))
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             if nn.utils.clip_grad_norm_(parameters, 1.0).isfinite():
                 self.optimizer.step()
@@ -92,4 +94,7 @@ class CriticTrainer:
 
 
 def _noise(difference: Tensor) -> Tensor:
-    return torch.randn((SAMPLES, *difference.shape), dtype=difference.dtype, device=difference.device)
+    """Of the whole batch, as all processes draw it, this one's share: (samples, n, channels, h, w)."""
+    n, *shape = difference.shape
+    whole = torch.randn((SAMPLES, n * processes.count(), *shape), dtype=difference.dtype, device=difference.device)
+    return processes.share(whole.transpose(0, 1)).transpose(0, 1)

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from harness import processes
 from harness.config import Config, UsageError, flag_of, from_dict
 
 RESUME = "resume"
@@ -114,11 +115,15 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
     """Yield a folder to write into, a new one or the unfinished one given; at the end it moves to `folder` whole.
 
     After an exception, or when `folder` has come to exist meanwhile and may not be replaced, what was written stays
-    where it is, and the exception's note says where. An empty one is removed.
+    where it is, and the exception's note says where. An empty one is removed. Of several processes that train
+    together, the main one does all that, and the others learn the folder's name.
 
     Raises:
         UsageError: another process writes there, or something else was written to `folder` in the meantime.
     """
+    if not processes.is_main():
+        yield processes.on_main(lambda: folder)
+        return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = unfinished or Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
@@ -131,7 +136,7 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
     except Timeout as error:
         raise UsageError(f"--resume {unfinished}: another process is at work on it") from error
     try:
-        yield unfinished
+        yield processes.on_main(lambda: unfinished)
         if folder.exists() and not replace:
             raise UsageError(f"--output {folder}: another run has finished there meanwhile")
         _move(unfinished, folder)

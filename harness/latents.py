@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from harness import augment
+from harness import augment, processes
 from harness.concepts import Concepts
 from harness.config import Config
 from harness.models import Conditioning, Family, NoiseSchedule
@@ -42,10 +42,11 @@ def sample(
     Every picture has a seed of its own, drawn from `seed`, so it does not depend on the batch it is in.
     """
     seeds = torch.randint(2**62, (len(prompts),), generator=torch.Generator().manual_seed(seed)).tolist()
+    ours = processes.share(list(zip(prompts, seeds, strict=True)), padded=True)
     results = []
-    for start in tqdm(range(0, len(prompts), BATCH), desc=desc):
-        part = prompts[start : start + BATCH]
-        generators = [torch.Generator().manual_seed(each) for each in seeds[start : start + BATCH]]
+    for start in tqdm(range(0, len(ours), BATCH), desc=desc):
+        part, own = zip(*ours[start : start + BATCH], strict=True)
+        generators = [torch.Generator().manual_seed(each) for each in own]
         conditioning, unconditional = (
             Conditioning.stack([embeddings[prompt] for prompt in each]) for each in (part, [""] * len(part))
         )
@@ -57,7 +58,7 @@ def sample(
             output_type=output,
         )
         results.append(result.images.cpu() if output == "pt" else result.images)
-    return torch.cat(results)
+    return processes.gather(torch.cat(results), len(prompts))
 
 
 def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:
@@ -65,7 +66,7 @@ def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:
     embeds = torch.stack([row.prompt_embeds.float().mean(0) for row in encode(model, [concept, *names]).values()])
     embeds = torch.nn.functional.normalize(embeds - embeds.mean(0), dim=1)
     order = (embeds[1:] @ embeds[0]).argsort(descending=True, stable=True)
-    return [names[i] for i in order.tolist()]
+    return [names[i] for i in processes.on_main(order.tolist)]
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same.
 
+    Each of several processes draws the whole batch too, and gets its share of the rows that erase and that retain.
     Retained rows take their time steps from the whole schedule, whatever the sampler's window.
     """
     device = sampled.anchor_latents.device
@@ -200,10 +202,14 @@ def batches(
             changed, mask = augment.augment(changed, kinds, generator)
             mask = mask / mask.mean((1, 2, 3), keepdim=True).sqrt()  # the mean over what the mask leaves
             row = erased + pool * kinds
+        drawn = torch.randn(n + len(retained), *changed.shape[1:], generator=generator)
+        times = [sampler.draw(n, generator), everywhere.draw(len(retained), generator)]
+        noise, timesteps = (
+            torch.cat([processes.share(part) for part in parts]).to(device)
+            for parts in (drawn.split([n, len(retained)]), times)
+        )
+        changed, erased, row, retained = (processes.share(each) for each in (changed, erased, row, retained))
         clean = torch.cat([changed, sampled.retain_latents[retained]])
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        drawn = [sampler.draw(n, generator), everywhere.draw(len(retained), generator)]
-        timesteps = torch.cat(drawn).to(device)
         kept = sampled.retain[retained]
         yield Batch(
             noisy=schedule.add_noise(clean, noise, timesteps),
@@ -212,6 +218,6 @@ def batches(
             frozen=Conditioning.cat([sampled.anchor[row], kept]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
-            mask=mask,
+            mask=None if mask is None else processes.share(mask),
             guidance=config.anchor_guidance,
         )

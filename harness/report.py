@@ -17,6 +17,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from harness import processes
 from harness.calibration import Objective
 from harness.concepts import Concepts
 from harness.evaluate import METRICS, Panel
@@ -59,6 +60,14 @@ class Seen:
         """One step's."""
         return cls(torch.cat([s, timesteps.to(s), concept.to(s), torch.stack([each.to(s) for each in numbers])])[None])
 
+    def of_all(self) -> "Seen":
+        """What the processes saw of one step together, from what each did: all samples, and the numbers' means."""
+        if processes.count() == 1:
+            return self
+        parts = Seen(processes.gather(self.rows, processes.count()))
+        columns = [each.flatten() for each in parts.samples()]
+        return Seen(torch.cat([*columns, parts.numbers.mean(0)])[None])
+
     def samples(self) -> tuple[Tensor, Tensor, Tensor]:
         """s, time steps and concepts, (steps, targets) each."""
         s, timesteps, concept = self.rows[:, :-5].chunk(3, dim=1)
@@ -71,7 +80,7 @@ class Seen:
 
     @property
     def skipped(self) -> bool:
-        """Whether the last step was left out; waits for the device."""
+        """Whether the last step was left out, which one process is enough for; waits for the device."""
         return bool(self.rows[-1, -1])
 
 
@@ -171,6 +180,7 @@ def environment(device: torch.device) -> Row:
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "device": f"{device} ({name}, {torch.get_num_threads()} threads)",
+        "processes": processes.count(),
         "peak_memory_bytes": peak,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import concepts, evaluate, folders, latents, models
+from harness import concepts, evaluate, folders, latents, models, processes
 from harness.calibration import sampler
 from harness.config import Config, UsageError
 from harness.objective import Losses
@@ -34,6 +34,8 @@ class Plan:
     def of(cls, options: Config) -> "Plan":
         """Check the divergences, the device, the model's place and the concepts; an error says what is wrong."""
         device = models.resolve_device(options.device)
+        if options.batch_size % (count := processes.launched()):
+            raise UsageError(f"--batch-size {options.batch_size}: must be a multiple of {count}, one share a process")
         source = models.resolve(options.model)
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
@@ -70,6 +72,7 @@ class Setting:
 
 def prepare(options: Config, plan: Plan) -> Setting:
     """Load the model, check that it can do what is asked, and encode the prompts."""
+    processes.join(plan.device)
     model = models.load(plan.source, plan.device, options.variant, options.revision, options.offline)
     models.check_sampling(model, options.sampling_steps)
     models.select(model, options.parameter_group)
@@ -123,7 +126,8 @@ def watch(
     def reason(step: int) -> str:
         if step % rule.every:
             return ""
-        return rule.reason(means(setting.sample(options, f"evaluate at step {step}", panel)), original)
+        pictures = setting.sample(options, f"evaluate at step {step}", panel)
+        return processes.on_main(lambda: rule.reason(means(pictures), original))
 
     return reason
 

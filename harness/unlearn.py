@@ -6,6 +6,7 @@
     python -m harness.unlearn --continue RUN_FOLDER --target heart  # what RUN_FOLDER erased stays erased
 
 A run that was killed goes on from its last checkpoint, to the same result bit for bit, with --resume RUN_FOLDER.
+Under `torchrun --nproc_per_node N -m` in place of `python -m`, N processes share the work.
 
 Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cannot be used, 3 stopped by overflow,
 4 disk or memory full, 130 and 143 interrupted by SIGINT and SIGTERM.
@@ -24,7 +25,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 import fdiv
-from harness import checkpoint, config, critic, evaluate, export, folders, latents, report, retention
+from harness import checkpoint, config, critic, evaluate, export, folders, latents, processes, report, retention
 from harness.calibration import Objective, calibrate, difference, make_critic
 from harness.config import Config, UsageError
 from harness.models import Denoiser
@@ -40,6 +41,11 @@ Row = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     report.quieten_libraries()
+    with processes.together():
+        return _end(arguments)
+
+
+def _end(arguments: Sequence[str] | None) -> int:
     try:
         with checkpoint.on_signals(checkpoint.interrupt):
             run(config.parse(arguments))
@@ -49,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say("error", error, 2)
     except OverflowedError as error:
         return _say("stopped", error, 3)
+    except processes.LostError as error:
+        return _say("stopped", error, 1)
     except checkpoint.Interrupted as error:
         return _say("interrupted", error, 128 + error.number)
     except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
@@ -60,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(verdict: str, error: BaseException, code: int) -> int:
-    line = "; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])])
+    line, code = processes.first_failure(f"{verdict}: {error}", code)
+    line = "; ".join([line, *getattr(error, "__notes__", [])])
     print(" ".join(line.split()), file=sys.stderr)
     return code
 
@@ -83,11 +92,15 @@ def run(options: Config) -> Path:
                 setting, sampled, plan.losses, options, store, watch(setting, references, plan.rule, options)
             )
         except OverflowedError as error:
-            export.save_delta(error.denoiser, out / folders.DELTA, names, base)
+            if processes.is_main():
+                export.save_delta(error.denoiser, out / folders.DELTA, names, base)
             raise
         training_seconds = time.perf_counter() - trained_from
-        export.save_delta(result.denoiser, out / folders.DELTA, names, base)
+        if processes.is_main():
+            export.save_delta(result.denoiser, out / folders.DELTA, names, base)
         pictures = setting.sample(options, "pictures after")
+        if not processes.is_main():
+            return output
         metrics = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
         folders.write_json(out / "metrics.json", metrics)
         rows = {"original": references.held.pictures, "erased": pictures, "oracle": references.oracle}
@@ -153,12 +166,14 @@ def take_step(state: checkpoint.Training, batch: latents.Batch, objective: Objec
     gradients = retention.gradients(erase, retain, parameters, objective.retain_method, objective.retain_weight)
     norm = torch.nn.utils.get_total_norm(gradients)
     finite = s.isfinite().all() & erase.isfinite() & retain.isfinite() & norm.isfinite()
-    if finite:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
+    with torch.no_grad():
+        ours = report.Seen.of(s[:n], batch.timesteps[:n], batch.concept, erase, retain, estimate, norm, ~finite)
+        seen = ours.of_all()
+    if not seen.skipped:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         state.optimizer.step()
-    with torch.no_grad():
-        return report.Seen.of(s[:n], batch.timesteps[:n], batch.concept, erase, retain, estimate, norm, ~finite)
+    return seen
 
 
 def train(
@@ -189,14 +204,14 @@ def train(
     if saved:
         state.restore(saved)
     left = range(state.step + 1, 0 if state.stopped else options.steps + 1)
-    with checkpoint.between_steps() as signals:
+    with checkpoint.between_steps() as signalled:
         for step in (bar := tqdm(left, desc="erase", initial=state.step, total=options.steps)):
             state.seen.append(last := take_step(state, next(drawn), objective))
             state.step, state.skipped = step, state.skipped + 1 if last.skipped else 0
             if watched and step < options.steps:
                 state.stopped = watched(step)
             overflowed = state.skipped == MOST_SKIPPED
-            ends = bool(signals or overflowed or state.stopped) or step == options.steps
+            ends = bool(signalled() or overflowed or state.stopped) or step == options.steps
             if step == 1 or step % LOG_EVERY == 0 or state.stopped or step == options.steps:
                 state.rows.append(row := report.log_row(step, state.seen, objective))
                 if store:
