@@ -69,13 +69,13 @@ class Piece:
             value = expression.subs(u, end)
             if value.is_finite:
                 return sympy.simplify(value)
-        else:
-            try:
-                return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, 1 / u), u)
-            except UnknownExpansion:
-                pass  # Gruntz's algorithm takes more kinds of functions
+        side = 1 if end == self.lower else -1
         try:
-            value = sympy.limit(expression, u, end, "+" if end == self.lower else "-")
+            return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u), u)
+        except UnknownExpansion:
+            pass  # Gruntz's algorithm takes more kinds of functions
+        try:
+            value = sympy.limit(expression, u, end, "+" if side > 0 else "-")
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
         if value.is_extended_real is not True:

@@ -70,7 +70,12 @@ def _closure(node: Expr, symbol: Symbol, backend: Backend) -> Function:
         return _power(_closure(node.base, symbol, backend), node.exp, backend)
     if node.is_Pow:
         return _closure(sympy.exp(node.exp * sympy.log(node.base), evaluate=False), symbol, backend)
-    parts = [_closure(argument, symbol, backend) for argument in node.args]
+    arguments = node.args
+    if node.is_Add:  # the constants are added up exactly: 1/(a - 1) - 2^(1 - a)/(a - 1) loses its digits near a = 1
+        constants = [argument for argument in arguments if not argument.has(symbol)]
+        total = [sympy.Add(*constants)] if constants else []
+        arguments = [*(argument for argument in arguments if argument.has(symbol)), *total]
+    parts = [_closure(argument, symbol, backend) for argument in arguments]
     if node.is_Add or node.is_Mul:
         join = operator.add if node.is_Add else operator.mul
         return lambda x: reduce(join, [part(x) for part in parts])
