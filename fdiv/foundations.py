@@ -60,8 +60,10 @@ def _undefined_somewhere(divergence: Divergence) -> Finding | None:
     """Substitute simple ratios, and the places where a Piecewise switches, into the generator as it stands."""
     generator = divergence.generator
     rationals = [sympy.Rational(k) for k in _LOOKED_AT]
+    # SymPy spends minutes on an exact 999^1.999999
+    simple = all(power.exp.q <= 24 for power in generator.atoms(sympy.Pow) if power.exp.is_Rational)
     for point in [*rationals, *(1 / k for k in rationals), *_switches(generator)]:
-        value = generator.subs(u, point)
+        value = generator.subs(u, point if simple else point.evalf(60))
         number = sympy.nan if value is sympy.nan else value.evalf(20)
         if not (number.is_finite and number.is_real):
             if number.is_infinite:

@@ -182,6 +182,8 @@ def compare_gradient_weight(divergence: Divergence) -> Finding:
         value = divergence.gaussian.gradient_weight(s)
         # D may rise like exp(-1/s) near a kink far from 1: a step in which it changes by a hundredth
         step = min(s / 200, 0.01 * divergence.gaussian(s) / max(value, 1e-300))
+        if step == 0:  # D underflows there
+            continue
         near, far = (
             gaussian_value(divergence, s + k * step) - gaussian_value(divergence, s - k * step) for k in (1, 2)
         )
