@@ -153,11 +153,9 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
     level = sympy.Dummy("level", real=True)
     root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     if root is None:
-        from fdiv import ball  # which needs this module's u
+        from fdiv.crossings import crossings  # which needs this module's u
 
-        if any(ball.certify_sign(side, sympy.S.Zero, sympy.oo, strict=True).positive for side in (function, -function)):
-            return []
-        raise DerivationError(f"the kinks where {function} = 0 cannot be located")
+        return list(crossings(function))
     value = sympy.simplify(root.subs(level, 0))
     return [value] if value.is_positive else []
 

@@ -240,11 +240,15 @@ def _ball(constant: Expr) -> Any:
     """Enclose a constant expression at flint's working precision."""
     from flint import acb, arb, fmpq
 
+    from fdiv.tails import constant_ball
+
     if constant.is_Rational or constant.is_Float:
         exact = sympy.Rational(constant)
         return acb(arb(fmpq(int(exact.p), int(exact.q))))
     if constant in (sympy.pi, sympy.E):
         return acb(arb.pi()) if constant == sympy.pi else acb(1).exp()
+    if constant.is_NumberSymbol:
+        return acb(constant_ball(constant))
     parts = [_ball(argument) for argument in constant.args]
     if constant.is_Add or constant.is_Mul:
         return reduce(operator.add if constant.is_Add else operator.mul, parts)
@@ -278,7 +282,8 @@ def _outward_log(argument: Expr, sign: int) -> Expr:
         if base != u:
             return sympy.log(outward(argument, sign))
         monomials.append((sign * exponent, coefficient))
-    top, leading = max(monomials, key=lambda pair: float(pair[0]))
+    # the argument is positive, but its leading monomial need not be on a panel that ends, as 3 - u's on (0, 3)
+    top, leading = max(monomials, key=lambda pair: (bool(pair[1] > 0), float(pair[0])))
     rest = [coefficient / leading * sympy.exp((power - top) * v) for power, coefficient in monomials if power != top]
     return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
 
