@@ -69,13 +69,13 @@ class Piece:
             value = expression.subs(u, end)
             if value.is_finite:
                 return sympy.simplify(value)
-        else:
-            try:
-                return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, 1 / u), u)
-            except UnknownExpansion:
-                pass  # Gruntz's algorithm takes more kinds of functions
+        side = 1 if end == self.lower else -1
         try:
-            value = sympy.limit(expression, u, end, "+" if end == self.lower else "-")
+            return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u), u)
+        except UnknownExpansion:
+            pass  # Gruntz's algorithm takes more kinds of functions
+        try:
+            value = sympy.limit(expression, u, end, "+" if side > 0 else "-")
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
         if value.is_extended_real is not True:
@@ -153,11 +153,9 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
     level = sympy.Dummy("level", real=True)
     root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     if root is None:
-        from fdiv import ball  # which needs this module's u
+        from fdiv.crossings import crossings  # which needs this module's u
 
-        if any(ball.certify_sign(side, sympy.S.Zero, sympy.oo, strict=True).positive for side in (function, -function)):
-            return []
-        raise DerivationError(f"the kinks where {function} = 0 cannot be located")
+        return list(crossings(function))
     value = sympy.simplify(root.subs(level, 0))
     return [value] if value.is_positive else []
 

@@ -33,6 +33,13 @@ def _computable(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def _at_most(x: Tensor, end: float) -> Tensor:
+    """Return the smaller of x and the largest number of its dtype that is at most `end`."""
+    top = torch.tensor(end, dtype=x.dtype)
+    top = torch.nextafter(top, top - 1) if top.double() > end else top
+    return x.clamp(max=float(top))
+
+
 def _in_double(s: Tensor, function: Function) -> Tensor:
     """Apply a function of s >= 0 in fp64 where the device has it, since e^{-s} in fp32 has s roundings."""
     s = _computable(s)
@@ -110,10 +117,14 @@ class VariationalLoss:
             "output": (activation.output, activation.output_slope),
             "term": (activation.conjugate_term, activation.conjugate_slope),
         }
-        return {name: derived(lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
+        values = {name: (lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
+        output, slope = values["output"]
+        end = float(self.divergence.conjugate.effective_domain.upper)
+        # far out T is f'(inf) to the last digit, and its rounding must not leave the domain
+        return {"output": derived(lambda x: _at_most(output(x), end), slope), "term": derived(*values["term"])}
 
     def output_activation(self, v: Tensor) -> Tensor:
-        """T(v), the critic's value, elementwise; it increases inside the effective domain of f*."""
+        """T(v), the critic's value, elementwise; it increases inside the closed effective domain of f*."""
         return self._functions["output"](_computable(v))
 
     def conjugate_term(self, v: Tensor) -> Tensor:
