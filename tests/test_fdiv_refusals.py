@@ -36,6 +36,9 @@ REFUSED = {
     "Abs(log(u))": r"convexity: refuted",
     "u-1": r"not affine: refuted: f is affine, so D_f\(P\|\|Q\) = 0 for all P and Q",
     "u*log(u)+0.3*(u-1)*exp(-4*(u-3)**2)": r"convexity: refuted: .*f''\(u\) = -",
+    # a concave bump between two roots of a quintic, or of an equation that W0 solves only in part
+    "(u-1)**2+1000*Max(0,1e-3-(u-2)**2*(u**3+pi*u+1))": r"convexity: refuted: f''\(u\) is negative",
+    "Max(0,u*exp(-u/20)-7.3575888)": r"convexity: refuted: f''\(u\) is negative",
 }
 
 
