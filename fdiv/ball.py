@@ -28,6 +28,7 @@ _BITS = 192
 _MOST_BOXES = 1000
 _NARROWEST = Fraction(1, 2**50)
 _STARTS = (1, 2, 4, 8, 16, 32, 64)  # candidates for X
+_FAR = tuple(side * 2**k for k in range(4, 10) for side in (1, -1))  # log u up to where doubles end
 _SEARCH = 10  # the range of x that is searched for a counterexample where a tail stays open
 _BROKEN = (ZeroDivisionError, ValueError, OverflowError, OpenError)
 
@@ -161,7 +162,13 @@ def _searched(expression: Expr, stretch: _Stretch, reason: str) -> Verdict:
     low = left if left is not None else min(Fraction(0), right or Fraction(0)) - _SEARCH
     high = right if right is not None else max(Fraction(0), low) + _SEARCH
     whole = _bisect(expression, low, high, stretch)
-    return whole if whole.positive is False else Verdict(None, reason)
+    if whole.positive is False:
+        return whole
+    for point in [Fraction(x) for x in _FAR if stretch.contains(Fraction(x))]:
+        value = _at(expression, point)
+        if value is not None and value < 0:
+            return Verdict(False, "negative in ball arithmetic", point)
+    return Verdict(None, reason)
 
 
 def _bisect(expression: Expr, left: Fraction, right: Fraction, stretch: _Stretch) -> Verdict:

@@ -39,7 +39,9 @@ class Interval:
             return f"{{{self.lower}}}"
         left = "[" if self.lower_closed else "("
         right = "]" if self.upper_closed else ")"
-        ends = (f"{float(end):g}" if end.is_Float else str(end).replace("oo", "inf") for end in (self.lower, self.upper))
+        ends = (
+            f"{float(end):g}" if end.is_Float else str(end).replace("oo", "inf") for end in (self.lower, self.upper)
+        )
         return left + ", ".join(ends) + right
 
 

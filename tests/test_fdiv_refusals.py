@@ -36,6 +36,18 @@ REFUSED = {
     "Abs(log(u))": r"convexity: refuted",
     "u-1": r"not affine: refuted: f is affine, so D_f\(P\|\|Q\) = 0 for all P and Q",
     "u*log(u)+0.3*(u-1)*exp(-4*(u-3)**2)": r"convexity: refuted: .*f''\(u\) = -",
+    # one odd point between two equal limits, at a root of the condition
+    "Piecewise(((u-1)**2,u**2<4),((u-1)**2+1,u**2<=4),((u-1)**2,True))": r"not continuous at u = 2.*jump of f = 1",
+    "Piecewise(((u-1)**2,u+log(u)<4),((u-1)**2+1,u+log(u)<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,u**5+u<4),((u-1)**2+1,u**5+u<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,Abs(u-3)>0),((u-1)**2+1,True))": r"not continuous at u = 3",
+    # a piece narrower than any isolating interval, and a change of sign beyond where anyone would look
+    "Piecewise(((u-1)**2,u<3),(4+4*(u-3)+(u-3)**2-1e12*1e4*(u-3)**4/3,u<3.00000001),(4+4*(u-3)+(u-3)**2-1e-12*1e-4/3,True))": (
+        r"convexity: refuted: f''\(u\) is negative"
+    ),
+    "1e-12*1e-4*(1/(2*u)+1e-5*log(u)-1/2)": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*pi*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
     # a concave bump between two roots of a quintic, or of an equation that W0 solves only in part
     "(u-1)**2+1000*Max(0,1e-3-(u-2)**2*(u**3+pi*u+1))": r"convexity: refuted: f''\(u\) is negative",
     "Max(0,u*exp(-u/20)-7.3575888)": r"convexity: refuted: f''\(u\) is negative",
@@ -112,6 +124,7 @@ def accepted(generator: sympy.Expr) -> fdiv.Certificate:
         "sqrt((u-3)**2+1)-sqrt(5)",
         "log(1+exp(1-u))-log(2)",
         "u*log(u)+1e-7*Abs(u-3)**1.5-1e-7*2**1.5",
+        "Piecewise(((u-1)**2, u**5+u<4), ((u-1)**2, True))",
     ],
 )
 def test_a_convex_generator_is_accepted_in_any_disguise(text: str) -> None:
