@@ -110,7 +110,7 @@ def run(options: Config) -> Path:
 
 @dataclass(frozen=True)
 class Losses:
-    """The verified losses of a run's divergence; `gaussian` is None where D(s) is infinite."""
+    """The verified losses of a run's divergence; beside `variational`, `gaussian` may be None (D(s) is infinite)."""
 
     divergence: fdiv.Divergence
     gaussian: GaussianLoss | None
@@ -122,8 +122,11 @@ class Losses:
         divergence = fdiv.resolve(options.divergence)
         if options.objective == "closed_form":
             return cls(divergence, GaussianLoss(divergence), None)
-        gaussian = GaussianLoss(divergence) if divergence.gaussian.evaluable else None
-        return cls(divergence, gaussian, VariationalLoss(divergence))
+        variational = VariationalLoss(divergence)
+        try:
+            return cls(divergence, GaussianLoss(divergence), variational)
+        except fdiv.Refused:  # it only accompanies the critic's bound
+            return cls(divergence, None, variational)
 
 
 @dataclass(frozen=True)
