@@ -278,9 +278,11 @@ def _step(part: Expr, x: Any, walk: Callable[[Expr], Any]) -> Any:
 
 
 def exact(number: Fraction) -> Any:
+    """Return the number as a ball."""
     return arb(fmpq(number.numerator, number.denominator))
 
 
 def fraction(ball: Any) -> Fraction:
+    """Return the middle of a ball."""
     mantissa, exponent = ball.mid().man_exp()
     return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)

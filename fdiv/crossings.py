@@ -84,7 +84,8 @@ def crossings(function: Expr) -> tuple[Expr, ...]:
 
 
 def _isolated(function: Expr, left: Fraction, right: Fraction) -> list[Expr]:
-    found, boxes = [], [(left, right)]
+    found: list[Expr] = []
+    boxes = [(left, right)]
     for _ in range(_MOST_BOXES):
         if not boxes:
             return found

@@ -15,7 +15,15 @@ from fdiv import ball
 from fdiv.calculus import Piece, pieces, sign_changes, u
 from fdiv.crossings import Crossing
 from fdiv.divergence import Divergence
-from fdiv.signs import Counterexample, Evidence, Finding, in_many_digits, is_finite, keeps_sign, weakest
+from fdiv.signs import (
+    Counterexample,
+    Evidence,
+    Finding,
+    in_many_digits,
+    is_finite,
+    keeps_sign,
+    weakest,
+)
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
 _EQUAL = 1e-40  # numbers that agree so far are equal

@@ -20,6 +20,7 @@ from sympy import Expr, Poly
 from fdiv import ball
 from fdiv.calculus import DerivationError, Piece, factored, u
 from fdiv.lowering import MPMATH
+from fdiv.tails import FUNCTIONS
 
 _LARGEST_ROOT = 24  # u = root^k is tried up to this k
 _GRID = 400
@@ -266,7 +267,7 @@ def _total(terms: list[Callable[[Any], Any]], point: mpmath.mpf) -> tuple[mpmath
 
 
 def _grid(piece: Piece) -> list[mpmath.mpf]:
-    """Points of the piece, log-spaced, dense around 1."""
+    """Return points of the piece, log-spaced, dense around 1."""
     low = mpmath.log(MPMATH.number(piece.lower)) if piece.lower != 0 else mpmath.mpf(-60)
     high = mpmath.log(MPMATH.number(piece.upper)) if piece.upper != sympy.oo else mpmath.mpf(60)
     shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
@@ -288,7 +289,7 @@ def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
 def is_finite(piece: Piece) -> Finding:
     """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
     unproved = [inner for inner in _guarded(piece.expression) if not _proved_nonzero(*inner, piece)]
-    if not unproved:
+    if not unproved and not _unfamiliar(piece.expression):
         return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
     for inner, _ in unproved:
         zeros = [root for root in _zeros(inner) if piece.lower < root < piece.upper]
@@ -302,6 +303,12 @@ def is_finite(piece: Piece) -> Finding:
                 found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
                 return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
     return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
+
+
+def _unfamiliar(expression: Expr) -> set[str]:
+    """Return the functions in it that may jump or have poles for all that is known here, such as floor and tan."""
+    nodes = {node for node in sympy.preorder_traversal(expression) if node.has(u) and node.args}
+    return {str(n.func) for n in nodes if not (n.is_Add or n.is_Mul or n.is_Pow or n.func in FUNCTIONS)}
 
 
 def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:
