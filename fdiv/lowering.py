@@ -70,7 +70,12 @@ def _closure(node: Expr, symbol: Symbol, backend: Backend) -> Function:
         return _power(_closure(node.base, symbol, backend), node.exp, backend)
     if node.is_Pow:
         return _closure(sympy.exp(node.exp * sympy.log(node.base), evaluate=False), symbol, backend)
-    parts = [_closure(argument, symbol, backend) for argument in node.args]
+    arguments = node.args
+    if node.is_Add:  # the constants are added up exactly: 1/(a - 1) - 2^(1 - a)/(a - 1) loses its digits near a = 1
+        constants = [argument for argument in arguments if not argument.has(symbol)]
+        total = [sympy.Add(*constants)] if constants else []
+        arguments = [*(argument for argument in arguments if argument.has(symbol)), *total]
+    parts = [_closure(argument, symbol, backend) for argument in arguments]
     if node.is_Add or node.is_Mul:
         join = operator.add if node.is_Add else operator.mul
         return lambda x: reduce(join, [part(x) for part in parts])
@@ -235,11 +240,15 @@ def _ball(constant: Expr) -> Any:
     """Enclose a constant expression at flint's working precision."""
     from flint import acb, arb, fmpq
 
+    from fdiv.tails import constant_ball
+
     if constant.is_Rational or constant.is_Float:
         exact = sympy.Rational(constant)
         return acb(arb(fmpq(int(exact.p), int(exact.q))))
     if constant in (sympy.pi, sympy.E):
         return acb(arb.pi()) if constant == sympy.pi else acb(1).exp()
+    if constant.is_NumberSymbol:
+        return acb(constant_ball(constant))
     parts = [_ball(argument) for argument in constant.args]
     if constant.is_Add or constant.is_Mul:
         return reduce(operator.add if constant.is_Add else operator.mul, parts)
@@ -273,7 +282,8 @@ def _outward_log(argument: Expr, sign: int) -> Expr:
         if base != u:
             return sympy.log(outward(argument, sign))
         monomials.append((sign * exponent, coefficient))
-    top, leading = max(monomials, key=lambda pair: float(pair[0]))
+    # the argument is positive, but its leading monomial need not be on a panel that ends, as 3 - u's on (0, 3)
+    top, leading = max(monomials, key=lambda pair: (bool(pair[1] > 0), float(pair[0])))
     rest = [coefficient / leading * sympy.exp((power - top) * v) for power, coefficient in monomials if power != top]
     return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
 

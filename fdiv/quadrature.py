@@ -35,6 +35,7 @@ from fdiv.lowering import Backend, Function, flint_backend, lower, numpy_backend
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+_GONE = 1e4  # at this s e^{-s/8} is zero in double precision, and s times it would be NaN at infinity
 SMALLEST = 1e-12  # below, D, w and dw/ds follow their leading powers of s
 _WIDEST = 0.7  # of the strip: e^{-x^2/2s} decays on the image of |Im z| < pi/4
 _STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/_STEP} = 1e-15
@@ -298,7 +299,8 @@ class Trapezoid:
             def value(x: Any) -> Any:
                 near = _combined(self.low, backend.clip(x, SMALLEST, self.switch), order, backend)
                 far_x = backend.clip(x, self.switch, None)
-                far = closed[order](far_x) + _combined(self.high, far_x, order, backend)
+                rest = _combined(self.high, backend.clip(far_x, None, _GONE), order, backend)
+                far = closed[order](far_x) + rest
                 positive = backend.where(x > 0, x, backend.fill(x, 1.0 if power < 0 else 0.0))
                 tiny = backend.where(x < SMALLEST, positive / SMALLEST, backend.fill(x, 1.0)) ** power
                 near = near * tiny

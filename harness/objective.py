@@ -115,16 +115,20 @@ class Losses:
         divergences = {spec: fdiv.resolve(spec) for spec in specs}
         if kind == "variational" and len(divergences) > 1:
             raise UsageError(f"--objective variational: one critic has one divergence, not {', '.join(divergences)}")
-        needed = kind == "closed_form"
-        gaussian = {
-            spec: GaussianLoss(each) if needed or each.gaussian.evaluable else None
-            for spec, each in divergences.items()
-        }
+        variational = VariationalLoss(divergences[specs[0]]) if kind == "variational" else None
+        gaussian: dict[str, GaussianLoss | None] = {}
+        for spec, divergence in divergences.items():
+            try:
+                gaussian[spec] = GaussianLoss(divergence)
+            except fdiv.Refused:
+                if variational is None:
+                    raise
+                gaussian[spec] = None  # it only accompanies the critic's bound
         return cls(
             tuple(divergences[spec] for spec in specs),
             tuple(weights),
             tuple(gaussian[spec] for spec in specs),
-            None if needed else VariationalLoss(divergences[specs[0]]),
+            variational,
         )
 
     @property

@@ -74,6 +74,18 @@ def test_a_negative_s_gives_nan_and_an_integer_is_a_type_error() -> None:
         loss(torch.tensor(1))
 
 
+@pytest.mark.parametrize("spec", ["kl", "total_variation", "jensen_shannon", "triangular"])
+def test_where_there_is_no_value_there_is_no_gradient_and_none_is_left_at_infinity(spec: str) -> None:
+    loss = GaussianLoss(fdiv.divergence(spec))
+    for function in (loss, loss.gradient_weight, loss.wrapped):
+        s = torch.tensor([math.nan, -1.0, 1.0], requires_grad=True)
+        function(s).sum().backward()
+        assert s.grad is not None
+        assert s.grad.isnan().tolist() == [True, True, False]
+    far = torch.tensor([1e5, math.inf])
+    assert loss.gradient_weight(far).tolist() == ([0.5, 0.5] if spec == "kl" else [0.0, 0.0])
+
+
 def test_total_variation_has_the_zero_subgradient_at_zero() -> None:
     s = torch.zeros(2, requires_grad=True)
     GaussianLoss(fdiv.divergence("total_variation"))(s).sum().backward()

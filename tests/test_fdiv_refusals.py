@@ -12,10 +12,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import fdiv
-from fdiv import u
+from fdiv import foundations, u
 from fdiv.divergence import custom
 from fdiv.lowering import numpy_backend
 
+NARROW = (
+    "Piecewise(((u-1)**2,u<3),(4+4*(u-3)+(u-3)**2-1e12*1e4*(u-3)**4/3,u<3.00000001),"
+    "(4+4*(u-3)+(u-3)**2-1e-12*1e-4/3,True))"
+)
 REFUSED = {
     "u*log(u)**2": r"convexity: refuted: f''\(u\) is negative.*f''\(u\) = -",
     "-Abs(u-1)/2": r"slope jumps down at u = 1; at u = 1: jump of f' = -1",
@@ -36,6 +40,19 @@ REFUSED = {
     "Abs(log(u))": r"convexity: refuted",
     "u-1": r"not affine: refuted: f is affine, so D_f\(P\|\|Q\) = 0 for all P and Q",
     "u*log(u)+0.3*(u-1)*exp(-4*(u-3)**2)": r"convexity: refuted: .*f''\(u\) = -",
+    # one odd point between two equal limits, at a root of the condition
+    "Piecewise(((u-1)**2,u**2<4),((u-1)**2+1,u**2<=4),((u-1)**2,True))": r"not continuous at u = 2.*jump of f = 1",
+    "Piecewise(((u-1)**2,u+log(u)<4),((u-1)**2+1,u+log(u)<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,u**5+u<4),((u-1)**2+1,u**5+u<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,Abs(u-3)>0),((u-1)**2+1,True))": r"not continuous at u = 3",
+    # a piece narrower than any isolating interval, and a change of sign beyond where anyone would look
+    NARROW: r"convexity: refuted: f''\(u\) is negative",
+    "1e-12*1e-4*(1/(2*u)+1e-5*log(u)-1/2)": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*pi*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
+    # a concave bump between two roots of a quintic, or of an equation that W0 solves only in part
+    "(u-1)**2+1000*Max(0,1e-3-(u-2)**2*(u**3+pi*u+1))": r"convexity: refuted: f''\(u\) is negative",
+    "Max(0,u*exp(-u/20)-7.3575888)": r"convexity: refuted: f''\(u\) is negative",
 }
 
 
@@ -68,6 +85,13 @@ def test_what_only_sympy_can_write_is_refused_with_its_counterexample(name: str)
 @pytest.mark.parametrize("generator", [sympy.floor(u) - 1, sympy.Heaviside(u - 2), sympy.Integral(u, (u, 1, u))])
 def test_what_cannot_be_derived_is_refused_and_not_raised(generator: sympy.Expr) -> None:
     assert not fdiv.certify(custom(generator)).accepted
+
+
+@pytest.mark.parametrize("function", [sympy.floor, sympy.sign, sympy.Heaviside, sympy.frac, sympy.tan])
+def test_a_function_that_may_jump_is_not_proved_finite(function: type) -> None:
+    third = sympy.Rational(1, 3)
+    divergence = custom(u * sympy.log(u) + function(u - 2 * third) - function(third))
+    assert foundations.finite(divergence).evidence in ("tested", "refuted")
 
 
 CONCAVE_SOMEWHERE = [text for text, message in REFUSED.items() if "f''" in message]
@@ -109,6 +133,7 @@ def accepted(generator: sympy.Expr) -> fdiv.Certificate:
         "sqrt((u-3)**2+1)-sqrt(5)",
         "log(1+exp(1-u))-log(2)",
         "u*log(u)+1e-7*Abs(u-3)**1.5-1e-7*2**1.5",
+        "Piecewise(((u-1)**2, u**5+u<4), ((u-1)**2, True))",
     ],
 )
 def test_a_convex_generator_is_accepted_in_any_disguise(text: str) -> None:
