@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness import lowrank, models, report
+from harness import lowrank, models, processes, report
 from harness.card import model_card
 from harness.config import Config, UsageError, from_dict, to_dict
 from harness.families import Family
@@ -92,7 +92,7 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
 
 
 def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
-    """Write all that differs from the original as it is now, and a digest of the original's values.
+    """Write all that differs from the original as it is now, and a digest of the original's values; the main process.
 
     Args:
         denoiser: as trained.
@@ -100,6 +100,8 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base
         metadata: goes into it.
         base: the original's values of what earlier runs changed, which training started from.
     """
+    if not processes.is_main():
+        return
     weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
     save_file(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from tqdm import tqdm
 
 import fdiv
@@ -30,7 +31,7 @@ from harness.calibration import Objective, calibrate, difference, make_critic
 from harness.config import Config, UsageError
 from harness.models import Denoiser
 from harness.objective import Losses, erasure_loss, retain_loss, squared_distance
-from harness.setting import Plan, Setting, ledger, prepare, sample_references, watch
+from harness.setting import Plan, References, Setting, ledger, prepare, sample_references, watch
 
 LOG_EVERY = 10
 MOST_SKIPPED = 5
@@ -92,23 +93,16 @@ def run(options: Config) -> Path:
                 setting, sampled, plan.losses, options, store, watch(setting, references, plan.rule, options)
             )
         except OverflowedError as error:
-            if processes.is_main():
-                export.save_delta(error.denoiser, out / folders.DELTA, names, base)
+            export.save_delta(error.denoiser, out / folders.DELTA, names, base)
             raise
         training_seconds = time.perf_counter() - trained_from
-        if processes.is_main():
-            export.save_delta(result.denoiser, out / folders.DELTA, names, base)
+        export.save_delta(result.denoiser, out / folders.DELTA, names, base)
         pictures = setting.sample(options, "pictures after")
         if not processes.is_main():
             return output
         metrics = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
         folders.write_json(out / "metrics.json", metrics)
-        rows = {"original": references.held.pictures, "erased": pictures, "oracle": references.oracle}
-        report.before_after(out / "before_after.png", setting.panel, rows, setting.concepts)
-        title = (
-            f"{names['target']} to {names['anchor']}: {names['divergence']}, {options.objective}, scale {options.scale}"
-        )
-        report.curves(out / "curves.png", result.rows, title)
+        _draw(out, setting, references, pictures, result.rows, f"{options.objective}, scale {options.scale}", names)
         if options.save_pipeline:
             export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics, base)
         summary = names | {
@@ -129,6 +123,21 @@ def run(options: Config) -> Path:
         folders.write_json(out / "run.json", summary)
     print(report.last_screen(output, summary, metrics))
     return output
+
+
+def _draw(
+    out: Path,
+    setting: Setting,
+    references: References,
+    erased: Tensor,
+    rows: list[Row],
+    how: str,
+    names: dict[str, str],
+) -> None:
+    models = {"original": references.held.pictures, "erased": erased, "oracle": references.oracle}
+    report.before_after(out / "before_after.png", setting.panel, models, setting.concepts)
+    title = f"{names['target']} to {names['anchor']}: {names['divergence']}, {how}"
+    report.curves(out / "curves.png", rows, title)
 
 
 class OverflowedError(ArithmeticError):
