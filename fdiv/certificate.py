@@ -141,7 +141,13 @@ class Certificate:
             lines.append(f"  {claim.name:<{width}}  {claim.evidence:<14}  {claim.reason}")
             if claim.counterexample is not None:
                 lines.append(f"  {'':<{width}}  {'':<14}  {claim.counterexample}")
-        return "\n".join([*lines, "", "accepted" if self.accepted else "refused"])
+        return "\n".join([*lines, "", "accepted" if self.accepted else f"refused{self._limit}"])
+
+    @property
+    def _limit(self) -> str:
+        """Say so where nothing is refuted."""
+        refuted = any(claim.evidence is Evidence.REFUTED for claim in self.claims)
+        return "" if refuted else ": what is not settled is a limit of this software, and not of the mathematics"
 
 
 def _json(value: float) -> float | str:
@@ -229,7 +235,8 @@ def require(divergence: Divergence, *names: str) -> None:
     if not certificate.accepted:
         claim = certificate.objections[0]
         shown = "" if claim.counterexample is None else f"; {claim.counterexample}"
-        raise Refused(f"{divergence.spec} is refused: {claim.name}: {claim.evidence}: {claim.reason}{shown}")
+        why = f"{claim.name}: {claim.evidence}: {claim.reason}{shown}{certificate._limit}"
+        raise Refused(f"{divergence.spec} is refused: {why}")
     for claim in map(certificate.claim, names):
         if claim.evidence not in _SETTLED:
             limit = "; this is a limit of time or of this software, not of the divergence" if claim.open else ""

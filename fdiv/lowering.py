@@ -265,6 +265,8 @@ def outward(expression: Expr, sign: int) -> Expr:
     In log(g) and g^p the monomial of g that dominates for large v is taken out, and log1p of the rest stays on its
     principal branch, while log(g) itself would jump where Im v passes a multiple of pi.
     """
+    if not expression.has(u):
+        return expression
     if expression == u:
         return sympy.exp(sign * v)
     if isinstance(expression, sympy.log):
@@ -275,17 +277,17 @@ def outward(expression: Expr, sign: int) -> Expr:
 
 
 def _outward_log(argument: Expr, sign: int) -> Expr:
-    monomials = []
+    monomials: dict[Expr, Expr] = {}
     for term in sympy.Add.make_args(sympy.expand(argument)):
         coefficient, power = term.as_independent(u, as_Add=False)
         base, exponent = power.as_base_exp() if power != 1 else (u, sympy.S.Zero)
         if base != u:
             return sympy.log(outward(argument, sign))
-        monomials.append((sign * exponent, coefficient))
+        monomials[sign * exponent] = monomials.get(sign * exponent, sympy.S.Zero) + coefficient
     # the argument is positive, but its leading monomial need not be on a panel that ends, as 3 - u's on (0, 3)
-    top, leading = max(monomials, key=lambda pair: (bool(pair[1] > 0), float(pair[0])))
-    rest = [coefficient / leading * sympy.exp((power - top) * v) for power, coefficient in monomials if power != top]
-    return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
+    top = max(monomials, key=lambda power: (bool(monomials[power] > 0), float(power)))
+    rest = [c / monomials[top] * sympy.exp((power - top) * v) for power, c in monomials.items() if power != top]
+    return sympy.log(monomials[top]) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
 
 
 def cancelled(expression: Expr, symbol: Symbol) -> Expr:

@@ -62,33 +62,20 @@ def supremum(divergence: Divergence, point: float) -> float:
         ratio = mpmath.exp(x)
         return ratio * point - generator.exact(ratio)
 
-    share = (math.sqrt(5) - 1) / 2
     with mpmath.workdps(40):
-        left, right = high - share * (high - low), low + share * (high - low)
-        f_left, f_right = objective(left), objective(right)
-        while high - low > 1e-10:
-            if f_left < f_right:
-                low, left, f_left = left, right, f_right
-                right = low + share * (high - low)
-                f_right = objective(right)
-            else:
-                high, right, f_right = right, left, f_left
-                left = high - share * (high - low)
-                f_left = objective(left)
-        return float(max(f_left, f_right))
+        return float(_highest(objective, low, high, 1e-10))
 
 
 def compare_conjugate(divergence: Divergence) -> Finding:
     """Compare f* with the supremum on the whole line: below f'(0+), between, and above f'(inf)."""
-    conjugate, end = divergence.conjugate, float(divergence.slope_at_infinity)
-    start = float(divergence.slope_at_zero)
-    unit = _unit(divergence)
+    conjugate, unit = divergence.conjugate, _unit(divergence)
+    start, end = float(divergence.slope_at_zero), float(divergence.slope_at_infinity)
     points = [unit * point for point in (-6.0, -3.0, -1.5, -0.7, -0.1, 0.05, 0.3, 0.9, 1.5, 4.0)]
     points += [_slope(divergence, -3), _slope(divergence, 3)]
     points += [start - 0.5 * unit, start - 3.0 * unit] if math.isfinite(start) else []
     # the supremum is sought up to log u = 60 only
-    reached = _slope(divergence, _COARSE[-1] - 1)
-    points = [p for p in sorted(points) if abs(p - end) > 1e-3 * unit and (p < reached or p > end)]
+    far = _slope(divergence, _COARSE[-1] - 1)
+    points = [p for p in sorted(points) if abs(p - end) > 1e-3 * unit and not far < p < end]
     for point in points:
         value = conjugate(point)
         truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
@@ -144,7 +131,8 @@ def _normal_nodes(divergence: Divergence, s: float) -> tuple[NDArray[np.float64]
     graded = [centre + sign * steps[centre] for centre in steps for sign in (-1, 0, 1)]
     places = (np.concatenate(graded) + s / 2) / root
     reach = max(reach, *(min(abs(place) + 10, _FARTHEST) for place in places))
-    even = np.linspace(-reach, reach, 2 * math.ceil(1.15 * reach) + 1)
+    fine = 4 if divergence.generator.has(sympy.exp) else 1  # e^(10 - u) bends within a tenth of log u, anywhere
+    even = np.linspace(-reach, reach, 2 * fine * math.ceil(1.15 * reach) + 1)
     breaks = np.unique(np.concatenate([even, places[np.abs(places) < reach]]))
     points, weights = np.polynomial.legendre.leggauss(16)
     half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
@@ -181,9 +169,7 @@ def compare_gradient_weight(divergence: Divergence) -> Finding:
     for s in _scaled_points(divergence)[::2]:
         value = divergence.gaussian.gradient_weight(s)
         # D may rise like exp(-1/s) near a kink far from 1: a step in which it changes by a hundredth
-        step = min(s / 200, 0.01 * divergence.gaussian(s) / max(value, 1e-300))
-        if step == 0:  # D underflows there
-            continue
+        step = min(s / 200, 0.01 * divergence.gaussian(s) / max(value, 1e-300)) or s / 200
         near, far = (
             gaussian_value(divergence, s + k * step) - gaussian_value(divergence, s - k * step) for k in (1, 2)
         )
@@ -207,7 +193,7 @@ def compare_activation(divergence: Divergence) -> Finding:
         if not (_close(critic_value, slope) and _close(value, truth)):
             found = f"T({x:g}) = {critic_value!r} and f*(T) = {value!r}, but f' = {slope!r} and f* = {truth!r}"
             return Finding(Evidence.REFUTED, found)
-    kind = "canonical, T(v) = f'(e^v)" if activation.canonical else "a logistic step at the kink"
+    kind = "canonical, T(v) = f'(e^v)" if activation.canonical else "a smooth step at each kink"
     return Finding(Evidence.TESTED, f"{kind}; increasing inside {domain}, with the right f*(T(v))")
 
 
@@ -261,13 +247,13 @@ def _surplus_at(divergence: Divergence, ratio: float, slope: float) -> float:
     return ratio * slope - divergence.conjugate(slope)
 
 
-def _highest(concave: Callable[[float], float], low: float, high: float) -> float:
-    """Return the maximum of a concave function on [low, high]."""
+def _highest(concave: Callable[[float], Any], low: float, high: float, width: float = 1e-9) -> Any:
+    """Return the maximum of a concave function on [low, high], by golden section down to that relative width."""
     share = (math.sqrt(5) - 1) / 2
     ends = concave(low), concave(high)
     left, right = high - share * (high - low), low + share * (high - low)
     f_left, f_right = concave(left), concave(right)
-    while high - low > 1e-9 * max(1.0, abs(low), abs(high)):
+    while high - low > width * max(1.0, abs(low), abs(high)):
         if f_left < f_right:
             low, left, f_left = left, right, f_right
             right = low + share * (high - low)
@@ -293,8 +279,8 @@ def compare_fenchel_young(divergence: Divergence) -> Finding:
             distinct = abs(slope - slopes[i]) > 1e-4 * max(unit, abs(slope))
             if not gap >= -scale or (i == j and not gap <= scale) or (distinct and not gap > 0):
                 shown = Counterexample(ratio, f"f(u) + f*(t) - u t at t = {slope:g}", gap)
-                needed = "zero" if i == j else "positive"
-                return Finding(Evidence.REFUTED, f"the gap of Fenchel and Young is not {needed}", shown)
+                reason = f"the gap of Fenchel and Young is not {'zero' if i == j else 'positive'}"
+                return Finding(Evidence.REFUTED, reason, shown)
     return Finding(Evidence.TESTED, f"the gap is positive but for t = f'(u), at {len(slopes) ** 2} pairs")
 
 

@@ -134,10 +134,46 @@ def accepted(generator: sympy.Expr) -> fdiv.Certificate:
         "log(1+exp(1-u))-log(2)",
         "u*log(u)+1e-7*Abs(u-3)**1.5-1e-7*2**1.5",
         "Piecewise(((u-1)**2, u**5+u<4), ((u-1)**2, True))",
+        "sqrt(u**2+1)-sqrt(2)",
+        "(u-1)**4",
+        "exp(1-u)-1",
+        "log(1+exp(10-u))-log(1+exp(9))",
+        "Max(u*log(u)-u+1, (u-1)**2/4)",
+        "Max(u**2-1, exp(u)-E)",
+        "Abs(u-1)**1.765432",
     ],
 )
 def test_a_convex_generator_is_accepted_in_any_disguise(text: str) -> None:
     accepted(fdiv.from_expression(text).generator)
+
+
+def test_two_branches_of_a_maximum_cross_at_a_number_known_to_any_precision() -> None:
+    divergence = fdiv.from_expression("Max(u*log(u)-u+1, (u-1)**2/4)")
+    ((place, jump),) = divergence.kinks  # and not at 1, where they touch
+    with mpmath.workdps(120):
+        truth = mpmath.findroot(lambda x: x * mpmath.log(x) - x + 1 - (x - 1) ** 2 / 4, 5)
+        assert abs(mpmath.mpmathify(place.evalf(110)) - truth) < mpmath.mpf(10) ** -105
+        k, end = truth, (truth - 1) / 2
+        assert float(jump) == pytest.approx(float(end - mpmath.log(k)), rel=1e-14)
+        for t in (mpmath.log(k) - 1, (mpmath.log(k) + end) / 2, end + 3):
+            pieces = (mpmath.exp(t) - 1, k * t - (k - 1) ** 2 / 4, t * t + t)
+            expected = pieces[(t > mpmath.log(k)) + (t > end)]
+            assert divergence.conjugate(float(t)) == pytest.approx(float(expected), rel=1e-14)
+
+
+def test_where_a_maximum_outgrows_every_power_there_is_no_gaussian_loss() -> None:
+    divergence = fdiv.from_expression("Max(u**2-1, exp(u)-E)")
+    assert [place for place, _ in divergence.kinks] == [1]
+    assert divergence.gaussian.kind == "infinite"
+
+
+def test_what_is_not_settled_is_called_a_limit_of_the_software_and_refuted_by_nothing() -> None:
+    divergence = custom(sympy.Max(sympy.loggamma(u), u - 1))
+    certificate = fdiv.certify(divergence)
+    assert not any(claim.evidence == "refuted" for claim in certificate.claims)
+    assert str(certificate).endswith("limit of this software, and not of the mathematics")
+    with pytest.raises(fdiv.Refused, match="limit of this software"):
+        fdiv.require(divergence)
 
 
 @pytest.mark.parametrize(("text", "truth"), [
@@ -223,3 +259,37 @@ def test_a_spec_round_trips_and_equal_specs_share_one_object() -> None:
     assert fdiv.divergence("alpha:a=0.30") is divergence
     assert fdiv.divergence("alpha:a=2.0").spec == "alpha:a=2"
     assert math.isclose(divergence.parameters["a"], 0.3)
+
+
+NEAR = [  # parameters beside a singular one, or beside an end of the family
+    *(f"osterreicher_vajda:b={1 + step:.12g}" for step in (-1e-6, -1e-9, 1e-9, 1e-6)),
+    *(f"alpha:a={place + step:.12g}" for place in (0, 1) for step in (-1e-9, 1e-6)),
+    "tsallis:a=1e-9",
+    "t_power:t=-1e-9",
+    "t_power:t=1.000000001",
+    *(f"{family}={pi}" for family in ("skew_kl:pi", "skew_jensen_shannon:pi", "degroot:pi") for pi in (1e-6, 0.999999)),
+    *(f"{family}={la}" for family in ("blended_chi_squared:la", "skew_geometric_jensen_shannon:la") for la in (1e-6,)),
+    "vajda:k=1.05",
+    "vajda:k=1.999999",
+    "puri_vincze:k=1.05",
+]
+
+
+@pytest.mark.parametrize("spec", NEAR)
+def test_a_family_is_accepted_near_its_singular_parameters(spec: str) -> None:
+    certificate = fdiv.certify(fdiv.divergence(spec))
+    assert certificate.accepted, str(certificate)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("skew_kl:pi=1e-9", r"\[1e-06, 0.999999\] U \{1\}: .* nearer than 1e-6 to 0 or 1 .* lost in rounding"),
+        ("blended_chi_squared:la=1e-9", r"\{0\} U \[1e-06, 0.999999\] U \{1\}: .* lost in rounding"),
+        ("vajda:k=1.001", r"\[1.05, 16\]: .* doubles do not resolve .* at 1 it is twice total variation"),
+        ("puri_vincze:k=1.001", r"\{1\} U \[1.05, 16\]: .* doubles do not resolve"),
+    ],
+)
+def test_nearer_than_doubles_resolve_it_is_refused_with_the_reason_and_the_choices(spec: str, message: str) -> None:
+    with pytest.raises(fdiv.ParameterError, match=message):
+        fdiv.divergence(spec)
