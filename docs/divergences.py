@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import sympy
+from sympy.codegen.cfunctions import expm1
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fdiv
 from fdiv.calculus import DerivationError
+from fdiv.describe import domain_text, label, readable
+from fdiv.domain import Interval
 from fdiv.lowering import softplus
 
 HERE = Path(__file__).parent
@@ -37,11 +40,18 @@ def examples() -> list[fdiv.Divergence]:
 
 
 def latex(expression: Any) -> str:
-    """KaTeX-ready LaTeX of an expression, a Piecewise as cases."""
+    """KaTeX-ready LaTeX of an expression, a Piecewise as cases; only \\frac divides, for a/2 s reads as (a/2) s."""
     shown = sympy.nsimplify(expression, rational=True) if expression.has(sympy.Float) else expression
+    shown = shown.replace(expm1, lambda x: sympy.exp(x) - 1)
     shown = shown.replace(softplus, lambda x: sympy.Function(r"\operatorname{softplus}")(x))
-    text = sympy.latex(shown, ln_notation=False, fold_short_frac=True)
+    text = sympy.latex(shown, ln_notation=False, fold_short_frac=False)
     return text.replace(r"\begin{cases}", r"\begin{cases} ").replace(r"\text{otherwise}", r"\text{else}")
+
+
+def interval(domain: Interval) -> str:
+    """LaTeX of an interval."""
+    brackets = "[" if domain.lower_closed else "(", "]" if domain.upper_closed else ")"
+    return rf"\left{brackets[0]}{latex(readable(domain.lower))}, {latex(readable(domain.upper))}\right{brackets[1]}"
 
 
 def formulas(shown: fdiv.Divergence) -> list[str]:
@@ -53,16 +63,15 @@ def formulas(shown: fdiv.Divergence) -> list[str]:
     if star is None:
         lines.append(r"f^*(t) = u\,t - f(u) \text{ at the root of } f'(u) = t \text{ (no formula in } t)")
     else:
-        domain = str(conjugate.effective_domain).replace("inf", r"\infty")
-        lines.append(rf"f^*(t) = {latex(star)} \quad t \in {domain}")
+        lines.append(rf"f^*(t) = {latex(readable(star))} \quad t \in {interval(conjugate.effective_domain)}")
     try:
-        lines.append(f"T(v) = {latex(shown.activation.output)}")
+        lines.append(f"T(v) = {latex(readable(shown.activation.output))}")
     except DerivationError as error:
         lines.append(rf"\text{{no activation: {error}}}")
     if gaussian.formula is not None:
-        lines.append(f"D(s) = {latex(gaussian.formula)}")
+        lines.append(f"D(s) = {latex(readable(gaussian.formula))}")
     if gaussian.gradient_weight_formula is not None:
-        lines.append(f"w(s) = {latex(gaussian.gradient_weight_formula)}")
+        lines.append(f"w(s) = {latex(readable(gaussian.gradient_weight_formula))}")
     return lines
 
 
@@ -110,11 +119,12 @@ def section(shown: fdiv.Divergence) -> str:
         counts.setdefault(str(claim.evidence), []).append(claim.name)
     same = [spec if factor == 1 else f"{spec} times {factor}" for spec, factor in fdiv.equivalents(shown).items()]
     evidence = "; ".join(f"{word}: {', '.join(names)}" for word, names in counts.items())
-    lines = [f"## {shown.spec}", "", f"{shown.title}. {shown.reference}.", ""]
+    lines = [f"## {label(shown)}", "", f"{shown.title}. {shown.reference}.", ""]
     if record.aliases:
         lines += [f"Also `{'`, `'.join(record.aliases)}`.", ""]
     for parameter in record.parameters:
-        lines += [f"{parameter}: {parameter.reason}.", ""]
+        domain = " U ".join(map(domain_text, parameter.domain))
+        lines += [f"{parameter.name} in {domain}: {parameter.reason}.", ""]
     for formula in formulas(shown):
         lines += ["$$", formula, "$$", ""]
     lines += [f"**When to use it.** {advice(shown)}", ""]
@@ -133,7 +143,7 @@ def table(entries: list[fdiv.Divergence]) -> str:
         cells = ["one-sided" if x is None else f"{float(x):.6g}" for x in ends]
         words = [str(certificate.claim(name).evidence) for name in ("convexity", "conjugate")]
         rows.append(
-            f"| [{shown.spec}](#{_anchor(shown.spec)}) | {' | '.join([*words, certificate.gaussian, *cells])} |"
+            f"| [{label(shown)}](#{_anchor(label(shown))}) | {' | '.join([*words, certificate.gaussian, *cells])} |"
         )
     return "\n".join(rows)
 
@@ -152,21 +162,20 @@ def draw(shown: fdiv.Divergence, path: Path) -> None:
     """f, and w(s)/w(0) or w(s)/w(1) where w(0) is 0 or infinite."""
     from matplotlib.figure import Figure
 
-    from fdiv.plots import generator_values
+    from fdiv.plots import generator_values, has_scale, weight_scale
 
     figure = Figure(figsize=(6.4, 2.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(RATIOS, generator_values(shown, RATIOS), color="C0")
     left.axhline(0, color="0.6", linewidth=0.6)
     left.set(title="f(u)", xlabel="u", ylim=(min(-0.6, float(np.nanmin(generator_values(shown, RATIOS)))), 3))
-    curvature = shown.curvature
-    regular = curvature is not None and curvature.is_finite and curvature > 0
-    scale = float(curvature) / 2 if regular else shown.gaussian.gradient_weight(1.0)
     with np.errstate(all="ignore"):
-        weights = np.array([shown.gaussian.gradient_weight(x) for x in S.tolist()]) / scale
+        weights = np.array([shown.gaussian.gradient_weight(x) for x in S.tolist()]) / weight_scale(shown)
     right.plot(S, np.where(weights < 1e30, weights, np.nan), color="C1")
     right.axhline(1, color="0.6", linewidth=0.6)
-    right.set(title="w(s)/w(0)" if regular else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log", ylim=(1e-3, 1e3))
+    right.set(
+        title="w(s)/w(0)" if has_scale(shown) else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log", ylim=(1e-3, 1e3)
+    )
     for axis in (left, right):
         axis.grid(alpha=0.25)
     figure.savefig(path, dpi=72, metadata={"Software": None})

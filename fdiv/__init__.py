@@ -14,7 +14,7 @@ from fdiv.calculus import u
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.certificate import Certificate, Claim, Refused, certify, require
 from fdiv.divergence import Divergence, ParameterError, Record, UnknownDivergence
-from fdiv.doors import DivergenceFileError, resolve
+from fdiv.doors import DivergenceFileError, read_parameters, resolve, unknown
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.signs import Counterexample, Evidence
@@ -37,14 +37,8 @@ def divergence(spec: str, **parameters: float) -> Divergence:
     given, _, tail = spec.partition(":")
     name = ALIASES.get(given, given)
     if name not in CATALOG:
-        raise UnknownDivergence(f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}")
-    values: dict[str, object] = dict(parameters)
-    for pair in tail.split(",") if tail else []:
-        key, equals, value = pair.partition("=")
-        if not equals or key.strip() in values:
-            raise ParameterError(f"{name}: {pair!r} is not one param=value; write {name}:param=value,param=value")
-        values[key.strip()] = value
-    return _shared(CATALOG[name].bind(values))
+        raise UnknownDivergence(unknown(name))
+    return _shared(CATALOG[name].bind(read_parameters(name, tail, parameters)))
 
 
 @cache

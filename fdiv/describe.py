@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import mpmath
 import sympy
-from sympy import Expr, Symbol
+from sympy import Expr, Rational, Symbol
 
-from fdiv.calculus import DerivationError, s, v
+from fdiv.calculus import DerivationError, s, u, v
 from fdiv.catalog import CATALOG
 from fdiv.certificate import Refused, certify
 from fdiv.divergence import Divergence, Record
+from fdiv.domain import Interval
 from fdiv.equivalence import Relation, equivalents
 from fdiv.lowering import MPMATH, lower
 from fdiv.signs import in_many_digits
 
 _DIGITS = 15
+_TRIED = (-7.3, -2.1, -0.37, 0.21, 0.64, 1.7, 5.2)
 
 
 def catalogue_rows() -> tuple[Record, ...]:
@@ -37,7 +41,8 @@ def catalogue_row(record: Record) -> dict[str, Any]:
         "aliases": list(record.aliases),
         "generator": str(record.generator),
         "parameters": [
-            {"name": p.name, "domain": " U ".join(map(str, p.domain)), "reason": p.reason} for p in record.parameters
+            {"name": p.name, "domain": " U ".join(map(domain_text, p.domain)), "reason": p.reason}
+            for p in record.parameters
         ],
         "reference": record.reference,
         "certified_at": example.spec,
@@ -52,7 +57,7 @@ def facts(shown: Divergence) -> dict[str, str | None]:
     """Return all that is derived from a certified generator, as text; None where there is no closed form."""
     conjugate, gaussian = shown.conjugate, shown.gaussian
     found: dict[str, Any] = {
-        "name": shown.spec,
+        "name": label(shown),
         "title": shown.title,
         "aliases": ", ".join(shown.record.aliases) or "none",
         "reference": shown.reference,
@@ -92,7 +97,116 @@ def _per_piece(shown: Divergence, expressions: list[Expr]) -> str:
     return "; ".join(f"{expression} on ({piece.lower}, {piece.upper})" for expression, piece in pairs)
 
 
+def readable(expression: Expr) -> Expr:
+    """Return the shortest form for people that has the same values, or the expression itself.
+
+    Fractions that stand for 0.6666666666666666 become 2/3, logarithms are gathered, and the value at a closed end
+    joins the piece that ends there.
+    """
+    if isinstance(expression, sympy.Piecewise):
+        return _joined([(readable(value), _condition(condition)) for value, condition in expression.args])
+    plain = expression.xreplace({number: _simple(number) for number in expression.atoms(sympy.Rational)})
+    forms = [plain, *(form for form in (_gathered(plain), _gathered(_one_power(plain))) if _agree(form, plain))]
+    return min(forms, key=lambda form: len(str(form)))
+
+
+def simple(number: float) -> str:
+    """Return the shortest text of a double: decimals, or a fraction that is the same double."""
+    near, decimals = str(Fraction(number).limit_denominator(1000)), f"{number!r}".removesuffix(".0")
+    return near if float(Fraction(near)) == number and len(near) < len(decimals) - 2 else decimals
+
+
+def label(divergence: Divergence) -> str:
+    """Return the spec with fractions for long decimals; `fdiv.divergence` reads it all the same."""
+    pairs = ",".join(f"{name}={simple(value)}" for name, value in divergence.values)
+    return f"{divergence.name}:{pairs}" if pairs else divergence.name
+
+
+def domain_text(interval: Interval) -> str:
+    """Return an interval with readable ends."""
+    ends = (readable(sympy.nsimplify(end, rational=True)) for end in (interval.lower, interval.upper))
+    return str(replace(interval, **dict(zip(("lower", "upper"), ends, strict=True))))
+
+
+def _simple(number: Rational) -> Rational:
+    near = sympy.Rational(Fraction(int(number.p), int(number.q)).limit_denominator(1000))
+    return near if abs(near - number) <= abs(number) * sympy.Rational(1, 10**14) else number
+
+
+def _condition(condition: Any) -> Any:
+    return condition.func(*map(readable, condition.args)) if condition.args else condition
+
+
+def _joined(branches: list[tuple[Expr, Any]]) -> Expr:
+    """Give the value at a closed end to the piece that ends there, where it is that piece's value."""
+    found: list[tuple[Expr, Any]] = []
+    for value, condition in branches:
+        if found and isinstance(condition, sympy.Le) and found[-1][1] == sympy.Lt(*condition.args):
+            symbol, end = condition.args
+            if sympy.simplify(found[-1][0].subs(symbol, end) - value) == 0:
+                found[-1] = (found[-1][0], condition)
+                continue
+        found.append((value, condition))
+    return sympy.Piecewise(*found)
+
+
+def _one_power(expression: Expr) -> Expr:
+    """Multiply exponentials into one, whose exponent is factored power by power of s."""
+    return sympy.powsimp(expression).replace(
+        sympy.exp, lambda exponent: sympy.exp(sympy.collect(sympy.expand(exponent), 1 / s, sympy.factor))
+    )
+
+
+def _gathered(expression: Expr) -> Expr:
+    """Write log(c/x) as log(c) - log(x), and a log(p) - a log(q) as a log(p/q)."""
+    return expression.replace(sympy.log, _of_quotient).replace(lambda part: part.is_Add, _logs_in_one)
+
+
+def _of_quotient(argument: Expr) -> Expr:
+    above, below = sympy.fraction(sympy.together(argument))
+    if not above.is_Rational or below.is_Rational:
+        return sympy.log(argument)
+    return sympy.log(abs(above)) - sympy.log(sympy.expand(below * sympy.sign(above)))
+
+
+def _logs_in_one(total: Expr) -> Expr:
+    ratios: dict[Expr, Expr] = {}
+    rest = []
+    for term in total.args:
+        logarithm = next((f for f in sympy.Mul.make_args(term) if f.func == sympy.log and f.args[0].is_Rational), None)
+        if logarithm is None:
+            rest.append(term)
+            continue
+        factor, ratio = term / logarithm, logarithm.args[0]
+        if factor.could_extract_minus_sign():
+            factor, ratio = -factor, 1 / ratio
+        ratios[factor] = ratios.get(factor, sympy.S.One) * ratio
+    return sympy.Add(*rest, *(factor * sympy.log(ratio) for factor, ratio in ratios.items()))
+
+
+def _agree(first: Expr, second: Expr) -> bool:
+    """Whether two expressions have the same real values at some points, at least two."""
+    compared = 0
+    for point in _TRIED:
+        try:
+            a, b = (lower(e, next(iter(second.free_symbols), u), MPMATH)(mpmath.mpf(point)) for e in (first, second))
+        except NotImplementedError:
+            return False
+        except (ValueError, ArithmeticError, TypeError):
+            continue
+        if not (mpmath.im(b) == 0 and mpmath.isfinite(b)):
+            continue
+        if not mpmath.almosteq(a, b, 1e-13, 1e-13):
+            return False
+        compared += 1
+    return compared > 1
+
+
 def _text(value: Any) -> str | None:
+    if isinstance(value, Interval):
+        return domain_text(value)
+    if isinstance(value, Expr):
+        value = readable(value)
     if isinstance(value, sympy.Piecewise):
         branches = (f"{branch} if {condition}" for branch, condition in value.args)
         return "; ".join(branches).replace("if True", "otherwise").replace("oo", "inf")

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
+from inspect import signature
 from pathlib import Path
+from types import FunctionType, MappingProxyType
 
 import sympy
 
 import fdiv
+from fdiv import wrappers
 from fdiv.calculus import u
 from fdiv.divergence import Divergence, ParameterError, Record, custom
 from fdiv.expression import from_expression
 
 _IN_FILE = re.compile(r"(?P<path>.*\.py):(?P<name>[^:]*)(:(?P<parameters>.*))?", re.DOTALL)
+_FRACTION = re.compile(r"[-+]?\d{1,18}/0*[1-9]\d{0,17}", re.ASCII)
 
 
 class DivergenceFileError(ValueError):
@@ -72,7 +78,7 @@ def _named(value: object, spec: str, parameters: str) -> Divergence:
     if isinstance(value, Divergence):
         value = replace(value.record, generator=value.generator, parameters=())
     if isinstance(value, Record):
-        return replace(value, name=spec).bind(_values(spec, parameters))
+        return replace(value, name=spec).bind(read_parameters(spec, parameters))
     if not isinstance(value, sympy.Expr):
         kind = type(value).__name__
         raise DivergenceFileError(f"{spec} is a {kind}, not a Record, a Divergence or a SymPy expression in fdiv.u")
@@ -85,12 +91,30 @@ def _named(value: object, spec: str, parameters: str) -> Divergence:
     return custom(value, spec)
 
 
-def _values(spec: str, parameters: str) -> dict[str, object]:
-    """Read param=value,param=value."""
-    values: dict[str, object] = {}
-    for pair in parameters.split(",") if parameters else []:
+def unknown(name: str) -> str:
+    """Say what a name that is not in the catalogue may have been meant for."""
+    if not name.isidentifier():
+        return (
+            f"unknown divergence {name!r}: `fdiv.resolve` reads expressions and files, this only the catalogue's names"
+        )
+    wrapper = vars(wrappers).get(name)
+    if isinstance(wrapper, FunctionType) and not name.startswith("_"):
+        meant, taken = (wrapper.__doc__ or "").partition(";")[0].rstrip("."), list(signature(wrapper).parameters)
+        of = wrapper(*[0.5] * len(taken)).divergence.name
+        return (
+            f"{name} is no f-divergence but a monotone wrapper of {of}: {meant}. In Python "
+            f"fdiv.wrappers.{name}({', '.join(taken)}) turns a value of {of} into it, and its .gaussian(s) is its "
+            f"value between Gaussians; to train, take {of}, which increases with it"
+        )
+    return f"unknown divergence {name!r}; choose from {', '.join(fdiv.CATALOG)}"
+
+
+def read_parameters(spec: str, text: str, given: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """Add param=value,param=value to those given, where a value may be a fraction; raises ParameterError."""
+    values = dict(given)
+    for pair in text.split(",") if text else []:
         key, equals, value = pair.partition("=")
         if not equals or key.strip() in values:
             raise ParameterError(f"{spec}: {pair!r} is not one param=value; write {spec}:param=value,param=value")
-        values[key.strip()] = value
+        values[key.strip()] = Fraction(value) if _FRACTION.fullmatch(value.strip()) else value
     return values

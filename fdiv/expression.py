@@ -40,6 +40,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Expr], Callable[..., float], int, int]
     "Min": (sympy.Min, min, 2, 8),
 }
 _NAMES = ("u", *_CONSTANTS, *_FUNCTIONS, "Piecewise", "True")
+_INSTEAD = {"ln": "log", "power": "**", "pow": "**", "^": "**"}
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -103,10 +104,12 @@ def _scan(text: str) -> None:
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
-            raise ExpressionError(text, at, f"{text[at]!r} is not allowed in a generator")
+            hint = f"; write {_INSTEAD[text[at]]}" if text[at] in _INSTEAD else ""
+            raise ExpressionError(text, at, f"{text[at]!r} is not allowed in a generator{hint}")
         name = token["name"]
         if name is not None and name not in _NAMES:
-            near = next((known for known in _NAMES if known.lower() == name.lower()), None)
+            same = (known for known in _NAMES if known.lower() == name.lower())
+            near = _INSTEAD.get(name.lower()) or next(same, None)
             hint = f"; write {near}" if near else f": use u, arithmetic, {', '.join(_NAMES[1:-1])}"
             raise ExpressionError(text, at, f"unknown name {name!r}{hint}")
         depth += (token[0] == "(") - (token[0] == ")")
@@ -161,6 +164,7 @@ class _Measure:
         if type(node.op) not in _OPERATORS:
             place = node.left.end_col_offset or 0
             raise ExpressionError(self.text, place, f"the operator {type(node.op).__name__} is not allowed")
+        self._not_too_long(node, depth)
         left = self.value(node.left, depth, in_exponent)
         if isinstance(node.op, ast.Pow):
             return self._power(node, left, depth, in_exponent)
@@ -168,6 +172,18 @@ class _Measure:
         if isinstance(node.op, ast.Div) and right == 0:
             raise self.refuse(node.right, "division by zero")
         return None if left is None or right is None else float(_OPERATORS[type(node.op)](left, right))
+
+    def _not_too_long(self, node: ast.BinOp, depth: int) -> None:
+        """Refuse a long sum or product as such: as a tree it is as deep as it is long."""
+        terms: list[ast.expr] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.BinOp) and inner.col_offset == node.col_offset:  # no parenthesis in between
+            terms.insert(0, inner.right)
+            inner = inner.left
+        most = _DEEPEST - depth + 2  # the first term is at depth + len(terms) - 1
+        if len(terms) + 1 > max(most, _DEEPEST // 2):  # a shorter one is nested
+            message = f"a sum or product of {len(terms) + 1} terms and factors in a row, where {most} are read"
+            raise self.refuse(terms[most - 1], message)
 
     def _power(self, node: ast.BinOp, left: float | None, depth: int, in_exponent: bool) -> float | None:
         constant = self._is_constant(node.right)

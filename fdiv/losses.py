@@ -51,6 +51,16 @@ def _from_zero(function: Function) -> Function:
     return lambda s: torch.where(s >= 0, function(s), torch.nan)
 
 
+def _certified(divergence: Divergence, *claims: str) -> None:
+    """Raise TypeError for what is no divergence, and Refused for one that is not certified, or not for these claims."""
+    if not isinstance(divergence, Divergence):
+        raise TypeError(
+            f"a loss needs a Divergence, got {divergence!r}: "
+            "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
+        )
+    require(divergence, *claims)
+
+
 @final
 @dataclass(frozen=True)
 class GaussianLoss:
@@ -65,7 +75,7 @@ class GaussianLoss:
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for a finite Gaussian value."""
-        require(self.divergence, "D(s)", "w(s) = dD/ds >= 0")
+        _certified(self.divergence, "D(s)", "w(s) = dD/ds >= 0")
 
     @cached_property
     def _functions(self) -> tuple[Function, Function]:
@@ -98,14 +108,15 @@ class VariationalLoss:
     """(v_p, v_q) -> E_P[T(v_p)] - E_Q[f*(T(v_q))], a lower bound on D_f(P||Q), tight at v = log dP/dQ.
 
     v_p and v_q are the critic's raw outputs on samples of P and of Q. The critic maximises the bound and
-    the model minimises it. Raises `Refused` when the divergence or its activation is not certified.
+    the model minimises it. Where f has a kink, T is a smooth step in place of the jump of f', and the bound
+    is not tight there. Raises `Refused` when the divergence or its activation is not certified.
     """
 
     divergence: Divergence
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for an activation."""
-        require(self.divergence, "activation")
+        _certified(self.divergence, "activation")
 
     @cached_property
     def _functions(self) -> dict[str, Function]:

@@ -31,20 +31,24 @@ class PictureError(ValueError):
     """A picture cannot be drawn or written; the message says what is missing."""
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, path: Path) -> Figure:
+    """Return an empty figure that can be written to `path`."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise PictureError("a picture needs matplotlib: pip install 'fdiv-unlearning[harness]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise PictureError(f"{path}: the ending says what to write; choose from .{', .'.join(known)}")
+    return figure
 
 
 def compare_pictures(divergences: list[Divergence], path: Path) -> None:
     """Draw f, f*, w(s)/w(0) and D(s) of certified divergences side by side; raises PictureError."""
-    figure = _figure(17, 4.6)
+    figure = _figure(17, 4.6, path)
     axes: list[Any] = list(figure.subplots(1, 4))
-    weight = "gradient weight w(s)/w(0); thin: w(s)/w(1)"
-    titles = ("generator f(u)", "conjugate f*(t)", weight, "D(s) between Gaussians")
+    titles = ("generator f(u)", "conjugate f*(t)", _weight_title(divergences), "D(s) between Gaussians")
     for axis, title, label in zip(axes, titles, "utss", strict=True):
         axis.set_title(title)
         axis.set_xlabel(label)
@@ -103,14 +107,28 @@ def _draw_conjugate(axis: Any, divergence: Divergence, style: dict[str, Any]) ->
         axis.plot([end], [float(conjugate.value_at_end)], marker="o", markersize=4, color=style["color"])
 
 
+def has_scale(divergence: Divergence) -> bool:
+    """Whether w(0) is a positive number."""
+    curvature = divergence.curvature
+    return curvature is not None and bool(curvature.is_finite and curvature > 0)
+
+
+def weight_scale(divergence: Divergence) -> float:
+    """w(0), or w(1) where w(0) is zero, infinite or two-sided."""
+    return divergence.gaussian.gradient_weight(0.0 if has_scale(divergence) else 1.0)
+
+
+def _weight_title(divergences: list[Divergence]) -> str:
+    scaled = {has_scale(divergence) for divergence in divergences if divergence.gaussian.evaluable}
+    if len(scaled) == 2:
+        return "gradient weight w(s)/w(0); thin: w(s)/w(1)"
+    return f"gradient weight w(s)/w({0 if True in scaled else 1})"
+
+
 def _draw_gaussian(weights: Any, values: Any, divergence: Divergence, style: dict[str, Any]) -> None:
     gaussian = divergence.gaussian
     weight = np.array([gaussian.gradient_weight(s) for s in _S.tolist()])
-    curvature = divergence.curvature
-    if curvature is not None and curvature.is_finite and curvature > 0:
-        scale, width = float(curvature) / 2, 1.5
-    else:  # w(0) is zero or infinite
-        scale, width = gaussian.gradient_weight(1.0), 0.8
+    scale, width = (weight_scale(divergence), 1.5 if has_scale(divergence) else 0.8)
     with np.errstate(all="ignore"):
         weights.plot(_S, np.where(weight < _HIGHEST, weight / scale, np.nan), **style, linewidth=width)
         value = np.array([gaussian(s) for s in _S.tolist()])
@@ -129,7 +147,7 @@ def evidence_picture(divergence: Divergence, certificate: Certificate, path: Pat
     assert example is not None
     at = example.point
     ratios = np.linspace(at / 3, 2 * at, 501)
-    figure = _figure(10, 4.2)
+    figure = _figure(10, 4.2, path)
     left, right = figure.subplots(1, 2)
     value = generator_values(divergence, ratios)
     second = np.gradient(np.gradient(value, ratios), ratios)

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import EXAMPLES
 
 import fdiv
 from fdiv.__main__ import main
+from fdiv.calculus import s, t
 
 GUIDE = Path(__file__).parents[1] / "docs" / "adding-a-divergence.md"
 
@@ -33,6 +35,21 @@ def numbers(*arguments: str) -> list[float]:
     code, out, err = run("eval", *arguments)
     assert (code, err) == (0, "")
     return [float(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("text", ["u*log(u)**2", "mine.py:careful", "u", ""])
+def test_the_catalogue_sends_expressions_and_files_to_the_door_that_reads_them(text: str) -> None:
+    with pytest.raises(fdiv.UnknownDivergence, match=r"fdiv\.resolve" if text != "u" else "choose from kl"):
+        fdiv.divergence(text)
+
+
+@pytest.mark.parametrize("name", ["renyi", "renyi:a=0.5", "chernoff", "bhattacharyya"])
+def test_a_wrapper_is_named_with_its_divergence_and_its_use(name: str) -> None:
+    code, out, err = run("show", name)
+    assert (code, out) == (2, "")
+    assert "monotone wrapper of alpha" in err
+    assert f"fdiv.wrappers.{name.partition(':')[0]}(" in err
+    assert "log E" in err or "log(E" in err
 
 
 def test_list_describes_the_whole_catalogue() -> None:
@@ -58,6 +75,49 @@ def test_show_prints_what_is_derived_and_what_is_the_same_between_gaussians() ->
     assert "jensen_shannon" in shown["equal D(s)"]
     assert json.loads(run("show", "tv", "--json")[1])["f''(1)"] == "inf"
     assert run("show", "u*log(u)**2")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "fact", "text"),
+    [
+        ("jensen_shannon", "conjugate f*(t)", "-log(2 - exp(2*t))/2 if t < log(2)/2; inf otherwise"),
+        ("neyman", "conjugate f*(t)", "2 - 2*sqrt(1 - t) if t <= 1; inf otherwise"),
+        ("total_variation", "conjugate f*(t)", "-1/2 if t < -1/2; t if t <= 1/2; inf otherwise"),
+        ("cressie_read:la=0.6666666666666666", "D(s)", "9*exp(5*s/9)/5 - 9/5"),
+        ("cressie_read:la=0.6666666666666666", "name", "cressie_read:la=2/3"),
+        ("skew_kl:pi=0.3", "effective domain", "(-inf, log(10/7)]"),
+        ("Max(u-1,0)**2", "f(u)", "Max(0, u - 1)**2"),
+    ],
+)
+def test_show_prefers_the_shorter_form(spec: str, fact: str, text: str) -> None:
+    from fdiv.describe import facts
+
+    assert facts(fdiv.resolve(spec))[fact] == text
+
+
+@pytest.mark.parametrize("spec", EXAMPLES)
+def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
+    from fdiv.describe import readable
+
+    shown = fdiv.divergence(spec)
+    compared = 0
+    for formula in (shown.conjugate.formula, shown.gaussian.formula, shown.gaussian.gradient_weight_formula):
+        for point in (-3.1, -1, -0.2, 0.1, 0.5, 1, 2.3) if formula is not None else ():
+            expected, found = (
+                complex(form.subs({t: point, s: point}).evalf(30)) for form in (formula, readable(formula))
+            )
+            if math.isfinite(expected.real) and abs(expected.imag) < 1e-20:
+                assert found == pytest.approx(expected, rel=1e-12, abs=1e-14), (formula, point)
+                compared += 1
+    assert compared >= 3 or shown.conjugate.formula is None
+
+
+def test_a_parameter_may_be_a_fraction_and_its_domain_is_shown_as_typed() -> None:
+    assert fdiv.resolve("cressie_read:la=2/3") == fdiv.resolve("cressie_read:la=0.6666666666666666")
+    with pytest.raises(fdiv.ParameterError, match="'1/0' is not a number"):
+        fdiv.resolve("alpha:a=1/0")
+    rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
+    assert rows["osterreicher_vajda"]["parameters"][0]["domain"] == "[1/8, 16]"
 
 
 def test_eval_prints_one_number_a_line_at_fifteen_digits() -> None:
@@ -167,6 +227,24 @@ def test_plot_writes_a_picture_and_check_draws_the_counterexample(tmp_path: Path
         assert run(*arguments, str(picture))[0] == code
         assert picture.read_bytes().startswith(b"\x89PNG")
         picture.unlink()
+
+
+@pytest.mark.parametrize("name", ["foo", "foo.nonsense", "foo.", ".png"])
+def test_a_picture_without_a_known_ending_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
+    code, out, err = run("plot", "kl", "--output", str(tmp_path / name))
+    assert (code, out) == (2, "")
+    assert ".png" in err
+    assert ".svg" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_panel_of_weights_speaks_of_thin_lines_only_where_there_are_some() -> None:
+    from fdiv.plots import _weight_title
+
+    thick, thin = fdiv.resolve("kl"), fdiv.resolve("tv")
+    assert _weight_title([thick]) == "gradient weight w(s)/w(0)"
+    assert _weight_title([thin]) == "gradient weight w(s)/w(1)"
+    assert _weight_title([thick, thin]) == "gradient weight w(s)/w(0); thin: w(s)/w(1)"
 
 
 def test_a_missing_matplotlib_is_said_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -103,6 +103,28 @@ def test_it_refuses_in_under_ten_milliseconds_and_marks_the_place(text: str) -> 
     assert "[HERE]" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ln(u)", "unknown name 'ln'; write log"),
+        ("u*Ln(u)", "unknown name 'Ln'; write log"),
+        ("u^2-1", r"'\^' is not allowed in a generator; write \*\*"),
+        ("pow(u,2)-1", r"unknown name 'pow'; write \*\*"),
+        ("max(u,1)-1", "unknown name 'max'; write Max"),
+        ("+".join(["u"] * 50), r"a sum or product of 50 terms and factors in a row, where 41 are read, .*\+\[HERE\]u"),
+        ("log(" + "*".join(["u"] * 50) + ")", "50 terms and factors in a row, where 40 are read"),
+        ("(" * 39 + "u" + "+1)" * 39 + "+1+1+1", "nested more than 40 deep"),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(text: str, message: str) -> None:
+    with pytest.raises(fdiv.ExpressionError, match=message):
+        fdiv.from_expression(text)
+
+
+def test_a_sum_of_as_many_terms_as_are_read_is_read() -> None:
+    assert fdiv.from_expression("+".join(["u"] * 41)).generator == 41 * fdiv.u
+
+
 EVENTS: list[str] = []
 _LISTENING = [False]
 

@@ -152,6 +152,13 @@ def test_the_loss_is_a_difference_of_two_means() -> None:
     torch.testing.assert_close(loss(v_p, v_q), (v_p + 1).mean() - v_q.exp().mean())
 
 
+@pytest.mark.parametrize("kind", [GaussianLoss, VariationalLoss])
+@pytest.mark.parametrize("name", ["hellinger", fdiv.u, None])
+def test_a_loss_of_what_is_no_divergence_says_how_to_get_one(kind: type, name: object) -> None:
+    with pytest.raises(TypeError, match=r"got .*fdiv\.divergence\(.*fdiv\.resolve\("):
+        kind(name)
+
+
 def test_the_uncertified_has_no_loss() -> None:
     wrong = fdiv.from_expression("u*log(u)**2")
     for kind in (GaussianLoss, VariationalLoss):
