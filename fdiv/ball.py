@@ -28,6 +28,7 @@ _BITS = 192
 _MOST_BOXES = 1000
 _NARROWEST = Fraction(1, 2**50)
 _STARTS = (1, 2, 4, 8, 16, 32, 64)  # candidates for X
+_FAR = tuple(side * 2**k for k in range(4, 10) for side in (1, -1))  # log u up to where doubles end
 _SEARCH = 10  # the range of x that is searched for a counterexample where a tail stays open
 _BROKEN = (ZeroDivisionError, ValueError, OverflowError, OpenError)
 
@@ -43,7 +44,7 @@ class Verdict:
 
 def enclose(expression: Expr, log_ratio: Any) -> Any:
     """Return a ball that contains `expression` at u = e^x for an `arb` x; raises OpenError where it is undefined."""
-    return _series(expression, arb_series([log_ratio], prec=1))[0]
+    return series(expression, arb_series([log_ratio], prec=1))[0]
 
 
 def certify_sign(expression: Expr, lower: Expr, upper: Expr, strict: bool = False) -> Verdict:
@@ -81,15 +82,15 @@ class _Stretch:
     right: Any | None
 
     def contains(self, x: Fraction) -> bool:
-        point = _exact(x)
+        point = exact(x)
         return bool((self.left is None or self.left < point) and (self.right is None or point < self.right))
 
     def middle(self) -> Fraction:
         if self.left is not None and self.right is not None:
-            return (_fraction(self.left) + _fraction(self.right)) / 2
+            return (fraction(self.left) + fraction(self.right)) / 2
         if self.left is not None:
-            return _fraction(self.left) + Fraction(3, 4)
-        return Fraction(1, 3) if self.right is None else _fraction(self.right) - Fraction(3, 4)
+            return fraction(self.left) + Fraction(3, 4)
+        return Fraction(1, 3) if self.right is None else fraction(self.right) - Fraction(3, 4)
 
 
 def _stretch(lower: Expr, upper: Expr) -> _Stretch:
@@ -129,7 +130,7 @@ def _positive(factor: Expr, stretch: _Stretch) -> Verdict:
 def _start(factor: Expr, edge: Any | None, side: int) -> tuple[Fraction, str]:
     """Return where the compact range must begin on that side, and what settles the rest; raises OpenError."""
     if edge is not None:
-        return _fraction(edge.upper() if side > 0 else edge.lower()), ""
+        return fraction(edge.upper() if side > 0 else edge.lower()), ""
     for start in _STARTS:
         for form in _rescaled(factor):
             try:
@@ -140,6 +141,14 @@ def _start(factor: Expr, edge: Any | None, side: int) -> tuple[Fraction, str]:
     raise OpenError(f"no leading term as u -> {'inf' if side > 0 else '0'}")
 
 
+def sign_beyond(expression: Expr, side: int) -> Fraction:
+    """Return a log u beyond which, on that side, `expression` keeps one sign and is not zero; raises OpenError."""
+    try:
+        return _start(expression, None, side)[0]
+    except OpenError:
+        return _start(-expression, None, side)[0]
+
+
 def _rescaled(factor: Expr) -> list[Expr]:
     """Return the factor, and its quotients by each of its exponentials, of the same sign."""
     scales = sorted((e for e in factor.atoms(sympy.exp) if e.has(u)), key=sympy.default_sort_key)
@@ -148,12 +157,18 @@ def _rescaled(factor: Expr) -> list[Expr]:
 
 def _searched(expression: Expr, stretch: _Stretch, reason: str) -> Verdict:
     """Look for a point at which the whole expression is negative; open for that `reason` if there is none."""
-    left = None if stretch.left is None else _fraction(stretch.left)
-    right = None if stretch.right is None else _fraction(stretch.right)
+    left = None if stretch.left is None else fraction(stretch.left)
+    right = None if stretch.right is None else fraction(stretch.right)
     low = left if left is not None else min(Fraction(0), right or Fraction(0)) - _SEARCH
     high = right if right is not None else max(Fraction(0), low) + _SEARCH
     whole = _bisect(expression, low, high, stretch)
-    return whole if whole.positive is False else Verdict(None, reason)
+    if whole.positive is False:
+        return whole
+    for point in [Fraction(x) for x in _FAR if stretch.contains(Fraction(x))]:
+        value = _at(expression, point)
+        if value is not None and value < 0:
+            return Verdict(False, "negative in ball arithmetic", point)
+    return Verdict(None, reason)
 
 
 def _bisect(expression: Expr, left: Fraction, right: Fraction, stretch: _Stretch) -> Verdict:
@@ -187,37 +202,37 @@ def _bisect(expression: Expr, left: Fraction, right: Fraction, stretch: _Stretch
 def counterexample(expression: Expr, x: Fraction, lower: Expr, upper: Expr) -> tuple[Fraction, float]:
     """Return the simplest decimal or binary u near e^x at which `expression` is certainly negative, and its value."""
     with flint.ctx.workprec(_BITS):
-        ratio = _fraction(_exact(x).exp())
+        ratio = fraction(exact(x).exp())
         for denominator in (1, 2, 4, 10, 100, 1000, 10**6):
             near = Fraction(round(ratio * denominator), denominator)
             if near > 0 and lower < sympy.Rational(near) < upper:
                 value = _at(expression, near, plain=True)
                 if value is not None and value < 0:
                     return near, float(value)
-        return ratio, float(enclose(expression, _exact(x)))
+        return ratio, float(enclose(expression, exact(x)))
 
 
 def _at(expression: Expr, point: Fraction, plain: bool = False) -> Any | None:
     """Return a ball around the value at log u = point, or at u = point if `plain`; None where it is undefined."""
     try:
-        return enclose(expression, _exact(point).log() if plain else _exact(point))
+        return enclose(expression, exact(point).log() if plain else exact(point))
     except _BROKEN:
         return None
 
 
 def _lower_bound(expression: Expr, middle: Fraction, half: Fraction) -> float:
     """Return a lower bound on the box, the better of the plain enclosure and the mean value form; NaN if none."""
-    spread = arb(0, _exact(half).upper())
-    box = _exact(middle) + spread
+    spread = arb(0, exact(half).upper())
+    box = exact(middle) + spread
     try:
-        value, slope = _series(expression, arb_series([box, 1], prec=2))
-        centred = enclose(expression, _exact(middle)) + slope * spread
+        value, slope = series(expression, arb_series([box, 1], prec=2))
+        centred = enclose(expression, exact(middle)) + slope * spread
     except _BROKEN:
         return float("nan")
     return max(float(value.lower()), float(centred.lower()))
 
 
-def _series(node: Expr, x: Any) -> list[Any]:
+def series(node: Expr, x: Any) -> list[Any]:
     """Return the Taylor coefficients of `node` at u = e^x, as balls."""
     cache: dict[Expr, Any] = {}
 
@@ -262,10 +277,12 @@ def _step(part: Expr, x: Any, walk: Callable[[Expr], Any]) -> Any:
     return FUNCTIONS[part.func](walk(part.args[0]))
 
 
-def _exact(number: Fraction) -> Any:
+def exact(number: Fraction) -> Any:
+    """Return the number as a ball."""
     return arb(fmpq(number.numerator, number.denominator))
 
 
-def _fraction(ball: Any) -> Fraction:
+def fraction(ball: Any) -> Fraction:
+    """Return the middle of a ball."""
     mantissa, exponent = ball.mid().man_exp()
     return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)

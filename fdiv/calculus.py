@@ -69,13 +69,13 @@ class Piece:
             value = expression.subs(u, end)
             if value.is_finite:
                 return sympy.simplify(value)
-        else:
-            try:
-                return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, 1 / u), u)
-            except UnknownExpansion:
-                pass  # Gruntz's algorithm takes more kinds of functions
+        side = 1 if end == self.lower else -1
         try:
-            value = sympy.limit(expression, u, end, "+" if end == self.lower else "-")
+            return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u), u)
+        except UnknownExpansion:
+            pass  # Gruntz's algorithm takes more kinds of functions
+        try:
+            value = sympy.limit(expression, u, end, "+" if side > 0 else "-")
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
         if value.is_extended_real is not True:
@@ -99,7 +99,7 @@ def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
     if not kinked:
         return [Piece(lower, upper, expression)]
     atom = next(a for a in kinked if not any(inner.atoms(*_KINKED) for inner in a.args))
-    inside = (root for switch in _switches(atom) for root in _positive_roots(switch) if lower < root < upper)
+    inside = (root for switch in _switches(atom) for root in sign_changes(switch) if lower < root < upper)
     cuts = [lower, *sorted(set(inside)), upper]
     found: list[Piece] = []
     for left, right in pairwise(cuts):
@@ -134,39 +134,45 @@ def _branch(atom: Expr, point: Expr) -> Expr:
     return pick(values, key=lambda pair: pair[0])[1]
 
 
-def _positive_roots(function: Expr) -> list[Expr]:
-    """Return the zeros of a smooth `function` in (0, inf)."""
-    numerator = sympy.factor(sympy.numer(sympy.together(function)))
-    return [root for factor in sympy.Mul.make_args(numerator) for root in _roots_of_factor(factor.as_base_exp()[0])]
+def sign_changes(function: Expr) -> list[Expr]:
+    """Return all places in (0, inf) where a smooth `function` may change its sign: its zeros and its poles."""
+    parts = (factored(part) for part in sympy.fraction(sympy.together(function)))
+    factors = (factor.as_base_exp()[0] for part in parts for factor in sympy.Mul.make_args(part))
+    return [root for factor in factors for root in _roots_of_factor(factor)]
 
 
 def _roots_of_factor(function: Expr) -> list[Expr]:
+    from fdiv.crossings import crossings  # which needs this module's u
+
     if not function.has(u) or function == u or isinstance(function, sympy.exp):
         return []
     if isinstance(function, sympy.log):
-        return _positive_roots(function.args[0] - 1)
+        return sign_changes(function.args[0] - 1)
     root = sympy.Dummy("root", positive=True)
     order = math.lcm(*(int(p.exp.q) for p in function.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational))
-    powered = function.subs(u, root**order)
-    if powered.is_polynomial(root) and sympy.degree(powered, root) <= 64:
-        return [value**order for value in _real_roots(sympy.Poly(powered, root)) if value.is_positive]
+    powered = function.subs(u, root**order) if order <= 64 else None
+    if powered is not None and powered.is_polynomial(root) and sympy.degree(powered, root) <= 64:
+        values = _real_roots(sympy.Poly(powered, root))
+        if values is not None:
+            return [value**order for value in values if value.is_positive]
+    found = crossings(function)
+    if len(found) != 1:
+        return list(found)
     level = sympy.Dummy("level", real=True)
-    root = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
-    if root is None:
-        from fdiv import ball  # which needs this module's u
-
-        if any(ball.certify_sign(side, sympy.S.Zero, sympy.oo, strict=True).positive for side in (function, -function)):
-            return []
-        raise DerivationError(f"the kinks where {function} = 0 cannot be located")
-    value = sympy.simplify(root.subs(level, 0))
-    return [value] if value.is_positive else []
+    inverse = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
+    value = None if inverse is None else sympy.simplify(inverse.subs(level, 0))
+    # the formula is one of the zeros, and there is but one
+    return [value if value is not None and value.is_positive else found[0]]
 
 
-def _real_roots(polynomial: Poly) -> list[Expr]:
+def _real_roots(polynomial: Poly) -> list[Expr] | None:
+    """Return all real roots, or None where they are not all known in formulas."""
     try:
         return [value for value, _ in polynomial.real_roots(multiple=False)]
     except NotImplementedError:  # irrational coefficients
-        return [value for value in sympy.roots(polynomial) if value.is_real]
+        found = sympy.roots(polynomial)
+    whole = sum(found.values()) == polynomial.degree() and all(value.is_real is not None for value in found)
+    return [value for value in found if value.is_real] if whole else None
 
 
 def factored(expression: Expr) -> Expr:

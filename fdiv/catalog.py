@@ -15,15 +15,18 @@ from fdiv.domain import Interval, Parameter
 a, b, k, t = (Symbol(name, real=True) for name in "abkt")
 la, pi, gamma = (Symbol(name, real=True) for name in ("la", "pi", "gamma"))
 
-_UNIT = (Interval(0, 1),)
-_WEIGHT_OF_P = Parameter("pi", _UNIT, "it is the weight of P in a mixture of P and Q", 0.3)
-_MIXED_WEIGHT = Parameter(
-    "pi", (Interval(0, 1, upper_closed=True),), "it is the weight of the first argument; at 0 nothing is left", 0.3
-)
+
+def _closed(low: float, high: float) -> Interval:
+    return Interval(low, high, lower_closed=True, upper_closed=True)
+
+
+_INSIDE, _LOST = _closed(1e-6, 1 - 1e-6), "and nearer than 1e-6 to 0 or 1 its part in D is lost in rounding"
+_WEIGHT_OF_P = Parameter("pi", (_INSIDE,), f"it is the weight of P in a mixture of P and Q, {_LOST}", 0.3)
+_MIXED_WEIGHT = Parameter("pi", (_INSIDE, _closed(1, 1)), f"it is the weight of the first argument, {_LOST}", 0.3)
 
 
 def _order(name: str, low: int, high: int, reason: str, example: float) -> Parameter:
-    return Parameter(name, (Interval(low, high, lower_closed=True, upper_closed=True),), reason, example)
+    return Parameter(name, (_closed(low, high),), reason, example)
 
 
 _RECORDS = (
@@ -211,7 +214,7 @@ _RECORDS = (
         "extended geometric Jensen-Shannon towards P^(1-la) Q^la, with weight 1-la on P",
         la * (1 - la) * (u - 1) * log(u) + u ** (1 - la) - (1 - la) * u - la,
         "Nielsen arXiv:2508.05066",
-        (Parameter("la", _UNIT, "it is an exponent in a geometric mean of P and Q", 0.3),),
+        (Parameter("la", (_INSIDE,), f"it is an exponent in a geometric mean of P and Q, {_LOST}", 0.3),),
         ("skew_gjs",),
     ),
     Record(
@@ -228,7 +231,7 @@ _RECORDS = (
         "blended chi-squared with weight la on P, f''(1) = 1; half Pearson at 0, half Neyman at 1",
         (u - 1) ** 2 / (2 * (la * u + 1 - la)),
         "Lindsay 1994; Gyorfi and Vajda 2001",
-        (_order("la", 0, 1, "it is the weight of P", 0.3),),
+        (Parameter("la", (_closed(0, 0), _INSIDE, _closed(1, 1)), f"it is the weight of P, {_LOST}", 0.3),),
         ("gyorfi_vajda", "blended_chi2"),
     ),
     Record(
@@ -239,7 +242,7 @@ _RECORDS = (
         (
             Parameter(
                 "b",
-                (Interval(0.125, 16, lower_closed=True, upper_closed=True),),
+                (_closed(0.125, 16),),
                 "f''(1) = b 2^(1/b - 2) explodes as b -> 0, and the limit b -> inf is total variation",
                 1.5,
             ),
@@ -266,7 +269,7 @@ _RECORDS = (
         "DeGroot's statistical information with prior pi on P",
         Min(pi, 1 - pi) - Min(pi * u, 1 - pi),
         "DeGroot 1962; Liese and Vajda 2006",
-        (Parameter("pi", _UNIT, "it is the prior probability of P", 0.3),),
+        (Parameter("pi", (_INSIDE,), f"it is the prior probability of P, {_LOST}", 0.3),),
         ("statistical_information",),
     ),
     Record(
@@ -297,8 +300,9 @@ _RECORDS = (
         (
             Parameter(
                 "k",
-                (Interval(1, 16, upper_closed=True),),
-                "f is convex for k >= 1, at 1 it is twice total variation, and beyond 16 D(4) overflows",
+                (_closed(1.05, 16),),
+                "f is convex for k >= 1, but below 1.05 doubles do not resolve the rise of its slope at u = 1; "
+                "at 1 it is twice total variation, and beyond 16 D(4) overflows",
                 3.0,
             ),
         ),
@@ -309,7 +313,15 @@ _RECORDS = (
         "Puri and Vincze's |1-u|^k/(2(u+1)^(k-1)); total variation at 1, Le Cam at 2",
         Abs(1 - u) ** k / (2 * (u + 1) ** (k - 1)),
         "Puri and Vincze 1990",
-        (_order("k", 1, 16, "f is convex for k >= 1, and a power beyond 16 leaves nothing to measure", 3.0),),
+        (
+            Parameter(
+                "k",
+                (_closed(1, 1), _closed(1.05, 16)),
+                "f is convex for k >= 1; between 1 and 1.05 doubles do not resolve the rise of its slope at u = 1, "
+                "and a power beyond 16 leaves nothing to measure",
+                3.0,
+            ),
+        ),
     ),
     Record(
         "soft_chi",

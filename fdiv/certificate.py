@@ -20,6 +20,7 @@ from fdiv.divergence import Divergence
 from fdiv.signs import Counterexample, Evidence, Finding
 
 _SECONDS = 10.0  # of processor time for one certificate; the catalogue's take less than 3
+_TIMED_OUT, _UNDERIVED = "not settled in the time allowed", "not derived"
 _SETTLED = (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED)
 
 
@@ -41,6 +42,11 @@ class Claim:
     def holds(self) -> bool:
         """Whether the claim does not stand in the way of a loss."""
         return self.evidence in _SETTLED or (not self.required and self.evidence is not Evidence.REFUTED)
+
+    @property
+    def open(self) -> bool:
+        """Whether time or this software, and not mathematics, left it unsettled."""
+        return self.evidence is Evidence.NOT_APPLICABLE and self.reason.startswith((_TIMED_OUT, _UNDERIVED))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the claim as JSON-able data."""
@@ -135,7 +141,13 @@ class Certificate:
             lines.append(f"  {claim.name:<{width}}  {claim.evidence:<14}  {claim.reason}")
             if claim.counterexample is not None:
                 lines.append(f"  {'':<{width}}  {'':<14}  {claim.counterexample}")
-        return "\n".join([*lines, "", "accepted" if self.accepted else "refused"])
+        return "\n".join([*lines, "", "accepted" if self.accepted else f"refused{self._limit}"])
+
+    @property
+    def _limit(self) -> str:
+        """Say so where nothing is refuted."""
+        refuted = any(claim.evidence is Evidence.REFUTED for claim in self.claims)
+        return "" if refuted else ": what is not settled is a limit of this software, and not of the mathematics"
 
 
 def _json(value: float) -> float | str:
@@ -191,7 +203,7 @@ def certify(divergence: Divergence) -> Certificate:
         return kept
     claims = _judged(divergence, _CONSEQUENCES, claims, _SECONDS - (time.thread_time() - start))
     found = _certificate(divergence, claims, _kind(divergence, claims))
-    if not any(_TIMED_OUT in claim.reason for claim in claims):
+    if found.accepted and not any(claim.open for claim in claims):
         store.save(key, found.to_dict())
     return found
 
@@ -214,16 +226,21 @@ def _certificate(divergence: Divergence, claims: tuple[Claim, ...], gaussian: st
     return Certificate(divergence.spec, str(divergence.generator), fingerprint, claims, gaussian, store.versions())
 
 
-def require(divergence: Divergence) -> None:
-    """Raise `Refused`, with the first objection and its counterexample, unless certified."""
+def require(divergence: Divergence, *names: str) -> None:
+    """Raise `Refused`, with the first objection and its counterexample, unless certified.
+
+    The claims with these `names`, which a divergence may lack, must be settled too.
+    """
     certificate = certify(divergence)
     if not certificate.accepted:
         claim = certificate.objections[0]
         shown = "" if claim.counterexample is None else f"; {claim.counterexample}"
-        raise Refused(f"{divergence.spec} is refused: {claim.name}: {claim.evidence}: {claim.reason}{shown}")
-
-
-_TIMED_OUT = "not settled in the time allowed"
+        why = f"{claim.name}: {claim.evidence}: {claim.reason}{shown}{certificate._limit}"
+        raise Refused(f"{divergence.spec} is refused: {why}")
+    for claim in map(certificate.claim, names):
+        if claim.evidence not in _SETTLED:
+            limit = "; this is a limit of time or of this software, not of the divergence" if claim.open else ""
+            raise Refused(f"{divergence.spec} has no such loss: {claim.name}: {claim.reason}{limit}")
 
 
 def _judged(
@@ -250,8 +267,10 @@ def _judged(
 def _claim(name: str, judge: Judge, divergence: Divergence, settled: Mapping[str, Evidence]) -> Claim:
     try:
         finding = judge(divergence, settled)
+    except MemoryError:  # says nothing about the divergence
+        raise
     except Exception as error:  # SymPy raises all kinds where it cannot go on; the claim is then open
-        finding = Finding(Evidence.NOT_APPLICABLE, f"not derived: {_described(error)}")
+        finding = Finding(Evidence.NOT_APPLICABLE, f"{_UNDERIVED}: {_described(error)}")
     return Claim(name, finding.evidence, finding.reason, name not in _OPTIONAL, finding.counterexample)
 
 
@@ -260,5 +279,5 @@ def _described(error: Exception) -> str:
 
 
 def _kind(divergence: Divergence, claims: tuple[Claim, ...]) -> str:
-    known = any(claim.name == "D(s)" and "not derived" not in claim.reason for claim in claims)
-    return str(divergence.gaussian.kind) if known and _TIMED_OUT not in claims[-1].reason else "unknown"
+    known = any(claim.name == "D(s)" and not claim.open for claim in claims)
+    return str(divergence.gaussian.kind) if known and not claims[-1].reason.startswith(_TIMED_OUT) else "unknown"

@@ -26,6 +26,8 @@ from fdiv.lowering import MPMATH, Backend, Function, lower, numpy_backend
 if TYPE_CHECKING:
     from fdiv.divergence import Divergence
 
+_LARGEST_NUMBER = 10**4000
+
 
 @dataclass(frozen=True)
 class ConjugatePiece:
@@ -121,7 +123,8 @@ def _line(piece: Piece, kink: Expr) -> Expr:
 
 def _smooth(piece: Piece, start: Expr, end: Expr) -> ConjugatePiece:
     ratio = invert(piece.slope, u, t, piece.samples)
-    if ratio is None:
+    # 1.765^(125000/95679) is a root of an integer with thousands of digits, which nobody can read or compute with
+    if ratio is None or any(max(abs(n.p), n.q) > _LARGEST_NUMBER for n in ratio.atoms(sympy.Rational)):
         return ConjugatePiece(start, end, None, None, piece)
     # u f'(u) - f(u) is already short, so substitute there and not in u t - f(u)
     surplus = normal(u * piece.slope - piece.expression)

@@ -126,9 +126,7 @@ def _line_is_right(divergence: Divergence, piece: ConjugatePiece) -> bool:
     if piece.lower == -sympy.oo:
         return bool(sympy.simplify(piece.expression + divergence.value_at_zero) == 0)
     places = [place for place, _ in divergence.kinks if piece.ratio is not None and place == piece.ratio]
-    return any(
-        sympy.simplify(piece.expression - (place * t - divergence.generator.subs(u, place))) == 0 for place in places
-    )
+    return any(sympy.simplify(piece.expression - (place * t - divergence.value_at(place))) == 0 for place in places)
 
 
 def biconjugation(divergence: Divergence, settled: Settled) -> Finding:

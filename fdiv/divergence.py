@@ -15,6 +15,7 @@ from sympy import Expr
 
 from fdiv import calculus
 from fdiv.calculus import Piece, u
+from fdiv.crossings import Crossing
 from fdiv.domain import Parameter
 
 if TYPE_CHECKING:
@@ -120,6 +121,13 @@ class Divergence:
     def pieces(self) -> tuple[Piece, ...]:
         """The smooth pieces of f, in increasing order of u."""
         return calculus.pieces(self.generator)
+
+    def value_at(self, place: Expr) -> Expr:
+        """f at a place between two pieces; where two branches of a Max cross, the value that both have."""
+        if isinstance(place, Crossing):  # SymPy would compare the two, which are equal, in ever more digits
+            left = next(piece for piece in self.pieces if piece.upper == place)
+            return left.limit(left.expression, place)
+        return self.generator.subs(u, place)
 
     @cached_property
     def kinks(self) -> tuple[tuple[Expr, Expr], ...]:

@@ -11,7 +11,7 @@ import sympy
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval of the real line; an infinite end is always open."""
+    """An interval of the real line, or a single point, closed at both ends; an infinite end is always open."""
 
     lower: sympy.Expr = -sympy.oo
     upper: sympy.Expr = sympy.oo
@@ -22,7 +22,8 @@ class Interval:
         """Accept Python numbers as ends; raises ValueError for an empty interval."""
         object.__setattr__(self, "lower", sympy.sympify(self.lower, strict=True))
         object.__setattr__(self, "upper", sympy.sympify(self.upper, strict=True))
-        if not float(self.lower) < float(self.upper):
+        point = self.lower == self.upper and self.lower_closed and self.upper_closed
+        if not (float(self.lower) < float(self.upper) or point):
             raise ValueError(f"an interval needs lower < upper, got {self.lower} and {self.upper}")
 
     def contains(self, value: Any) -> bool:
@@ -33,10 +34,14 @@ class Interval:
         return above and below and math.isfinite(number)
 
     def __str__(self) -> str:
-        """Return the usual notation, for example ``(-inf, 1]``."""
+        """Return the usual notation, for example ``(-inf, 1]`` or ``{1}``."""
+        if self.lower == self.upper:
+            return f"{{{self.lower}}}"
         left = "[" if self.lower_closed else "("
         right = "]" if self.upper_closed else ")"
-        ends = (str(end).replace("oo", "inf") for end in (self.lower, self.upper))
+        ends = (
+            f"{float(end):g}" if end.is_Float else str(end).replace("oo", "inf") for end in (self.lower, self.upper)
+        )
         return left + ", ".join(ends) + right
 
 

@@ -142,7 +142,9 @@ class _Measure:
         if isinstance(node, ast.Constant):
             if isinstance(node.value, bool) or not isinstance(node.value, int | float):
                 raise self.refuse(node, f"{node.value!r} is not a number")
-            if not abs(node.value) <= 1e12 or 0 < abs(node.value) < 1e-12:
+            digits = re.split("[eE]", self.text[node.col_offset : node.end_col_offset])[0]
+            lost = node.value == 0 and digits.strip("0.") != ""  # 1e-400 is 0.0
+            if lost or not abs(node.value) <= 1e12 or 0 < abs(node.value) < 1e-12:
                 raise self.refuse(node, "a number that is typed lies between 1e-12 and 1e12")
             return float(node.value)
         if isinstance(node, ast.Name):

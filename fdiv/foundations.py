@@ -8,13 +8,25 @@ import flint
 import mpmath
 import sympy
 from sympy import Expr
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 
 from fdiv import ball
-from fdiv.calculus import Piece, u
+from fdiv.calculus import Piece, pieces, sign_changes, u
+from fdiv.crossings import Crossing
 from fdiv.divergence import Divergence
-from fdiv.signs import Counterexample, Evidence, Finding, in_many_digits, is_finite, keeps_sign, weakest
+from fdiv.signs import (
+    Counterexample,
+    Evidence,
+    Finding,
+    in_many_digits,
+    is_finite,
+    keeps_sign,
+    weakest,
+)
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
+_EQUAL = 1e-40  # numbers that agree so far are equal
 _LOOKED_AT = (1, 2, 4, 10, 50, 1000, 10**6)  # and their reciprocals
 
 
@@ -60,8 +72,11 @@ def _undefined_somewhere(divergence: Divergence) -> Finding | None:
     """Substitute simple ratios, and the places where a Piecewise switches, into the generator as it stands."""
     generator = divergence.generator
     rationals = [sympy.Rational(k) for k in _LOOKED_AT]
-    for point in [*rationals, *(1 / k for k in rationals), *_switches(generator)]:
-        value = generator.subs(u, point)
+    # SymPy spends minutes on an exact 999^1.999999
+    simple = all(power.exp.q <= 24 for power in generator.atoms(sympy.Pow) if power.exp.is_Rational)
+    places = {point: generator for k in rationals for point in (k, 1 / k)} | _switches(generator)
+    for point, form in places.items():
+        value = form.subs(u, point if simple else point.evalf(60))
         number = sympy.nan if value is sympy.nan else value.evalf(20)
         if not (number.is_finite and number.is_real):
             if number.is_infinite:
@@ -76,11 +91,22 @@ def _short(number: Expr) -> str:
     return "undefined" if number is sympy.nan else str(number.evalf(6))
 
 
-def _switches(generator: Expr) -> list[Expr]:
-    """Return the constants in (0, inf) with which a Piecewise compares u."""
-    relations = {r for p in generator.atoms(sympy.Piecewise) for r in p.atoms(sympy.core.relational.Relational)}
-    sides = {side for relation in relations for side in relation.args if side.is_number and side.is_positive}
-    return sorted(sides, key=float)
+def _switches(generator: Expr) -> dict[Expr, Expr]:
+    """Return the places where a Piecewise may switch, and the generator as it stands there, its branches chosen."""
+    relations = generator.atoms(Relational)
+    places = {r: {x for p in pieces(r.lhs - r.rhs) for x in sign_changes(p.expression)} for r in relations}
+    return {
+        place: generator.xreplace({r: _truth(r, place, place in places[r]) for r in relations})
+        for place in sorted(set().union(*places.values()), key=float)
+    }
+
+
+def _truth(relation: Relational, place: Expr, changes: bool) -> Boolean:
+    """Return whether a relation holds at `place`; SymPy would compare equal sides in ever more digits."""
+    difference = (relation.lhs - relation.rhs).subs(u, place.evalf(60)).evalf(60)
+    if changes and abs(difference) < _EQUAL:
+        return sympy.sympify(isinstance(relation, sympy.Ge | sympy.Le | sympy.Eq))
+    return relation.func(difference, 0)
 
 
 def not_affine(divergence: Divergence) -> Finding:
@@ -97,7 +123,7 @@ def convex(divergence: Divergence) -> Finding:
     """Convex on each piece, continuous, and with a slope that never jumps down."""
     findings = [keeps_sign(piece.second, piece, "f''(u)") for piece in divergence.pieces]
     findings += [_joined(divergence, left, right) for left, right in pairwise(divergence.pieces)]
-    findings += [_no_odd_point(divergence, place) for place in _switches(divergence.generator)]
+    findings += [_no_odd_point(divergence, place, form) for place, form in _switches(divergence.generator).items()]
     found = weakest(findings)
     if found.evidence is Evidence.REFUTED or len(findings) == 1:
         return found
@@ -109,12 +135,14 @@ def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
     """Judge how two pieces meet: the two limits and the value agree, and the slope does not jump down."""
     place = left.upper
     before, after = left.limit(left.expression, place), right.limit(right.expression, place)
-    for step in (after - before, divergence.generator.subs(u, place) - before):
+    # two branches of a Max cross where they are equal; SymPy would compare them in ever more digits
+    steps = () if isinstance(place, Crossing) else (after - before, divergence.value_at(place) - before)
+    for step in steps:
         if not _is_zero(step):
             shown = Counterexample(float(place), "jump of f", float(step))
             return Finding(Evidence.REFUTED, f"f is not continuous at u = {place}", shown)
     jump = right.limit(right.slope, place) - left.limit(left.slope, place)
-    if _is_zero(jump) or _sign(jump) > 0:
+    if _sign(jump) > 0 or _is_zero(jump):
         return Finding(Evidence.PROVED, "the pieces join")
     if _sign(jump) == 0:
         return Finding(Evidence.TESTED, f"the jump of the slope at u = {place} is zero to 70 digits")
@@ -122,12 +150,19 @@ def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
     return Finding(Evidence.REFUTED, f"the slope jumps down at u = {place}", shown)
 
 
-def _no_odd_point(divergence: Divergence, place: Expr) -> Finding:
-    """Judge that the value where a Piecewise switches is the limit there."""
+def _no_odd_point(divergence: Divergence, place: Expr, form: Expr) -> Finding:
+    """Judge that the value where a Piecewise switches, by the branch taken there, is the limit there."""
     piece = next(piece for piece in divergence.pieces if place <= piece.upper)
-    step = divergence.generator.subs(u, place) - piece.limit(piece.expression, place)
-    if _is_zero(step):
+    if sympy.expand(form - piece.expression) == 0:
         return Finding(Evidence.PROVED, "no odd point")
+    if isinstance(place, Crossing):
+        step = (form - piece.expression).subs(u, place.evalf(60)).evalf(60)
+        evidence = Evidence.TESTED if abs(step) < _EQUAL else Evidence.REFUTED
+    else:
+        step = form.subs(u, place) - piece.limit(piece.expression, place)
+        evidence = Evidence.PROVED if _is_zero(step) else Evidence.REFUTED
+    if evidence is not Evidence.REFUTED:
+        return Finding(evidence, f"no odd point at u = {place}")
     shown = Counterexample(float(place), "jump of f", float(step))
     return Finding(Evidence.REFUTED, f"f is not continuous at u = {place}", shown)
 

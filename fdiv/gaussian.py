@@ -24,7 +24,7 @@ from sympy.codegen.cfunctions import log1p
 from fdiv.asymptotics import UnknownExpansion, terms_above
 from fdiv.calculus import DerivationError, Piece, normal, s, u
 from fdiv.lowering import MPMATH, Backend, Function, cancelled, lower, numpy_backend
-from fdiv.quadrature import Trapezoid, tabulated
+from fdiv.trapezoid import Trapezoid, tabulated
 
 if TYPE_CHECKING:
     from fdiv.divergence import Divergence
@@ -186,7 +186,7 @@ def derive_gaussian(divergence: Divergence) -> Gaussian:
         if kind == "quadrature" and _grows_too_fast(divergence):
             why = "f grows faster than every power of u, so D(s) is not finite for every s"
             return Gaussian("infinite", reason=why)
-        return Gaussian(kind, formula, weight, reason=f"D(s) has no accurate numeric form: {error}")
+        return Gaussian(kind, formula, weight, reason=f"this software has no accurate numeric form of D(s): {error}")
 
 
 def _moments(piece: Piece) -> Expr | None:

@@ -85,7 +85,7 @@ def _branch(piece: ConjugatePiece, backend: Backend) -> Branch:
         value,
         lambda x: exp(root(x)),
         lambda x: exp(root(x)) / rate(root(x)),
-        float(slope.subs(u, source.samples[0])),
+        float(slope.subs(u, source.samples[0].evalf(30))),
     )
 
 

@@ -27,7 +27,7 @@ def invert(slope: Expr, u: Symbol, t: Symbol, samples: tuple[Expr, ...]) -> Expr
     one that maps the slope at each of them back to the point itself. Returns None when no exact inverse is
     found.
     """
-    points = [(float(point), slope.subs(u, point).evalf(30)) for point in samples]
+    points = [(float(point), slope.subs(u, point.evalf(40)).evalf(30)) for point in samples]
     for candidate in islice(_solutions(slope, t, u, 0), _MOST_CANDIDATES):
         if all(_returns(candidate, t, value, point) for point, value in points):
             return candidate

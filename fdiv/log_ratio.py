@@ -27,7 +27,7 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
     relative error. Only ratios inside `piece` count.
     """
-    forms = (expression, normal(expression), factored(expression), _multiplied(expression))
+    forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
     rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
     rewritten += [_reflected(form) for form in rewritten]
     variants = (g for f in dict.fromkeys(rewritten) for g in (cancelled(f, v), _deeply(f), f))
@@ -103,6 +103,20 @@ def _multiplied(expression: Expr) -> Expr:
         bases[key] = bases.get(key, sympy.S.One) * (base if base.is_Add else factor)
     rest = bases.pop(sympy.S.Zero, sympy.S.One)
     return rest * sympy.Mul(*(sympy.expand(base) ** power for power, base in bases.items()))
+
+
+def _gathered(expression: Expr) -> Expr:
+    """Take a power of a sum out of terms whose powers of it differ by integers: w (1+w)^p - (1+w)^(p+1) = -(1+w)^p."""
+    groups: dict[tuple[Expr, Expr], list[tuple[Expr, Expr]]] = {}
+    for term in sympy.Add.make_args(sympy.expand(expression)):
+        roots = [p for p in sympy.Mul.make_args(term) if p.is_Pow and p.base.is_Add and not p.exp.is_Integer]
+        base, power = roots[0].as_base_exp() if roots and roots[0].exp.is_Rational else (sympy.S.One, sympy.S.Zero)
+        groups.setdefault((base, power % 1), []).append((power, term / base**power))
+    parts = []
+    for (base, _), terms in groups.items():
+        lowest = min(power for power, _ in terms)
+        parts.append(base**lowest * sympy.expand(sympy.Add(*(rest * base ** (p - lowest) for p, rest in terms))))
+    return sympy.Add(*parts)
 
 
 def _deeply(node: Expr) -> Expr:

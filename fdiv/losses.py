@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from fdiv.autograd import Function, derived
-from fdiv.calculus import DerivationError
-from fdiv.certificate import Refused, require
+from fdiv.certificate import require
 from fdiv.divergence import Divergence
 from fdiv.lowering import lower, torch_backend
 
@@ -33,21 +32,33 @@ def _computable(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def _at_most(x: Tensor, end: float) -> Tensor:
+    """Return the smaller of x and the largest number of its dtype that is at most `end`."""
+    top = torch.tensor(end, dtype=x.dtype)
+    top = torch.nextafter(top, top - 1) if top.double() > end else top
+    return x.clamp(max=float(top))
+
+
 def _in_double(s: Tensor, function: Function) -> Tensor:
     """Apply a function of s >= 0 in fp64 where the device has it, since e^{-s} in fp32 has s roundings."""
     s = _computable(s)
     wide = s if s.device.type == "mps" else s.double()
-    return torch.where(s < 0, torch.nan, function(wide).to(s.dtype))
+    return function(wide).to(s.dtype)
 
 
-def _certified(divergence: Divergence) -> None:
-    """Raise TypeError for what is no divergence, and Refused for one that is not certified."""
+def _from_zero(function: Function) -> Function:
+    """Return NaN where s is negative or NaN; of a value and its derivatives alike, so that no gradient is 0 there."""
+    return lambda s: torch.where(s >= 0, function(s), torch.nan)
+
+
+def _certified(divergence: Divergence, *claims: str) -> None:
+    """Raise TypeError for what is no divergence, and Refused for one that is not certified, or not for these claims."""
     if not isinstance(divergence, Divergence):
         raise TypeError(
             f"a loss needs a Divergence, got {divergence!r}: "
             "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
         )
-    require(divergence)
+    require(divergence, *claims)
 
 
 @final
@@ -55,21 +66,20 @@ def _certified(divergence: Divergence) -> None:
 class GaussianLoss:
     """s -> D(s), elementwise, where s = |mu_P - mu_Q|^2 / sigma^2 >= 0.
 
-    Raises `Refused` when the divergence is not certified or D(s) is not finite for every s. A negative s
-    gives NaN. D grows without bound for some divergences and overflows truly: for those, see `wrapped`.
+    Raises `Refused` when the divergence is not certified, D(s) is not finite for every s, or D(s) and w(s) could
+    not be settled. A negative s gives NaN, and so does its gradient. D grows without bound for some divergences
+    and overflows truly: for those, see `wrapped`.
     """
 
     divergence: Divergence
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for a finite Gaussian value."""
-        _certified(self.divergence)
-        if not self.divergence.gaussian.evaluable:
-            raise Refused(f"{self.divergence.spec} has no Gaussian loss: {self.divergence.gaussian.reason}")
+        _certified(self.divergence, "D(s)", "w(s) = dD/ds >= 0")
 
     @cached_property
     def _functions(self) -> tuple[Function, Function]:
-        value, weight, slope = self.divergence.gaussian.on(torch_backend())
+        value, weight, slope = map(_from_zero, self.divergence.gaussian.on(torch_backend()))
         return derived(value, weight, slope), derived(weight, slope)
 
     def __call__(self, s: Tensor) -> Tensor:
@@ -88,7 +98,7 @@ class GaussianLoss:
         """
         curvature = self.divergence.curvature
         factor = 2 / curvature if curvature is not None and curvature.is_finite and curvature != 0 else 1
-        value, slope = self.divergence.gaussian.wrapped_on(torch_backend(), factor)
+        value, slope = map(_from_zero, self.divergence.gaussian.wrapped_on(torch_backend(), factor))
         return _in_double(s, derived(value, slope))
 
 
@@ -99,18 +109,14 @@ class VariationalLoss:
 
     v_p and v_q are the critic's raw outputs on samples of P and of Q. The critic maximises the bound and
     the model minimises it. Where f has a kink, T is a smooth step in place of the jump of f', and the bound
-    is not tight there. Raises `Refused` when the divergence is not certified or has no activation.
+    is not tight there. Raises `Refused` when the divergence or its activation is not certified.
     """
 
     divergence: Divergence
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for an activation."""
-        _certified(self.divergence)
-        try:
-            _ = self.divergence.activation
-        except DerivationError as error:
-            raise Refused(f"{self.divergence.spec} has no variational loss: {error}") from error
+        _certified(self.divergence, "activation")
 
     @cached_property
     def _functions(self) -> dict[str, Function]:
@@ -121,10 +127,14 @@ class VariationalLoss:
             "output": (activation.output, activation.output_slope),
             "term": (activation.conjugate_term, activation.conjugate_slope),
         }
-        return {name: derived(lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
+        values = {name: (lower(f, v, backend), lower(df, v, backend)) for name, (f, df) in pairs.items()}
+        output, slope = values["output"]
+        end = float(self.divergence.conjugate.effective_domain.upper)
+        # far out T is f'(inf) to the last digit, and its rounding must not leave the domain
+        return {"output": derived(lambda x: _at_most(output(x), end), slope), "term": derived(*values["term"])}
 
     def output_activation(self, v: Tensor) -> Tensor:
-        """T(v), the critic's value, elementwise; it increases inside the effective domain of f*."""
+        """T(v), the critic's value, elementwise; it increases inside the closed effective domain of f*."""
         return self._functions["output"](_computable(v))
 
     def conjugate_term(self, v: Tensor) -> Tensor:

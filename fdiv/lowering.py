@@ -70,7 +70,12 @@ def _closure(node: Expr, symbol: Symbol, backend: Backend) -> Function:
         return _power(_closure(node.base, symbol, backend), node.exp, backend)
     if node.is_Pow:
         return _closure(sympy.exp(node.exp * sympy.log(node.base), evaluate=False), symbol, backend)
-    parts = [_closure(argument, symbol, backend) for argument in node.args]
+    arguments = node.args
+    if node.is_Add:  # the constants are added up exactly: 1/(a - 1) - 2^(1 - a)/(a - 1) loses its digits near a = 1
+        constants = [argument for argument in arguments if not argument.has(symbol)]
+        total = [sympy.Add(*constants)] if constants else []
+        arguments = [*(argument for argument in arguments if argument.has(symbol)), *total]
+    parts = [_closure(argument, symbol, backend) for argument in arguments]
     if node.is_Add or node.is_Mul:
         join = operator.add if node.is_Add else operator.mul
         return lambda x: reduce(join, [part(x) for part in parts])
@@ -235,11 +240,15 @@ def _ball(constant: Expr) -> Any:
     """Enclose a constant expression at flint's working precision."""
     from flint import acb, arb, fmpq
 
+    from fdiv.tails import constant_ball
+
     if constant.is_Rational or constant.is_Float:
         exact = sympy.Rational(constant)
         return acb(arb(fmpq(int(exact.p), int(exact.q))))
     if constant in (sympy.pi, sympy.E):
         return acb(arb.pi()) if constant == sympy.pi else acb(1).exp()
+    if constant.is_NumberSymbol:
+        return acb(constant_ball(constant))
     parts = [_ball(argument) for argument in constant.args]
     if constant.is_Add or constant.is_Mul:
         return reduce(operator.add if constant.is_Add else operator.mul, parts)
@@ -256,6 +265,8 @@ def outward(expression: Expr, sign: int) -> Expr:
     In log(g) and g^p the monomial of g that dominates for large v is taken out, and log1p of the rest stays on its
     principal branch, while log(g) itself would jump where Im v passes a multiple of pi.
     """
+    if not expression.has(u):
+        return expression
     if expression == u:
         return sympy.exp(sign * v)
     if isinstance(expression, sympy.log):
@@ -266,16 +277,17 @@ def outward(expression: Expr, sign: int) -> Expr:
 
 
 def _outward_log(argument: Expr, sign: int) -> Expr:
-    monomials = []
+    monomials: dict[Expr, Expr] = {}
     for term in sympy.Add.make_args(sympy.expand(argument)):
         coefficient, power = term.as_independent(u, as_Add=False)
         base, exponent = power.as_base_exp() if power != 1 else (u, sympy.S.Zero)
         if base != u:
             return sympy.log(outward(argument, sign))
-        monomials.append((sign * exponent, coefficient))
-    top, leading = max(monomials, key=lambda pair: float(pair[0]))
-    rest = [coefficient / leading * sympy.exp((power - top) * v) for power, coefficient in monomials if power != top]
-    return sympy.log(leading) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
+        monomials[sign * exponent] = monomials.get(sign * exponent, sympy.S.Zero) + coefficient
+    # the argument is positive, but its leading monomial need not be on a panel that ends, as 3 - u's on (0, 3)
+    top = max(monomials, key=lambda power: (bool(monomials[power] > 0), float(power)))
+    rest = [c / monomials[top] * sympy.exp((power - top) * v) for power, c in monomials.items() if power != top]
+    return sympy.log(monomials[top]) + top * v + (log1p(sympy.Add(*rest)) if rest else 0)
 
 
 def cancelled(expression: Expr, symbol: Symbol) -> Expr:

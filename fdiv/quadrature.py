@@ -30,8 +30,8 @@ from flint import acb, arb, ctx
 from numpy.typing import NDArray
 from sympy import Expr
 
-from fdiv.calculus import DerivationError, Piece, s, u, v
-from fdiv.lowering import Backend, Function, flint_backend, lower, numpy_backend, outward
+from fdiv.calculus import DerivationError, Piece, u, v
+from fdiv.lowering import Backend, flint_backend, lower, outward
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -40,7 +40,8 @@ _WIDEST = 0.7  # of the strip: e^{-x^2/2s} decays on the image of |Im z| < pi/4
 _STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/_STEP} = 1e-15
 _DENSITY = 2 / math.sqrt(2 * math.pi)  # both half-lines of the normal density at its centre
 _NEGLIGIBLE = 1e-18
-_SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_FAR = 60.0
+_MOST_ZEROS = 1000
 _BITS = 62
 _MOST_BITS = 1 << 14
 _SMALLEST_BITS = 256  # a value below 2^-256 of its neighbour is zero
@@ -58,9 +59,17 @@ class Integrand:
         places = {sympy.Max(piece.lower, 1 / piece.lower) for piece in self.pieces[1:]}
         return tuple(sympy.log(place) for place in sorted({sympy.S.One, *places}))
 
+    @property
+    def entire(self) -> bool:
+        """Whether f has an exponential of u, which no strip bounds: e^{-u} explodes where Re u < 0, far out."""
+        return any(power.has(u) for piece in self.pieces for power in piece.expression.atoms(sympy.exp))
+
     def singularities(self) -> list[complex]:
-        """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log."""
-        found: list[complex] = []
+        """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log.
+
+        Beyond |u| = 60 an e^{-u} is nothing in double precision, and what it does beside the real axis does not count.
+        """
+        found: list[complex] = [complex(math.log(_FAR), math.pi / 2)] if self.entire else []
         for piece in self.pieces:
             for inner in _inner(piece.expression):
                 found += [complex(abs(x.real), abs(x.imag)) for x in _log_zeros(inner)]
@@ -109,6 +118,8 @@ def _log_zeros(expression: Expr) -> list[complex]:
     """The zeros of an expression in u as complex numbers log u; raises DerivationError unless it is algebraic."""
     if expression == u or not expression.has(u):
         return []
+    if expression.has(sympy.exp):
+        return _log_zeros_of_exponential(expression)
     exponents = [p.exp for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
     terms = sympy.Add.make_args(expression)
     if len(terms) == 2 and sum(term.has(u) for term in terms) == 1:  # c + d u^p, where p may be any number
@@ -124,6 +135,19 @@ def _log_zeros(expression: Expr) -> list[complex]:
         raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
     roots = sympy.Poly(numerator, root).nroots(n=20)
     return [order * complex(np.log(complex(zero))) for zero in roots if zero != 0]
+
+
+def _log_zeros_of_exponential(expression: Expr) -> list[complex]:
+    """The zeros c + d e^{k u} = 0, u = (log(-c/d) + 2 pi i n)/k, up to |u| = 60 or four times the first."""
+    c, d, k = sympy.Wild("c", exclude=[u]), sympy.Wild("d", exclude=[u, 0]), sympy.Wild("k", exclude=[u, 0])
+    found = sympy.expand(expression, power_exp=True).match(c + d * sympy.exp(k * u))
+    if not found or found[c] == 0:
+        raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
+    first, rate = np.log(complex(-found[c] / found[d])), float(found[k])
+    most = max(_FAR, 4 * abs(first / rate)) * abs(rate) / (2 * math.pi)
+    turns = np.arange(-math.ceil(min(most, _MOST_ZEROS)), math.ceil(min(most, _MOST_ZEROS)) + 1)
+    zeros = (first + 2j * math.pi * turns) / rate
+    return [complex(x) for x in np.log(zeros[zeros.real > 0])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +189,9 @@ class Table:
         return np.array(nodes), np.array(columns)
 
     def bounds(self, s: float) -> Array:
-        """Bound the errors of E_0, E_1 and E_2 - E_1 by the trapezoid rule: 2 M/(e^{2 pi a/h} - 1)."""
+        """Bound the errors of E_0, E_1 and E_2 - E_1 by the trapezoid rule: 2 M/(e^{2 pi a/h} - 1); inf if M is."""
+        if self.integrand.entire:
+            return np.full(3, math.inf)
         nodes, columns = self._edge
         modulus = np.exp(-(nodes**2).real / (2 * s)) @ columns / math.sqrt(s)
         return 2 * modulus / math.expm1(2 * math.pi * self.strip / self.step)
@@ -273,97 +299,3 @@ def _mapped(cuts: tuple[Expr, ...], z: Any) -> tuple[Any, Any]:
     width = number(cuts[1]) - low
     part = 1 / (1 + (-z).exp())
     return low + width * part, width * part * (1 - part)
-
-
-@dataclass(frozen=True, eq=False)
-class Trapezoid:
-    """D, w and dw/ds: one table below `switch`, another with the value of `closed` above."""
-
-    low: Table
-    high: Table
-    switch: float
-    closed: Expr
-    orders: tuple[float, float, float]  # D ~ s^orders[0] and so on as s -> 0
-    start: float  # the limit of w as s -> 0, 0 where it is infinite
-
-    def on(self, backend: Backend) -> tuple[Function, Function, Function]:
-        """Return D, w and dw/ds as functions of a `backend` array."""
-        from fdiv.gaussian import closed_on
-
-        closed = [closed_on(sympy.diff(self.closed, s, order), backend) for order in range(3)]
-
-        def function(order: int) -> Function:
-            power = self.orders[order]
-
-            def value(x: Any) -> Any:
-                near = _combined(self.low, backend.clip(x, SMALLEST, self.switch), order, backend)
-                far_x = backend.clip(x, self.switch, None)
-                far = closed[order](far_x) + _combined(self.high, far_x, order, backend)
-                positive = backend.where(x > 0, x, backend.fill(x, 1.0 if power < 0 else 0.0))
-                tiny = backend.where(x < SMALLEST, positive / SMALLEST, backend.fill(x, 1.0)) ** power
-                near = near * tiny
-                if order < 2 or power < 0:
-                    near = backend.where(x == 0, backend.fill(x, self.start if order == 1 else 0.0), near)
-                return backend.where(x < self.switch, near, far)
-
-            return value
-
-        return function(0), function(1), function(2)
-
-    def relative_bound(self, point: float) -> float:
-        """Bound the relative discretisation errors of D and w at s = point."""
-        backend = numpy_backend()
-        x = np.array(point)
-        table = self.low if point < self.switch else self.high
-        first, second, _ = table.bounds(max(point, SMALLEST)) * math.exp(-point / 8)
-        errors = (first, (second + point / 8 * first) / point)
-        with np.errstate(all="ignore"):
-            values = [abs(float(function(x))) for function in self.on(backend)[:2]]
-        return max((e / value for e, value in zip(errors, values, strict=True) if value > 0), default=0.0)
-
-
-def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
-    """D (order 0), w (1) or dw/ds (2) of what the table holds."""
-    first, second, third = table.means(x, backend)
-    decay = backend.functions[sympy.exp](-x / 8)
-    if order == 0:
-        return decay * first
-    if order == 1:
-        return decay * (second - x / 8 * first) / x
-    return decay * ((third - x / 4 * second) / x + x / 64 * first) / x
-
-
-def tabulated(
-    above: tuple[Piece, ...], rest: tuple[Piece, ...], kinks: tuple[tuple[Expr, Expr], ...], closed: Expr, start: float
-) -> Trapezoid:
-    """Build both tables for a generator: `above` its tangent at 1, and the decaying `rest` beside `closed`.
-
-    `start` is w(0).
-    """
-    high = tabulate(Integrand(rest), kinks, _SWITCHES[0], math.inf)
-    switch = _switch(high, closed)
-    low = tabulate(Integrand(above), kinks, SMALLEST, switch)
-    return Trapezoid(low, high, switch, closed, _orders(low), start)
-
-
-def _switch(high: Table, closed: Expr) -> float:
-    """The smallest s at which closed + rest loses less than a digit by cancellation in D and w."""
-    from fdiv.gaussian import closed_on
-
-    backend = numpy_backend()
-    parts = [closed_on(sympy.diff(closed, s, order), backend) for order in range(2)]
-    for switch in _SWITCHES[:-1]:
-        x = np.array(switch)
-        pairs = [(float(part(x)), float(_combined(high, x, order, backend))) for order, part in enumerate(parts)]
-        if all(abs(a) + abs(b) <= 8 * abs(a + b) for a, b in pairs):
-            return switch
-    return _SWITCHES[-1]
-
-
-def _orders(low: Table) -> tuple[float, float, float]:
-    """The leading powers of s in D, w and dw/ds, from those of x in K0 and K2 - K1 at the smallest nodes."""
-    (x, y), values = low.nodes[:2], np.abs(low.columns[:2])
-    with np.errstate(all="ignore"):
-        powers = np.log(values[1] / values[0]) / math.log(y / x) - 1  # dx/dz = x
-    first, third = (round(float(power) * 1e5) / 1e5 if math.isfinite(power) else 4.0 for power in powers[[0, 2]])
-    return first / 2, first / 2 - 1, min(third, first + 2) / 2 - 2

@@ -18,11 +18,14 @@ import sympy
 from sympy import Expr, Poly
 
 from fdiv import ball
-from fdiv.calculus import Piece, factored, u
+from fdiv.calculus import DerivationError, Piece, factored, u
 from fdiv.lowering import MPMATH
+from fdiv.tails import FUNCTIONS
 
 _LARGEST_ROOT = 24  # u = root^k is tried up to this k
 _GRID = 400
+_DIGITS = (2, 8, 20, 60, 200)  # of the boxes around roots, until those tell them from the ends of a piece
+Box = tuple[Expr, Expr]
 
 
 class Evidence(StrEnum):
@@ -75,20 +78,9 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
     if _is_product_of_signs(forms[1], piece, strict):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]}, whose factors keep their signs by Sturm's count")
-    root = sympy.Symbol("root", positive=True)
-    fraction = _as_fraction(expression, root)
-    points: list[Expr] = []
-    if fraction is not None:
-        order, numerator, denominator = fraction
-        ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
-        crossings = [c for p in (numerator, denominator) for c in _crossings(p, ends, strict)]
-        inside = piece.samples[1] ** sympy.Rational(1, order)
-        if not crossings and numerator.eval(inside) * denominator.eval(inside) > 0:
-            return Finding(
-                Evidence.PROVED,
-                f"Sturm: {quantity} has no sign change in u^(1/{order}), and is positive inside",
-            )
-        points = [c**order for c in crossings]
+    settled, negative = _by_sturm(expression, piece, strict)
+    if settled:
+        return Finding(Evidence.PROVED, f"Sturm: {quantity} has no sign change, and is positive inside")
     verdict = ball.certify_sign(expression, piece.lower, piece.upper, strict)
     if verdict.positive:
         return Finding(Evidence.CERTIFIED, f"{quantity} {'>' if strict else '>='} 0: {verdict.reason}")
@@ -96,7 +88,32 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
         point, value = ball.counterexample(expression, verdict.point, piece.lower, piece.upper)
         shown = Counterexample(float(point), quantity, value)
         return Finding(Evidence.REFUTED, f"{quantity} is {verdict.reason}", shown)
-    return _sample(expression, piece, quantity, strict, points)
+    if negative is not None:
+        return Finding(Evidence.REFUTED, f"{quantity} is negative", Counterexample(negative[0], quantity, negative[1]))
+    return _sample(expression, piece, quantity, strict)
+
+
+def _by_sturm(expression: Expr, piece: Piece, strict: bool) -> tuple[bool, tuple[float, float] | None]:
+    """Return whether a rational function of a root of u is proved to keep its sign, or (u, a negative value)."""
+    root = sympy.Symbol("root", positive=True)
+    fraction = _as_fraction(expression, root)
+    if fraction is None:
+        return False, None
+    order, *polynomials = fraction
+    ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
+    try:
+        boxes = [box for polynomial in polynomials for box in _crossings(polynomial, ends, strict)]
+    except DerivationError:
+        return False, None
+    inside = (sympy.Rational(str(_root_of(point, order).evalf(200))) for point in piece.samples)
+    points = [*(point for point in inside if ends[0] < point < ends[1]), *_beside(boxes, ends)]
+    values = [(point, *(polynomial.eval(point) for polynomial in polynomials)) for point in points]
+    exact = [(point, above / below) for point, above, below in values if below != 0]
+    if not boxes and any(value > 0 for _, value in exact):
+        return True, None
+    negative = [(float(point**order), float(value)) for point, value in exact if value < 0]
+    near = [pair for pair in negative if 0.05 < pair[0] < 20]
+    return False, min(near, key=lambda pair: pair[1]) if near else next(iter(negative), None)
 
 
 def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
@@ -158,7 +175,10 @@ def _is_positive_polynomial(expression: Expr, piece: Piece) -> bool:
     order, polynomial, denominator = fraction
     ends = (_root_of(piece.lower, order), _root_of(piece.upper, order))
     inside = expression.subs(u, piece.samples[1]).evalf(30)
-    return bool(denominator.is_ground and inside > 0 and not _crossings(polynomial, ends, strict=True))
+    try:
+        return bool(denominator.is_ground and inside > 0 and not _crossings(polynomial, ends, strict=True))
+    except DerivationError:
+        return False
 
 
 def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
@@ -181,17 +201,26 @@ def _root_of(end: Expr, order: int) -> Expr:
     return end if end in (0, sympy.oo) else end ** sympy.Rational(1, order)
 
 
-def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[Expr]:
-    """Return points beside each root of odd multiplicity (of any, if `strict`) between the ends."""
-    found: list[Expr] = []
-    for factor, multiplicity in polynomial.sqf_list()[1]:
-        if not strict and multiplicity % 2 == 0:
-            continue
-        for (left, right), _ in factor.intervals(eps=sympy.Rational(1, 10**6)):
-            if right > 0 and ends[0] < right and left < ends[1] and not _is_end(factor, ends, left, right):
-                width = sympy.Rational(1, 10**4)
-                found += [p for p in (left - width, left, right, right + width) if ends[0] < p < ends[1]]
-    return found
+def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[Box]:
+    """Return a box for each root of odd multiplicity (of any, if `strict`) between the ends.
+
+    Raises DerivationError where a root cannot be told from an end.
+    """
+    factors = [factor for factor, multiplicity in polynomial.sqf_list()[1] if strict or multiplicity % 2]
+    return [box for factor in factors for box in _boxes(factor, ends)]
+
+
+def _boxes(factor: Poly, ends: tuple[Expr, ...]) -> list[Box]:
+    """Isolate the simple roots that lie strictly between the ends, in boxes that do so too."""
+    for end in ends:
+        if end.is_Rational and factor.eval(end) == 0:
+            factor = factor.quo(Poly(factor.gen - end, factor.gen))
+    for digits in _DIGITS:
+        found = [box for box, _ in factor.intervals(eps=sympy.Rational(1, 10**digits))]
+        found = [box for box in found if box[1] > ends[0] and box[0] < ends[1] and not _is_end(factor, ends, *box)]
+        if all(ends[0] < low and high < ends[1] for low, high in found):
+            return found
+    raise DerivationError(f"the roots of {factor.as_expr()} are not told from the ends of a piece")
 
 
 def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bool:
@@ -201,14 +230,24 @@ def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bo
     )
 
 
-def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points: list[Expr]) -> Finding:
-    """Evaluate at points in 40 digits; a negative or non-real value refutes."""
-    function = in_many_digits(expression)
+def _beside(boxes: list[Box], ends: tuple[Expr, ...]) -> list[Expr]:
+    """Return rational points inside the piece on both sides of each root, from far to very near."""
+    shares = [sympy.Rational(1, 2), *(sympy.Rational(1, 10**digits) for digits in (1, *_DIGITS)), sympy.S.Zero]
+    pairs = ((low * (1 - share), high * (1 + share)) for share in shares for low, high in boxes)
+    return [point for pair in pairs for point in pair if ends[0] < point < ends[1]]
+
+
+def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Finding:
+    """Evaluate at points in 40 digits; a negative or non-real value refutes, if it is more than the sum's rounding."""
+    terms = [in_many_digits(term) for term in sympy.Add.make_args(sympy.expand(expression))]
     with mpmath.workdps(40):
-        everywhere = [*_grid(piece), *(MPMATH.number(p) for p in points)]
-        values = [(point, _value(function, point)) for point in everywhere]
-    bound = -(mpmath.mpf(10) ** -30)
-    wrong = [(p, value) for p, value in values if value is None or value < bound or (strict and value == 0)]
+        values = [(point, *_total(terms, point)) for point in _grid(piece)]
+    bound = mpmath.mpf(10) ** -30
+    wrong = [
+        (point, value)
+        for point, value, size in values
+        if value is None or value < -bound * size or (strict and value == 0)
+    ]
     if wrong:
         # one that a person can follow: near 1 if there is one, and the worst there
         near = [pair for pair in wrong if abs(mpmath.log(pair[0])) < 3] or wrong[:1]
@@ -220,8 +259,15 @@ def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool, points:
     return Finding(Evidence.TESTED, f"{stated}; neither an exact argument nor ball arithmetic settles it")
 
 
+def _total(terms: list[Callable[[Any], Any]], point: mpmath.mpf) -> tuple[mpmath.mpf | None, mpmath.mpf]:
+    """Return the sum of the terms and the sum of their sizes; None for a sum that is not real and finite."""
+    values = [_value(term, point) for term in terms]
+    known = [value for value in values if value is not None]
+    return mpmath.fsum(known) if len(known) == len(values) else None, mpmath.fsum(known, absolute=True)
+
+
 def _grid(piece: Piece) -> list[mpmath.mpf]:
-    """Points of the piece, log-spaced, dense around 1."""
+    """Return points of the piece, log-spaced, dense around 1."""
     low = mpmath.log(MPMATH.number(piece.lower)) if piece.lower != 0 else mpmath.mpf(-60)
     high = mpmath.log(MPMATH.number(piece.upper)) if piece.upper != sympy.oo else mpmath.mpf(60)
     shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
@@ -243,7 +289,7 @@ def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
 def is_finite(piece: Piece) -> Finding:
     """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
     unproved = [inner for inner in _guarded(piece.expression) if not _proved_nonzero(*inner, piece)]
-    if not unproved:
+    if not unproved and not _unfamiliar(piece.expression):
         return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
     for inner, _ in unproved:
         zeros = [root for root in _zeros(inner) if piece.lower < root < piece.upper]
@@ -257,6 +303,12 @@ def is_finite(piece: Piece) -> Finding:
                 found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
                 return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
     return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
+
+
+def _unfamiliar(expression: Expr) -> set[str]:
+    """Return the functions in it that may jump or have poles for all that is known here, such as floor and tan."""
+    nodes = {node for node in sympy.preorder_traversal(expression) if node.has(u) and node.args}
+    return {str(n.func) for n in nodes if not (n.is_Add or n.is_Mul or n.is_Pow or n.func in FUNCTIONS)}
 
 
 def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:

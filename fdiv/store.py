@@ -6,6 +6,8 @@ divergence, or that another user could have written is as good as none. The dige
 accidents out, not somebody who may write your files. Therefore `certify` never takes from here what admits a
 divergence, and finds its foundations (f(1) = 0, finite, convex) anew each time.
 
+Only what was accepted and settled is kept, so that a failure of one run is not another's verdict.
+
 The folder is $FDIV_CACHE, or the `fdiv` folder in $XDG_CACHE_HOME or ~/.cache; FDIV_CACHE= (empty) turns it off.
 """
 
@@ -68,10 +70,12 @@ def key(divergence: Divergence) -> str:
 def folder() -> Path | None:
     """Return where certificates are kept, or None if they are not."""
     chosen = os.environ.get("FDIV_CACHE")
-    if chosen is not None:
-        return Path(chosen) if chosen else None
+    if chosen == "":
+        return None
     base = os.environ.get("XDG_CACHE_HOME")
     try:
+        if chosen:
+            return Path(chosen).expanduser()
         return (Path(base) if base else Path.home() / ".cache") / "fdiv"
     except RuntimeError:  # no home
         return None
@@ -83,7 +87,8 @@ def load(key: str) -> Any | None:
     if place is None:
         return None
     try:
-        with (place / f"{key}.json").open("rb") as file:
+        # a pipe at that place would be waited for
+        with open(os.open(place / f"{key}.json", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             status = os.fstat(file.fileno())
             if not _is_ours(status) or status.st_size > _LARGEST:
                 return None

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import sympy
-from flint import arb, fmpq
+from flint import arb, ctx, fmpq
 from sympy import Expr
 
 from fdiv.calculus import u
@@ -241,6 +241,8 @@ def constant_ball(constant: Expr) -> Any:
         return arb.const_e()
     if constant.is_Float:
         return arb(_exact(sympy.Rational(constant)))
+    if constant.is_NumberSymbol:
+        return _number_ball(constant)
     if not constant.args:
         raise OpenError(f"ball arithmetic has no {constant}")
     if constant.is_Pow and not constant.exp.is_Integer:
@@ -256,6 +258,12 @@ def constant_ball(constant: Expr) -> Any:
     if constant.func not in FUNCTIONS:
         raise OpenError(f"ball arithmetic has no {constant.func}")
     return FUNCTIONS[constant.func](parts[0])
+
+
+def _number_ball(number: Expr) -> Any:
+    """Return a ball around a number that SymPy evaluates to any precision."""
+    near = sympy.Rational(number.evalf(int(ctx.prec * 0.302) + 8))
+    return arb(_exact(near)) + arb(0, arb(_exact(near)).abs_upper() * arb(2) ** -ctx.prec)
 
 
 def _exact(number: Expr) -> fmpq:

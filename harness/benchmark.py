@@ -27,10 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from harness import checkpoint, folders, latents, models, objective, report, unlearn
+from harness import checkpoint, folders, latents, models, report, unlearn
+from harness.calibration import Objective, sampler
 from harness.config import MINIATURE, Config, UsageError
 from harness.families.stable_diffusion import StableDiffusion
 from harness.miniature import WEIGHTS
+from harness.objective import Losses, Scale, unit_constant
 
 OTHERS = ("squared_hellinger", "jensen_shannon", "pearson", "total_variation")
 PROMPTS = ("a star", "a circle")
@@ -59,6 +61,8 @@ class Benchmark:
     """auto, cpu, cuda, cuda:1 ..."""
     peak_tflops: float = 0.0
     """The device's peak in this precision, for the FLOP utilisation; 0 leaves it out."""
+    growth: bool = False
+    """Measure our step at other batch sizes, resolutions and numbers of concepts too."""
     output: Path = Path("runs/benchmark.json")
     """Where the figures go as JSON."""
 
@@ -67,7 +71,7 @@ def run(options: Benchmark) -> dict[str, Any]:
     """Measure, write and return the figures: seconds, bytes and FLOPs."""
     torch.manual_seed(0)
     device = models.resolve_device(options.device)
-    config = Config(batch_size=options.batch_size, retain_weight=0, precision=options.precision)
+    config = Config(batch_size=options.batch_size, retain_method="none", precision=options.precision)
     model = models.load(WEIGHTS, device) if options.shape == MINIATURE else sd15(device)
     loops = {"ours": lambda: ours(model, config, options, "kl"), "reference": lambda: reference(model, options)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
@@ -80,10 +84,10 @@ def run(options: Benchmark) -> dict[str, Any]:
             del step
             release(device)
     step_of = {name: statistics.median(values) for name, values in seconds.items()}
-    per_sample = sampling_seconds(model, config)
     with FlopCounterMode(display=False) as counter:
         ours(model, config, options, "kl")()
     flops = counter.get_total_flops()
+    per_sample = sampling_seconds(model, config)
     result = {
         "options": {name: str(value) for name, value in vars(options).items()},
         "step_seconds": step_of,
@@ -93,6 +97,7 @@ def run(options: Benchmark) -> dict[str, Any]:
         "job_seconds_from_parts": jobs(step_of, per_sample, config),
         "step_flops": flops,
         "flop_utilisation": flops / step_of["ours"] / options.peak_tflops / 1e12 if options.peak_tflops else None,
+        "growth": growth(model, config, options, device) if options.growth else None,
         **report.environment(device),
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -100,27 +105,30 @@ def run(options: Benchmark) -> dict[str, Any]:
     return result
 
 
-def ours(model: models.Family, config: Config, options: Benchmark, divergence: str) -> Step:
+def ours(model: models.Family, config: Config, options: Benchmark, divergence: str, concepts: int = 1) -> Step:
     """The trainer's own step on kept latents."""
-    losses = unlearn.Losses.of(replace(config, divergence=divergence))
+    losses = Losses.of([divergence] * concepts, [1.0] * concepts, config.objective)
+    model.network.to(memory_format=torch.channels_last)
     denoiser = models.Denoiser(model, config.parameter_group, config.precision)
     schedule = model.noise_schedule()
     size = options.resolution // model.pipeline.vae_scale_factor
-    kept = torch.randn(POOL, model.network.config.in_channels, size, size, device=model.pipeline.device)
-    target, anchor = (models.Conditioning.cat([model.encode([prompt])] * POOL) for prompt in PROMPTS)
-    sampled = latents.Sampled(kept, anchor, target, kept[:0], anchor[:0])
+    pool = max(POOL, concepts)
+    kept = torch.randn(pool, model.network.config.in_channels, size, size, device=model.pipeline.device)
+    target, anchor = (models.Conditioning.cat([model.encode([prompt])] * pool) for prompt in PROMPTS)
+    concept = torch.arange(pool, device=kept.device) % concepts
+    sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
     noise = torch.Generator().manual_seed(0)
-    drawn = latents.batches(sampled, schedule, config, noise)
-    scale = objective.Scale("unit", schedule, objective.unit_constant(kept))
+    scale = Scale("unit", schedule, (unit_constant(kept),))
+    objective = Objective(losses, scale, sampler(schedule, config), "none", 1.0)
+    drawn = latents.batches(sampled, schedule, objective.sampler, config, noise)
     optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=1e-6, weight_decay=0.0)
-    state = checkpoint.Training(denoiser, optimizer, None, noise, scale.constant)
-    weight = objective.reference_weight(losses.gaussian)
-    return lambda: unlearn.take_step(state, next(drawn), scale, losses, weight, 0.0)
+    state = checkpoint.Training(denoiser, optimizer, None, noise, objective)
+    return lambda: unlearn.take_step(state, next(drawn), objective)
 
 
 def reference(model: models.Family, options: Benchmark) -> Step:
     """The recipe's step: a second UNet, and text encoder and VAE at work every time."""
-    pipeline, trained = model.pipeline, model.network
+    pipeline, trained = model.pipeline, model.network.to(memory_format=torch.contiguous_format)
     frozen = copy.deepcopy(trained).requires_grad_(False).eval()
     chosen = models.select(model, "cross-attention-kv")
     trained.requires_grad_(False)
@@ -172,6 +180,26 @@ def divergence_ratios(
     steps = [ours(model, config, options, name) for name in names]
     medians = [statistics.median(values) for values in timed(steps, options.steps * options.rounds, device)]
     return {name: median / medians[0] for name, median in zip(names, medians, strict=True)}
+
+
+def growth(model: models.Family, config: Config, options: Benchmark, device: torch.device) -> list[dict[str, Any]]:
+    """Our step, with one thing at a time grown: median seconds, and on a GPU peak bytes."""
+    cases = [("batch_size", n) for n in (1, 2, 4, 8, 16, 32)]
+    cases += [("resolution", options.resolution * k // 2) for k in (1, 2, 3, 4)]
+    cases += [("concepts", n) for n in (1, 4, 16, 64)]
+    result = []
+    for name, value in tqdm(cases, desc="growth"):
+        changed: dict[str, Any] = {} if name == "concepts" else {name: value}
+        grown = replace(options, **changed)
+        step = ours(
+            model, replace(config, batch_size=grown.batch_size), grown, "kl", value if name == "concepts" else 1
+        )
+        seconds = statistics.median(timed([step], options.steps, device)[0])
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        result.append({"grown": name, "to": value, "step_seconds": seconds, "peak_bytes": peak})
+        del step
+        release(device)
+    return result
 
 
 def sampling_seconds(model: models.Family, config: Config) -> dict[str, float]:
@@ -235,6 +263,9 @@ def rows(result: dict[str, Any]) -> Iterator[str]:
     yield f"{result['step_flops']:.4g} FLOPs a step of ours"
     if result["flop_utilisation"] is not None:
         yield f"FLOP utilisation {result['flop_utilisation']:.2f}"
+    for row in result["growth"] or ():
+        memory = "" if row["peak_bytes"] is None else f", {row['peak_bytes'] / 2**30:.2f} GiB"
+        yield f"{row['grown']} {row['to']}: {row['step_seconds']:.4g} s{memory}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,9 @@ HOW = {
 }
 
 
-def model_card(summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float) -> str:
+def model_card(
+    summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float, lost: float = 0.0
+) -> str:
     """A model card in Markdown: what was erased, how, how well, how to open it, and under whose licence.
 
     Args:
@@ -18,13 +20,17 @@ def model_card(summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form
         metrics: by name, with the values of the original and the erased model; may be empty.
         form: delta, lora or pipeline.
         strength: of the weights written.
+        lost: share of the change's norm that a LoRA leaves out.
     """
     config = summary["config"]
     is_hub_id = config["model"].count("/") == 1 and not config["model"].startswith((".", "/", "~"))
     base = f"base_model: {config['model']}\n" if is_hub_id else ""
     rows = [f"| {name.replace('_', ' ')} | {row['original']} | {row['erased']} |" for name, row in metrics.items()]
     table = "\n".join(["| metric | original | erased |", "|---|---|---|", *rows]) if rows else "None was measured."
-    note = "" if strength == 1 else f" Measured at strength 1; these weights have {strength:g}."
+    notes = [] if strength == 1 else [f"Measured at strength 1; these weights have {strength:g}."]
+    if lost:
+        notes.append(f"Measured on the whole change; this LoRA leaves out {lost:.2%} of its norm.")
+    table = "\n\n".join([table, *notes])
     return f"""---
 library_name: diffusers
 tags: [concept-erasure, unlearning, {form}]
@@ -45,7 +51,7 @@ strength {strength:g}).
 
 ## Metrics
 
-{table}{note}
+{table}
 
 Erasure is not a guarantee: what a model no longer draws on request may come back under attack or fine-tuning.
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness import processes
+from harness.calibration import Objective, sampler
 from harness.config import Config, UsageError, to_dict
 from harness.critic import CriticTrainer
 from harness.folders import OPTIONS, RESUME, write_json
-from harness.models import Denoiser
+from harness.models import Denoiser, NoiseSchedule, fingerprint
+from harness.objective import Losses, Scale
+from harness.report import Seen
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
@@ -47,27 +51,31 @@ class Training:
     critic: CriticTrainer | None
     noise: torch.Generator
     """Of the batches; the critic draws from torch's global one."""
-    constant: float
-    """Of the scale, as calibrated."""
+    objective: Objective
     step: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Of steps.jsonl."""
-    seen: list[Tensor] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     """Of the steps since the last of the rows."""
     skipped: int = 0
     """How many of the last steps, in a row, were not finite."""
+    stopped: str = ""
+    """Why it ended before its last step."""
 
     @cached_property
     def origin(self) -> str:
         """A digest of the weights that training started from, those of the parameter group."""
-        digest = hashlib.sha256()
-        for tensor in self.denoiser.frozen.values():
-            digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return fingerprint(self.denoiser.frozen)
 
     def values(self) -> dict[str, Any]:
         """What is no tensor, as JSON values."""
-        return {name: getattr(self, name) for name in ("step", "rows", "constant", "skipped", "origin")}
+        masses = self.objective.sampler.masses
+        calibration = {
+            "constants": self.objective.scale.constants,
+            "masses": None if masses is None else masses.tolist(),
+        }
+        names = ("step", "rows", "skipped", "stopped", "origin")
+        return calibration | {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies or views of every tensor, by name."""
@@ -77,7 +85,7 @@ class Training:
             result |= {f"critic/{name}": each for name, each in self.critic.critic.state_dict().items()}
             result |= _optimizer_tensors("critic_optimizer", self.critic.optimizer)
         if self.seen:
-            result["seen"] = torch.stack(self.seen)
+            result["seen"] = torch.cat([each.rows for each in self.seen])
         result |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
         if (device := self.denoiser.model.pipeline.device).type == "cuda":
             result["random/cuda"] = torch.cuda.get_rng_state(device)
@@ -93,7 +101,8 @@ class Training:
         values, tensors = saved
         if values["origin"] != self.origin:
             raise UsageError("--resume: the model's weights are not those that this run began with")
-        self.step, self.rows, self.skipped = values["step"], values["rows"], values["skipped"]
+        for name in ("step", "rows", "skipped", "stopped"):
+            setattr(self, name, values[name])
         for name, parameter in self.denoiser.trained.items():
             parameter.copy_(tensors[f"trained/{name}"])
         _restore_optimizer("optimizer", self.optimizer, tensors)
@@ -101,11 +110,20 @@ class Training:
             self.critic.critic.load_state_dict(_below("critic", tensors))
             _restore_optimizer("critic_optimizer", self.critic.optimizer, tensors)
         device = self.denoiser.model.pipeline.device
-        self.seen = list(tensors["seen"].to(device)) if "seen" in tensors else []
+        self.seen = [Seen(rows) for rows in tensors["seen"].to(device).split(1)] if "seen" in tensors else []
         self.noise.set_state(tensors["random/noise"])
         torch.set_rng_state(tensors["random/cpu"])
         if device.type == "cuda" and "random/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
+
+
+def calibrated(saved: Saved, losses: Losses, schedule: NoiseSchedule, options: Config) -> Objective:
+    """The objective of a run that was calibrated before it was saved."""
+    constants, masses = saved.values["constants"], saved.values["masses"]
+    plain = sampler(schedule, options)
+    drawn = plain if masses is None else replace(plain, masses=torch.tensor(masses))
+    scale = Scale(options.scale, schedule, tuple(constants))
+    return Objective(losses, scale, drawn, options.retain_method, options.retain_weight)
 
 
 def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -131,7 +149,7 @@ class Store:
     def __init__(self, unfinished: Path, options: Config) -> None:
         """Keep them in `unfinished`, which `written_whole` gave, with the options of a run that begins there."""
         self.folder, self.steps = unfinished / RESUME, unfinished / "steps.jsonl"
-        if not (self.folder / OPTIONS).is_file():
+        if processes.is_main() and not (self.folder / OPTIONS).is_file():
             write_json(self.folder / OPTIONS, to_dict(options) | {"resume": None})
 
     def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
@@ -139,20 +157,25 @@ class Store:
 
         Latents could be sampled again, bit for bit; but that costs a large model minutes, and keeping them megabytes.
         """
-        for path in self.folder.glob(f"{name}-*.safetensors"):
-            if _whole(path):
-                return _read(path).tensors[name]
+        kept = processes.on_main(lambda: next(filter(_whole, self.folder.glob(f"{name}-*.safetensors")), None))
+        if kept:
+            return _read(kept).tensors[name]
         made = make()
-        _write(self.folder, name, {}, {name: made})
+        if processes.is_main():
+            _write(self.folder, name, {}, {name: made})
         return made.cpu()
 
     def log(self, row: dict[str, Any]) -> None:
         """Add a row to steps.jsonl."""
+        if not processes.is_main():
+            return
         with self.steps.open("a") as file:
             print(json.dumps(row, allow_nan=False), file=file)
 
     def save(self, training: Training) -> None:
         """Write a checkpoint, then drop all but the newest `KEPT`; a failure leaves those before as they were."""
+        if not processes.is_main():
+            return
         _write(self.folder, f"step-{training.step:09}", training.values() | _machine(), training.tensors())
         for old in self._checkpoints()[KEPT:]:
             old.unlink()
@@ -163,6 +186,17 @@ class Store:
         Raises:
             UsageError: every one is damaged.
         """
+        whole = processes.on_main(self._newest)
+        if whole is None:
+            return None
+        saved = _read(whole)
+        if (before := {name: saved.values.get(name) for name in _machine()}) != _machine():
+            print(f"note: {before} is now {_machine()}; the result may differ in its last digits", file=sys.stderr)
+        for row in saved.values["rows"]:
+            self.log(row)
+        return saved
+
+    def _newest(self) -> Path | None:
         every = self._checkpoints()
         whole = next((path for path in every if _whole(path)), None)
         if every and whole is None:
@@ -173,21 +207,14 @@ class Store:
         for damaged in every[: every.index(whole) if whole else 0]:
             print(f"note: {damaged} is damaged; the checkpoint before it is taken", file=sys.stderr)
             damaged.rename(damaged.with_suffix(".damaged"))
-        if whole is None:
-            return None
-        saved = _read(whole)
-        if (before := {name: saved.values[name] for name in _machine()}) != _machine():
-            print(f"note: {before} is now {_machine()}; the result may differ in its last digits", file=sys.stderr)
-        for row in saved.values["rows"]:
-            self.log(row)
-        return saved
+        return whole
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
 
 def _machine() -> dict[str, Any]:
-    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "processes": processes.count()}
 
 
 def _whole(path: Path) -> bool:
@@ -242,13 +269,20 @@ def interrupt(number: int) -> None:
 
 
 @contextmanager
-def between_steps() -> Iterator[list[int]]:
-    """Hold SIGINT and SIGTERM back and show which came; the first is raised at the end, a second one at once.
+def between_steps() -> Iterator[Callable[[], bool]]:
+    """Hold SIGINT and SIGTERM back; the first is raised at the end, a second one to the same process at once.
+
+    Yields a function that says whether one came to any of the processes, to be called by all of them after a step.
 
     Raises:
         Interrupted: at the end, for the first.
     """
     caught: list[int] = []
+    of_all: list[int] = []
+
+    def came() -> bool:
+        of_all[:] = processes.everyones(list(caught))
+        return bool(of_all)
 
     def hold(number: int) -> None:
         caught.append(number)
@@ -256,6 +290,6 @@ def between_steps() -> Iterator[list[int]]:
             interrupt(number)
 
     with on_signals(hold):
-        yield caught
-    if caught:
-        interrupt(caught[0])
+        yield came
+    if first := (of_all or caught)[:1]:
+        interrupt(*first)

@@ -4,10 +4,12 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn.functional import silu
+from torch.nn.utils.parametrizations import spectral_norm
 
 from fdiv.losses import VariationalLoss
+from harness import processes
 from harness.latents import Context
-from harness.objective import variational_loss
+from harness.objective import variational_values
 
 UPDATES = 4
 """Critic updates for one of the model's, each on fresh samples of the same predictions."""
@@ -27,9 +29,9 @@ class Critic(nn.Module):
         """Build it for latents of so many channels and embeddings so wide; every value is zero before training."""
         super().__init__()
         self.time = nn.Sequential(Timesteps(width, True, 0.0), TimestepEmbedding(width, width))
-        self.prompt = nn.Linear(prompt_width, width)
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.middle = nn.Conv2d(width, width, 3, padding=1)
+        self.prompt = spectral_norm(nn.Linear(prompt_width, width))
+        self.enter = spectral_norm(nn.Conv2d(channels, width, 3, padding=1))
+        self.middle = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
         self.norm = nn.GroupNorm(8, width)
         self.weight = nn.Conv2d(width, channels, 3, padding=1)
         self.offset = nn.Linear(width, 1)
@@ -59,22 +61,23 @@ class CriticTrainer:
         self.critic = Critic(channels, width).to(context.noisy.device)
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=learning_rate)
 
-    def erasure_loss(self, difference: Tensor, context: Context) -> Tensor:
-        """Update the critic, then return the model's loss at fresh samples of Q, a scalar.
+    def erasure_values(self, difference: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Update the critic; return the model's loss at fresh samples of Q, (n,), and the critic's estimate of D.
 
         Args:
             difference: (mu_Q - mu_P) / sigma with the model's graph, (n, channels, h, w).
             context: of the same n predictions.
         """
-        self.update(difference.detach(), context, UPDATES)
-        return variational_loss(self.loss, self.critic(difference + _noise(difference), context))
+        estimate = self.update(difference.detach(), context, UPDATES)
+        return variational_values(self.loss, self.critic(difference + _noise(difference), context)), estimate
 
-    def update(self, difference: Tensor, context: Context, times: int) -> None:
+    def update(self, difference: Tensor, context: Context, times: int) -> Tensor:
         """Take so many ascent steps, each on fresh samples around a difference without a graph.
 
-        A step whose gradient is not finite, as an unbounded f*(T(v)) can make it, is left out.
+        A step whose gradient is not finite, as an unbounded f*(T(v)) can make it, is left out. Returns the bound at
+        the last samples as the critic saw them before learning from them, a scalar: no mean of it exceeds D.
         """
-        parameters = list(self.critic.parameters())
+        parameters, bound = list(self.critic.parameters()), difference.new_zeros(())
         for _ in range(times):
             # The same noise for P and for Q: each has its own distribution all the same, and what the noise alone
             # says cancels, which otherwise drowns the difference once s is below one.
@@ -82,11 +85,16 @@ class CriticTrainer:
             v_p, v_q = self.critic(noise, context), self.critic(difference + noise, context)
             bound = self.loss(v_p, v_q)
             # autograd.grad names whose gradients it takes: nothing of this step can stay behind in the model's.
-            for parameter, gradient in zip(parameters, torch.autograd.grad(-bound, parameters), strict=True):
+            gradients = processes.mean(torch.autograd.grad(-bound, parameters))
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             if nn.utils.clip_grad_norm_(parameters, 1.0).isfinite():
                 self.optimizer.step()
+        return bound.detach()
 
 
 def _noise(difference: Tensor) -> Tensor:
-    return torch.randn((SAMPLES, *difference.shape), dtype=difference.dtype, device=difference.device)
+    """Of the whole batch, as all processes draw it, this one's share: (samples, n, channels, h, w)."""
+    n, *shape = difference.shape
+    whole = torch.randn((SAMPLES, n * processes.count(), *shape), dtype=difference.dtype, device=difference.device)
+    return processes.share(whole.transpose(0, 1)).transpose(0, 1)

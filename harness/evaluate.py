@@ -10,6 +10,9 @@ prompt p:
                                       (x.y / d + 1)^3 (Binkowski et al., 1801.01401), between the retained pictures
                                       and the original model's under other seeds; about 0 for an equal model
 
+Where several concepts are erased, UA is the mean over their prompts; a retained prompt names none of them, counts for
+IRA on every axis that has lost a value, and for CRA on the others.
+
 The accuracies carry Wilson's 95 % interval over pictures (for CRA, an average of two answers a picture, it is wider
 than need be); KID carries the 95 % range of half samples, whose spread is the full sample's (Politis et al. 1999).
 """
@@ -23,11 +26,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.image.kid import poly_kernel
 
-from harness.concepts import Concepts, Vocabulary
+from harness.concepts import Concepts
 from harness.config import Config
 from harness.latents import sample
 from harness.miniature import judge as judging
 from harness.models import Conditioning, Family
+from harness.vocabulary import Vocabulary
 
 METRICS = (
     "unlearning_accuracy",
@@ -43,34 +47,70 @@ REFERENCE_SEED = 20_000
 
 @dataclass(frozen=True)
 class Panel:
-    """The prompts that before, after and oracle pictures are made from, the target's first."""
+    """The prompts that before, after and oracle pictures are made from: targets', then earlier ones', then retained."""
 
     prompts: tuple[str, ...]
     named: tuple[str, ...]
-    """The value of the target's axis that a prompt names; without a vocabulary the target, or `retained`."""
-    labels: Tensor | None
-    """Named value indices, (prompts, axes); None for a model without a vocabulary."""
+    """The erased concept that a prompt names, or the value it keeps; `retained` for a model without a vocabulary."""
     targets: int
-    """How many prompts name the target."""
+    """How many prompts name a target."""
+    earlier: int = 0
+    """How many name one that was erased by an earlier run."""
+    labels: Tensor | None = None
+    """Named value indices, (prompts, axes); None for a model without a vocabulary."""
+    own: Tensor | None = None
+    """On which axes the erasure is judged, (prompts, axes): the named target's, or all that have lost a value."""
+
+    @property
+    def retained(self) -> int:
+        """Where the retained prompts begin."""
+        return self.targets + self.earlier
+
+    def every(self, stride: int) -> "tuple[list[int], Panel]":
+        """Every so many of the targets' and of the retained prompts: their places, and the panel of these alone."""
+        targets = range(0, self.targets, stride)
+        rows = [*targets, *range(self.retained, len(self.prompts), stride)]
+        prompts, named = (tuple(column[i] for i in rows) for column in (self.prompts, self.named))
+        labels, own = (None if column is None else column[rows] for column in (self.labels, self.own))
+        return rows, Panel(prompts, named, len(targets), 0, labels, own)
 
 
 def panel(concepts: Concepts, vocabulary: Vocabulary | None) -> Panel:
-    """Every combination of the other axes with the target (two pictures each) and with each retained value."""
-    if vocabulary is None or concepts.axis is None:
+    """Every combination of the other axes with each target (two pictures each) and with each retained value."""
+    if vocabulary is None:
         kept = concepts.retain_prompts[:GENERAL_RETAINED]
-        targets = len(concepts.target_prompts)
-        names = (concepts.target,) * targets + ("retained",) * len(kept)
-        return Panel((*concepts.target_prompts, *kept), names, None, targets)
-    others = [value for value in vocabulary.axes[concepts.axis] if value != concepts.target]
-    prompts: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
-    labels = []
-    for value in [concepts.target] * TARGET_SEEDS + others:
-        captions = vocabulary.captions(vocabulary.templates[0], {concepts.axis: value})
-        prompts += tuple(captions)
-        named += (value,) * len(captions)
-        labels.append(torch.tensor(vocabulary.combinations({concepts.axis: value})))
-    return Panel(prompts, named, torch.cat(labels), TARGET_SEEDS * len(labels[0]))
+        pairs = [(prompt, concept.target) for concept in concepts.erased for prompt in concept.target_prompts]
+        if len(concepts.erased) > 1:  # one prompt of each is enough to look at
+            pairs = [(concept.target_prompts[0], concept.target) for concept in concepts.erased]
+        targets = len(pairs)
+        pairs += [(target, target) for target in concepts.earlier]
+        pairs += [(prompt, "retained") for prompt in kept]
+        shown, names = zip(*pairs, strict=True)
+        return Panel(shown, names, targets, len(concepts.earlier))
+    current = [concept.target for concept in concepts.erased]
+    gone = [*current, *concepts.earlier]
+    lost = {vocabulary.axis_of(name) for name in gone}
+    first = vocabulary.axis_of(current[0])
+    rest = vocabulary.without(gone)
+    counts = [TARGET_SEEDS * len(current), TARGET_SEEDS * len(concepts.earlier), len(rest[first])]
+    groups = [(name, {vocabulary.axis_of(name)}) for name in gone for _ in range(TARGET_SEEDS)]
+    groups += [(value, lost) for value in rest[first]]
+    prompts: list[str] = []
+    named: list[str] = []
+    labels: list[tuple[int, ...]] = []
+    own: list[list[bool]] = []
+    sizes: list[int] = []
+    for value, judged_on in groups:
+        allowed = rest | {vocabulary.axis_of(value): [value]}
+        captions = vocabulary.captions(vocabulary.templates[0], allowed)
+        prompts += captions
+        named += [value] * len(captions)
+        sizes.append(len(captions))
+        labels += vocabulary.combinations(allowed)
+        own += [[axis in judged_on for axis in vocabulary.axes]] * len(captions)
+    targets = sum(sizes[: counts[0]])
+    earlier = sum(sizes[counts[0] : counts[0] + counts[1]])
+    return Panel(tuple(prompts), tuple(named), targets, earlier, torch.tensor(labels), torch.tensor(own))
 
 
 @dataclass(frozen=True)
@@ -79,42 +119,64 @@ class Reference:
 
     pictures: Tensor
     judge: judging.Judge | None
-    axis: int
     features: Tensor | None
 
 
+def find_judge(folder: Path | None) -> judging.Judge | None:
+    """The classifier that the model's folder holds, if any."""
+    if folder is None or not (folder / "judge" / judging.FILE).is_file():
+        return None
+    return judging.load(folder / "judge")
+
+
 def reference(
-    model: Family,
-    folder: Path | None,
-    shown: Panel,
-    axis: int,
-    embeddings: dict[str, Conditioning],
-    config: Config,
+    model: Family, folder: Path | None, shown: Panel, embeddings: dict[str, Conditioning], config: Config
 ) -> Reference:
     """Sample the original model, and where its folder holds a judge its features under other seeds."""
     pictures = sample(model, shown.prompts, embeddings, config, SEED, "pt", "pictures before")
-    if shown.labels is None or folder is None or not (folder / "judge" / judging.FILE).is_file():
-        return Reference(pictures, None, axis, None)
-    judge = judging.load(folder / "judge")
-    retained = shown.prompts[shown.targets :]
-    others = sample(model, retained, embeddings, config, REFERENCE_SEED, "pt", "pictures for KID")
-    return Reference(pictures, judge, axis, judge.features(others))
+    judge = find_judge(folder)
+    if shown.labels is None or judge is None:
+        return Reference(pictures, None, None)
+    others = sample(
+        model, shown.prompts[shown.retained :], embeddings, config, REFERENCE_SEED, "pt", "pictures for KID"
+    )
+    return Reference(pictures, judge, judge.features(others))
+
+
+def scores(pictures: Tensor, shown: Panel, judge: judging.Judge) -> dict[str, Tensor]:
+    """Each accuracy's answers, in [0, 1] and of any number, for a panel's pictures (n, 3, H, W)."""
+    assert shown.labels is not None
+    assert shown.own is not None
+    right, own = (judge.values(pictures) == shown.labels).float(), shown.own
+    other = (~own).sum(1)
+    answers = {
+        METRICS[0]: 1 - right[: shown.targets][own[: shown.targets]],
+        METRICS[1]: right[shown.retained :][own[shown.retained :]],
+        METRICS[2]: ((right * ~own).sum(1) / other)[other > 0],
+    }
+    return {name: score for name, score in answers.items() if len(score)}
 
 
 def judged(pictures: Tensor, shown: Panel, held: Reference) -> dict[str, tuple[float, tuple[float, float]]]:
     """Each metric's value and 95 % interval for a panel's pictures (n, 3, H, W); empty without a judge."""
     if held.judge is None or held.features is None or shown.labels is None:
         return {}
-    right = (held.judge.values(pictures) == shown.labels).float()
-    others = [axis for axis in range(right.shape[1]) if axis != held.axis]
-    scores = {
-        METRICS[0]: 1 - right[: shown.targets, held.axis],
-        METRICS[1]: right[shown.targets :, held.axis],
-        METRICS[2]: right[:, others].mean(1),
-    }
-    result = {name: (score.mean().item(), _wilson(score)) for name, score in scores.items()}
-    result[METRICS[3]] = _kernel_distance(held.judge.features(pictures[shown.targets :]), held.features)
+    answers = scores(pictures, shown, held.judge)
+    result = {name: (score.mean().item(), _wilson(score)) for name, score in answers.items()}
+    result[METRICS[3]] = _kernel_distance(held.judge.features(pictures[shown.retained :]), held.features)
     return result
+
+
+def accuracy_by_target(pictures: Tensor, shown: Panel, held: Reference) -> dict[str, float]:
+    """UA of each erased concept, earlier ones included, for a panel's pictures (n, 3, H, W); empty without a judge."""
+    if held.judge is None or shown.labels is None or shown.own is None:
+        return {}
+    erased = 1 - (held.judge.values(pictures) == shown.labels).float()[: shown.retained]
+    erased = erased[shown.own[: shown.retained]]
+    names = shown.named[: shown.retained]
+    return {
+        name: erased[[i for i, each in enumerate(names) if each == name]].mean().item() for name in dict.fromkeys(names)
+    }
 
 
 def compare(

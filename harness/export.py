@@ -10,7 +10,7 @@ difference is printed.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +22,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness import lowrank, models, report
+from harness import lowrank, models, processes, report
 from harness.card import model_card
-from harness.config import Config, UsageError, to_dict
+from harness.config import Config, UsageError, from_dict, to_dict
 from harness.families import Family
-from harness.folders import written_whole
+from harness.folders import DELTA, finished, written_whole
 from harness.latents import encode, sample
 from harness.models import Denoiser, fingerprint
 
-DELTA = "unet_delta.safetensors"
 LORA = "pytorch_lora_weights.safetensors"
 ORIGINAL = "original.safetensors"
 """In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
@@ -66,16 +65,61 @@ class Export:
     """Also upload what was written to this hub repository, OWNER/NAME, private if it is new."""
 
 
-def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the trained tensors as they are now, and a digest of those that training started from."""
-    save_file(denoiser.weights(), path, {"format": "pt", "original_sha256": fingerprint(denoiser.frozen), **metadata})
+def put_over(model: Family, run: Path) -> dict[str, Tensor]:
+    """Load a finished run's weights over the model that it started from; returns the values that were there.
+
+    Raises:
+        UsageError: no finished run, or it started from other weights.
+    """
+    frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
+    model.network.load_state_dict(lowrank.merged(frozen, trained), strict=False)
+    return frozen
 
 
-def save_trained_pipeline(denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics) -> None:
+def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The model's own weights that a run changed, copied, and what it made of them.
+
+    Raises:
+        UsageError: the model is not the one that the run started from.
+    """
+    trained, named = load_file(run / DELTA, str(model.pipeline.device)), dict(model.network.named_parameters())
+    changed = models.select(model, parameter_group) if parameter_group == "lora" else trained
+    frozen = {name: named[name].detach().clone() for name in changed if name in named}
+    with safe_open(run / DELTA, "pt") as file:
+        if file.metadata()["original_sha256"] != fingerprint(frozen):
+            raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
+    return frozen, trained
+
+
+def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
+    """Write all that differs from the original as it is now, and a digest of the original's values; the main process.
+
+    Args:
+        denoiser: as trained.
+        path: the file.
+        metadata: goes into it.
+        base: the original's values of what earlier runs changed, which training started from.
+    """
+    if not processes.is_main():
+        return
+    weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
+    save_file(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
+
+
+def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What earlier runs changed and this one did not train."""
+    state = denoiser.network.state_dict()
+    return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
+
+
+def save_trained_pipeline(
+    denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics, base: Mapping[str, Tensor]
+) -> None:
     """Write the pipeline as trained; the denoiser trains no more after that."""
     trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
     denoiser.restore()
-    changed = lowrank.merged(denoiser.frozen, trained)
+    changed = _earlier(denoiser, base) | lowrank.merged(denoiser.frozen, trained)
+    denoiser.network.load_state_dict(dict(base), strict=False)
     save_pipeline(denoiser.model, changed, folder, torch.float32)
     (folder / "README.md").write_text(model_card(names | {"config": to_dict(options)}, metrics, "pipeline", 1.0))
 
@@ -109,19 +153,11 @@ class Erasure:
         Raises:
             UsageError: no finished run there, or the model is not the one that the run started from.
         """
-        run, device = options.run, models.resolve_device(options.device)
-        if not (run / "run.json").is_file() or not (run / DELTA).is_file():
-            raise UsageError(f"{run}: no finished run; needed are its run.json and {DELTA}")
-        summary = json.loads((run / "run.json").read_text())
-        given = {field.name: summary["config"].get(field.name, field.default) for field in fields(Config)}
-        config = Config(**given | {"retain": tuple(given["retain"])})
+        run, device, summary = options.run, models.resolve_device(options.device), finished(options.run)
+        config = from_dict(summary["config"])
         source = models.resolve(options.model or config.model)
         model = models.load(source, device, config.variant, config.revision, config.offline)
-        frozen = {name: p.detach().clone() for name, p in models.select(model, config.parameter_group).items()}
-        with safe_open(run / DELTA, "pt") as file:
-            if file.metadata()["original_sha256"] != fingerprint(frozen):
-                raise UsageError(f"{source}: not the weights that this run started from; name them with --model")
-        trained = load_file(run / DELTA, str(device))
+        frozen, trained = read_weights(run, model, config.parameter_group)
         metrics = json.loads((run / "metrics.json").read_text()) if (run / "metrics.json").is_file() else {}
         return cls(summary, metrics, config, model, frozen, trained)
 
@@ -157,15 +193,17 @@ def export(options: Export) -> Path:
     with written_whole(output) as folder:
         lost = write(erasure, changed, options, folder)
         (folder / "README.md").write_text(
-            model_card(erasure.summary, erasure.metrics, options.format, options.strength)
+            model_card(erasure.summary, erasure.metrics, options.format, options.strength, lost)
         )
         difference = (reopened(erasure, options.format, folder) - expected).abs().max().item()
         if options.dtype == "fp32" and lost < TOLERANCE and not difference <= TOLERANCE * expected.abs().max():
             raise UsageError(f"{options.format}: samples differ from the trained model's by {difference:.3g}")
     moved = (expected - original).abs().max().item()
     left_out = f", without {lost:.2%} of the change's norm" if options.format == "lora" else ""
-    print(f"Wrote {output}{left_out}. Opened again, on the same seeds, its latents differ by at most {difference:.3g};")
-    print(f"the erasure itself moves them by {moved:.3g}.")
+    print(
+        f"Wrote {output}{left_out}. Opened again, its samples differ from the trained model's on the same seeds by at"
+    )
+    print(f"most {difference:.3g} (latents); the erasure itself moves them by {moved:.3g}.")
     return output
 
 

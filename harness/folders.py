@@ -6,17 +6,19 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.config import Config, UsageError
+from harness import processes
+from harness.config import Config, UsageError, flag_of, from_dict
 
 RESUME = "resume"
 """What an unfinished run goes on from lies in a folder of this name within its own."""
+DELTA = "unet_delta.safetensors"
 OPTIONS = "options.json"
 LOCK = "lock"
 MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite")
@@ -26,10 +28,16 @@ MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwri
 def run_folder(config: Config, target: str, divergence: str) -> Path:
     """Where a run goes; UsageError if something is there already and may not be replaced."""
     name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{config.objective}".lower())
-    folder = (config.output or Path("runs") / name).expanduser()
-    if folder.exists() and not config.overwrite:
+    try:
+        folder = (config.output or Path("runs") / name).expanduser()
+        there = os.path.lexists(folder)  # a dangling link is in the way too
+        with suppress(FileNotFoundError):
+            os.lstat(folder.with_name(f".{folder.name}.unfinished-00000000"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"--output {str(config.output)!r}: no name for a folder: {error}") from error
+    if there and not config.overwrite:
         raise UsageError(f"--output {folder}: exists already; choose another folder, or --overwrite to replace it")
-    if folder.exists() and not (folder / "run.json").is_file():
+    if there and not (folder / "run.json").is_file():
         raise UsageError(f"--output {folder}: holds no run.json, so it is no run folder and will not be overwritten")
     for parent in folder.absolute().parents:
         if parent.exists():
@@ -65,11 +73,28 @@ def saved_options(run: Path) -> Config:
     folder = find_unfinished(run)
     try:
         content = json.loads((folder / RESUME / OPTIONS).read_text())
-        known = {field.name: content[field.name] for field in fields(Config)}
-    except (ValueError, KeyError) as error:
+        if missing := {field.name for field in fields(Config)} - content.keys():
+            raise KeyError(*missing)
+    except (ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"--resume {folder}: {RESUME}/{OPTIONS} is damaged, or of another version: {error}") from error
     name = re.sub(r"^\.|\.unfinished-.*", "", folder.name)
-    return Config(**known | {"retain": tuple(known["retain"]), "output": folder.with_name(name), "resume": folder})
+    return replace(from_dict(content), output=folder.with_name(name), resume=folder)
+
+
+def finished(run: Path) -> dict[str, Any]:
+    """The run.json of a finished run; UsageError where there is none, or no weights."""
+    if not (run / "run.json").is_file() or not (run / DELTA).is_file():
+        raise UsageError(f"{run}: no finished run; needed are its run.json and {DELTA}")
+    try:
+        return dict(json.loads((run / "run.json").read_text()))
+    except ValueError as error:
+        raise UsageError(f"{run / 'run.json'}: damaged: {error}") from error
+
+
+def continued_options(run: Path) -> Config:
+    """The options that a run has, unless told otherwise, which goes on from a finished one: the same model."""
+    before = from_dict(finished(run)["config"])
+    return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
 
 
 def check_unchanged(before: Config, now: Config) -> None:
@@ -78,9 +103,9 @@ def check_unchanged(before: Config, now: Config) -> None:
     for field in fields(Config):
         old, new = getattr(before, field.name), getattr(now, field.name)
         if old != new and field.name not in MAY_CHANGE:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in MAY_CHANGE)
+            flags = ", ".join(map(flag_of, MAY_CHANGE))
             raise UsageError(
-                f"--{field.name.replace('_', '-')} {new}: the run to resume was started with {old}; "
+                f"{flag_of(field.name)} {new}: the run to resume was started with {old}; "
                 f"it can change no more than {flags}; for anything else start another run"
             )
 
@@ -90,21 +115,28 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
     """Yield a folder to write into, a new one or the unfinished one given; at the end it moves to `folder` whole.
 
     After an exception, or when `folder` has come to exist meanwhile and may not be replaced, what was written stays
-    where it is, and the exception's note says where. An empty one is removed.
+    where it is, and the exception's note says where. An empty one is removed. Of several processes that train
+    together, the main one does all that, and the others learn the folder's name.
 
     Raises:
         UsageError: another process writes there, or something else was written to `folder` in the meantime.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = unfinished or Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
-    (unfinished / RESUME).mkdir(exist_ok=True)
+    if not processes.is_main():
+        yield processes.on_main(lambda: folder)
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = unfinished or Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
+        (unfinished / RESUME).mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder}: cannot be written: {error}") from error
     lock = FileLock(unfinished / RESUME / LOCK, timeout=0)  # the system's own: it goes when its process does
     try:
         lock.acquire()
     except Timeout as error:
         raise UsageError(f"--resume {unfinished}: another process is at work on it") from error
     try:
-        yield unfinished
+        yield processes.on_main(lambda: unfinished)
         if folder.exists() and not replace:
             raise UsageError(f"--output {folder}: another run has finished there meanwhile")
         _move(unfinished, folder)
@@ -122,7 +154,9 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
 
 
 def _move(unfinished: Path, folder: Path) -> None:
-    unfinished.chmod(0o777 & ~_umask())  # mkdtemp makes folders private
+    unfinished.chmod(0o777 & ~_umask())  # mkdtemp makes folders private, and safetensors its files
+    for file in unfinished.glob("**/*.safetensors"):
+        file.chmod(0o666 & ~_umask())
     replaced = unfinished.with_name(unfinished.name.replace(".unfinished-", ".replaced-"))
     if folder.exists():
         folder.rename(replaced)

@@ -1,16 +1,18 @@
 """Prompt embeddings and sampler latents, each made once and kept, and the batches drawn from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from harness import augment, processes
 from harness.concepts import Concepts
 from harness.config import Config
 from harness.models import Conditioning, Family, NoiseSchedule
+from harness.timesteps import TimestepSampler
 
 BATCH = 16
 """Prompts encoded, or pictures sampled, at a time."""
@@ -40,10 +42,11 @@ def sample(
     Every picture has a seed of its own, drawn from `seed`, so it does not depend on the batch it is in.
     """
     seeds = torch.randint(2**62, (len(prompts),), generator=torch.Generator().manual_seed(seed)).tolist()
+    ours = processes.share(list(zip(prompts, seeds, strict=True)), padded=True)
     results = []
-    for start in tqdm(range(0, len(prompts), BATCH), desc=desc):
-        part = prompts[start : start + BATCH]
-        generators = [torch.Generator().manual_seed(each) for each in seeds[start : start + BATCH]]
+    for start in tqdm(range(0, len(ours), BATCH), desc=desc):
+        part, own = zip(*ours[start : start + BATCH], strict=True)
+        generators = [torch.Generator().manual_seed(each) for each in own]
         conditioning, unconditional = (
             Conditioning.stack([embeddings[prompt] for prompt in each]) for each in (part, [""] * len(part))
         )
@@ -55,18 +58,37 @@ def sample(
             output_type=output,
         )
         results.append(result.images.cpu() if output == "pt" else result.images)
-    return torch.cat(results)
+    return processes.gather(torch.cat(results), len(prompts))
+
+
+def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:
+    """The names in the order of their embeddings' cosine to the concept's, without what all have in common."""
+    embeds = torch.stack([row.prompt_embeds.float().mean(0) for row in encode(model, [concept, *names]).values()])
+    embeds = torch.nn.functional.normalize(embeds - embeds.mean(0), dim=1)
+    order = (embeds[1:] @ embeds[0]).argsort(descending=True, stable=True)
+    return [names[i] for i in processes.on_main(order.tolist)]
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Latents kept for the whole training, (n, 4, h, w), each with its prompts' conditionings."""
+    """Latents kept for the whole training, (n, 4, h, w), each with its prompts' conditionings.
+
+    With augmentation the conditionings of the erased are there once for each of `augment.SUFFIXES`, one after another.
+    """
 
     anchor_latents: Tensor
     anchor: Conditioning
     target: Conditioning
+    concept: Tensor
+    """(n,): which of the concepts an anchor latent is for."""
     retain_latents: Tensor
     retain: Conditioning
+    unconditional: Conditioning
+
+
+def suffixes(config: Config) -> tuple[str, ...]:
+    """What is added to the prompts that are erased and their anchors."""
+    return augment.SUFFIXES if config.augment else ("",)
 
 
 def sample_kept(
@@ -76,27 +98,36 @@ def sample_kept(
     config: Config,
     once: Callable[[str, Callable[[], Tensor]], Tensor] = lambda _, make: make(),
 ) -> Sampled:
-    """Sample the original model on anchor prompts and, if they count, on retained prompts.
+    """Sample the model as it is on anchor prompts and on retained prompts, if there are any.
 
     `once(name, make)` gives the latents of that name; it may have them from a run that was interrupted.
     """
     generator = torch.Generator().manual_seed(4 * config.seed)
-    pairs = _pick(len(concepts.anchor_prompts), config.latents, generator)
-    anchors = [concepts.anchor_prompts[i] for i in pairs]
-    retain_prompts = concepts.retain_prompts if config.retain_weight > 0 else ()
-    kept = [retain_prompts[i] for i in _pick(len(retain_prompts), config.latents, generator)]
+    pairs, concept = [], []
+    for k, erased in enumerate(concepts.erased):
+        share = len(range(k, config.latents, len(concepts.erased)))
+        picked = _pick(len(erased.anchor_prompts), share, generator)
+        pairs += [(erased.target_prompts[i], erased.anchor_prompts[i]) for i in picked]
+        concept += [k] * share
+    kept = [concepts.retain_prompts[i] for i in _pick(len(concepts.retain_prompts), config.latents, generator)]
 
     def make(name: str, prompts: list[str], seed: int) -> Tensor:
         made = once(f"{name}_latents", lambda: sample(model, prompts, embeddings, config, seed, desc=f"{name} latents"))
         return made.to(model.pipeline.device)
 
-    anchor_latents = make("anchor", anchors, 4 * config.seed + 1)
+    def stack(column: int) -> Conditioning:
+        return Conditioning.stack([embeddings[pair[column] + suffix] for suffix in suffixes(config) for pair in pairs])
+
+    # ESD leads away from the target, so it starts from what the model shows there: the anchor, which is the target.
+    anchor_latents = make("anchor", [anchor for _, anchor in pairs], 4 * config.seed + 1)
     return Sampled(
         anchor_latents=anchor_latents,
-        anchor=Conditioning.stack([embeddings[prompt] for prompt in anchors]),
-        target=Conditioning.stack([embeddings[concepts.target_prompts[i]] for i in pairs]),
+        anchor=stack(1),
+        target=stack(0),
+        concept=torch.tensor(concept, device=anchor_latents.device),
         retain_latents=make("retained", kept, 4 * config.seed + 2) if kept else anchor_latents[:0],
         retain=Conditioning.stack([embeddings[prompt] for prompt in kept or [""]])[: len(kept)],
+        unconditional=Conditioning.stack([embeddings[""]]),
     )
 
 
@@ -116,19 +147,32 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's x_t, time steps and conditionings; the first `targets` rows erase, the others retain."""
+    """One step's x_t, time steps and conditionings; the first n rows erase, the others retain."""
 
     noisy: Tensor
     timesteps: Tensor
     trained: Conditioning
     frozen: Conditioning
-    targets: int
+    concept: Tensor
+    """(n,)"""
+    unconditional: Conditioning
+    mask: Tensor | None = None
+    """(n, 1, h, w): how much places count of the rows that erase, with augmentation."""
+    guidance: float = 1.0
+    """On the anchor."""
+
+    @property
+    def targets(self) -> int:
+        """How many rows erase."""
+        return len(self.concept)
 
     @property
     def erasing(self) -> "Batch":
         """The rows that erase, alone."""
         n = self.targets
-        return Batch(self.noisy[:n], self.timesteps[:n], self.trained[:n], self.frozen[:n], n)
+        return replace(
+            self, noisy=self.noisy[:n], timesteps=self.timesteps[:n], trained=self.trained[:n], frozen=self.frozen[:n]
+        )
 
     @property
     def context(self) -> Context:
@@ -137,23 +181,43 @@ class Batch:
         return Context(rows.noisy, rows.timesteps, rows.trained.prompt_embeds)
 
 
-def batches(sampled: Sampled, schedule: NoiseSchedule, config: Config, generator: torch.Generator) -> Iterator[Batch]:
-    """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same."""
+def batches(
+    sampled: Sampled, schedule: NoiseSchedule, sampler: TimestepSampler, config: Config, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same.
+
+    Each of several processes draws the whole batch too, and gets its share of the rows that erase and that retain.
+    Retained rows take their time steps from the whole schedule, whatever the sampler's window.
+    """
     device = sampled.anchor_latents.device
-    n = config.batch_size
+    n, pool = config.batch_size, len(sampled.anchor_latents)
+    everywhere = replace(sampler, window=(0.0, 1.0), masses=None)
     while True:
-        erased = torch.randint(len(sampled.anchor_latents), (n,), generator=generator)
+        erased = torch.randint(pool, (n,), generator=generator)
         retained = torch.randint(max(len(sampled.retain_latents), 1), (n,), generator=generator)
         retained = retained[: n if len(sampled.retain_latents) else 0]
-        clean = torch.cat([sampled.anchor_latents[erased], sampled.retain_latents[retained]])
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        # From t = 1 on: at t = 0 the reverse step has no variance, so no s.
-        timesteps = torch.randint(1, schedule.timesteps, (len(clean),), generator=generator).to(device)
+        changed, row, mask = sampled.anchor_latents[erased], erased, None
+        if config.augment:
+            kinds = augment.draw_kinds(n, generator)
+            changed, mask = augment.augment(changed, kinds, generator)
+            mask = mask / mask.mean((1, 2, 3), keepdim=True).sqrt()  # the mean over what the mask leaves
+            row = erased + pool * kinds
+        drawn = torch.randn(n + len(retained), *changed.shape[1:], generator=generator)
+        times = [sampler.draw(n, generator), everywhere.draw(len(retained), generator)]
+        noise, timesteps = (
+            torch.cat([processes.share(part) for part in parts]).to(device)
+            for parts in (drawn.split([n, len(retained)]), times)
+        )
+        changed, erased, row, retained = (processes.share(each) for each in (changed, erased, row, retained))
+        clean = torch.cat([changed, sampled.retain_latents[retained]])
         kept = sampled.retain[retained]
         yield Batch(
             noisy=schedule.add_noise(clean, noise, timesteps),
             timesteps=timesteps,
-            trained=Conditioning.cat([sampled.target[erased], kept]),
-            frozen=Conditioning.cat([sampled.anchor[erased], kept]),
-            targets=n,
+            trained=Conditioning.cat([sampled.target[row], kept]),
+            frozen=Conditioning.cat([sampled.anchor[row], kept]),
+            concept=sampled.concept[erased.to(device)],
+            unconditional=sampled.unconditional,
+            mask=None if mask is None else processes.share(mask),
+            guidance=config.anchor_guidance,
         )

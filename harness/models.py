@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.func import functional_call
 
+from harness import processes
 from harness.config import MINIATURE, UsageError
 from harness.families import FAMILIES, Conditioning, Family, NoiseSchedule
 from harness.families.stable_diffusion import StableDiffusion
@@ -111,9 +113,15 @@ def load(
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. UsageError for a device that is not there."""
+    """`auto` is the GPU where there is one, and each of several processes has its own. UsageError for one not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if (count := processes.launched()) > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise UsageError(
+                f"--device {name}: one GPU for {count} processes; NCCL needs one for each, which auto gives them"
+            )
+        name = f"cuda:{processes.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -132,7 +140,8 @@ def check_prompts(model: Family, prompts: Iterable[str]) -> None:
         for tokenizer, limit in limits:
             if (length := len(tokenizer(prompt).input_ids)) > limit:
                 raise UsageError(
-                    f"prompt {prompt!r}: {length} tokens, more than the tokenizer's limit of {limit}; shorten it"
+                    f"prompt {textwrap.shorten(prompt, 80)!r}: {length} tokens, more than the tokenizer's limit of "
+                    f"{limit}; shorten it"
                 )
 
 

@@ -6,14 +6,20 @@ s = |mu_P - mu_Q|^2 / sigma^2 alone (Novello et al., arXiv 2509.21167, section 4
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
+from harness.config import UsageError
 from harness.models import NoiseSchedule
+from harness.timesteps import bins
 
+Function = Callable[[Tensor], Tensor]
 FALLBACK_S = 8.0
 """Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
 
@@ -24,13 +30,16 @@ class Scale:
 
     kind: str
     schedule: NoiseSchedule
-    constant: float = 1.0
+    constants: tuple[float, ...] = (1.0,)
+    """One, or for `binned` one for each of the bins of `timesteps.bins`; `posterior` has no use for them."""
 
     def precision(self, timesteps: Tensor) -> Tensor:
         """s per unit of squared noise-prediction error summed over channels and positions, (n,)."""
         if self.kind == "posterior":
             return mean_sensitivity(self.schedule, timesteps) ** 2 / posterior_variance(self.schedule, timesteps)
-        return torch.full(timesteps.shape, self.constant, device=timesteps.device)
+        if len(self.constants) == 1:
+            return torch.full(timesteps.shape, self.constants[0], device=timesteps.device)
+        return torch.tensor(self.constants, device=timesteps.device)[bins(timesteps, self.schedule.timesteps)]
 
     def difference(self, noise_p: Tensor, noise_q: Tensor, timesteps: Tensor) -> Tensor:
         """(mu_Q - mu_P) / sigma of the two reverse steps, from noise predictions of the same shape (n, c, h, w)."""
@@ -86,17 +95,92 @@ def reference_weight(loss: GaussianLoss | None) -> float:
     return next((weight for weight in weights if 0 < weight < math.inf), 1.0)
 
 
-def closed_form_loss(loss: GaussianLoss, s: Tensor) -> Tensor:
-    """The mean of D(s) over a batch, a scalar (Novello et al., section 4.1, for their squared Hellinger and chi2)."""
-    return loss(s).mean()
+@dataclass(frozen=True)
+class Losses:
+    """The verified losses of an erasure, one a concept."""
+
+    divergences: tuple[fdiv.Divergence, ...]
+    weights: tuple[float, ...]
+    gaussian: tuple[GaussianLoss | None, ...]
+    """None where D(s) is infinite."""
+    variational: VariationalLoss | None
+
+    @classmethod
+    def of(cls, specs: Sequence[str], weights: Sequence[float], kind: str) -> "Losses":
+        """Look the divergences up and make their losses; fdiv's errors say what is wrong with one.
+
+        Raises:
+            UsageError: several divergences for the one critic of the `variational` objective.
+        """
+        divergences = {spec: fdiv.resolve(spec) for spec in specs}
+        if kind == "variational" and len(divergences) > 1:
+            raise UsageError(f"--objective variational: one critic has one divergence, not {', '.join(divergences)}")
+        variational = VariationalLoss(divergences[specs[0]]) if kind == "variational" else None
+        gaussian: dict[str, GaussianLoss | None] = {}
+        for spec, divergence in divergences.items():
+            try:
+                gaussian[spec] = GaussianLoss(divergence)
+            except fdiv.Refused:
+                if variational is None:
+                    raise
+                gaussian[spec] = None  # it only accompanies the critic's bound
+        return cls(
+            tuple(divergences[spec] for spec in specs),
+            tuple(weights),
+            tuple(gaussian[spec] for spec in specs),
+            variational,
+        )
+
+    @property
+    def spec(self) -> str:
+        """The names of the divergences."""
+        return ", ".join(dict.fromkeys(divergence.spec for divergence in self.divergences))
+
+    @cached_property
+    def factors(self) -> tuple[float, ...]:
+        """Each concept's weight over w(0): near the optimum all divergences then pull alike."""
+        return tuple(w / reference_weight(loss) for w, loss in zip(self.weights, self.gaussian, strict=True))
+
+    def divergence(self, s: Tensor, concept: Tensor) -> Tensor | None:
+        """D(s) of each row by its own concept's divergence, (n,); None where one of them is infinite."""
+        return self._by_concept(s, concept, lambda loss: loss)
+
+    def relative_weight(self, s: Tensor, concept: Tensor) -> Tensor | None:
+        """w(s)/w(0) of each row by its own concept's divergence, (n,); None where one has none."""
+        return self._by_concept(s, concept, lambda loss: lambda x: loss.gradient_weight(x) / reference_weight(loss))
+
+    def _by_concept(self, s: Tensor, concept: Tensor, of: Callable[[GaussianLoss], Function]) -> Tensor | None:
+        distinct = [loss for loss in {id(loss): loss for loss in self.gaussian}.values() if loss is not None]
+        if None in self.gaussian:
+            return None
+        if len(distinct) == 1:
+            return of(distinct[0])(s)
+        result = torch.zeros_like(s)
+        for loss in distinct:
+            ours = torch.tensor([each is loss for each in self.gaussian], device=s.device)[concept]
+            result[ours] = of(loss)(s[ours])
+        return result
 
 
-def variational_loss(loss: VariationalLoss, critic_value: Tensor) -> Tensor:
-    """What the model minimises of E_P[T(v)] - E_Q[f*(T(v))], a scalar: its second term, at samples of Q.
+def erasure_loss(values: Tensor, concept: Tensor, losses: Losses, weights: Tensor) -> Tensor:
+    """The weighted mean of a batch's divergences, a scalar (Novello et al., section 4.1).
+
+    Args:
+        values: D(s) of each row, or what the critic makes of it, (n,).
+        concept: which concept each row erases, (n,).
+        losses: gives each concept's weight.
+        weights: omega of each row's time step over the density it was drawn with, (n,).
+    """
+    factors = torch.tensor(losses.factors, dtype=values.dtype, device=values.device)
+    return (weights * factors[concept] * values).mean()
+
+
+def variational_values(loss: VariationalLoss, critic_value: Tensor) -> Tensor:
+    """What the model minimises of E_P[T(v)] - E_Q[f*(T(v))]: its second term, at samples (samples, n) of Q, (n,).
 
     With the best critic its gradient is that of D (envelope theorem; Nowozin et al., 1606.00709, section 2).
     """
-    return -loss.conjugate_term(critic_value).mean()
+    return -loss.conjugate_term(critic_value).mean(0)
 
 
 def retain_loss(s: Tensor) -> Tensor:

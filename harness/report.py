@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import torch
 import transformers
 from torch import Tensor
 
-from fdiv.losses import GaussianLoss
+from harness import processes
+from harness.calibration import Objective
 from harness.concepts import Concepts
 from harness.evaluate import METRICS, Panel
+from harness.objective import Losses
+from harness.timesteps import BINS, bins
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -26,6 +30,9 @@ import matplotlib.pyplot as plt
 QUANTILES = (0.1, 0.5, 0.9)
 INDISTINGUISHABLE = 0.05
 SHOWN = 8
+DECADES = (-4, 3)
+"""Of s, as far as the map of gradients goes; what lies outside is counted at its ends."""
+CAME_BACK = 0.02
 Row = dict[str, Any]
 
 
@@ -38,56 +45,110 @@ def quieten_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def log_row(step: int, seen: Tensor, loss: GaussianLoss | None, reference: float) -> Row:
-    """One row of steps.jsonl.
+@dataclass(frozen=True)
+class Seen:
+    """What one or many steps saw, as one tensor of (steps, columns), which a checkpoint can hold.
 
-    Args:
-        step: the optimiser step it ends at.
-        seen: one row a step since the last: the s of each target sample, then the erasure loss, the retention loss,
-            the gradient's norm and 1 for a skipped step.
-        loss: gives w(s), or None where the divergence has no finite one.
-        reference: w(0), which w(s) is held against.
-
-    Skipped steps are counted and otherwise left out; a row with no other has no more to say.
+    The columns: s, the time step and the concept of each target sample, then the erasure loss, the retention loss, the
+    critic's estimate of D (nan without one), the gradient's norm, and 1 for a skipped step.
     """
-    taken = seen[seen[:, -1] == 0].double().cpu()
-    row: Row = {"step": step, "skipped": len(seen) - len(taken)}
-    if len(taken) == 0:
+
+    rows: Tensor
+
+    @classmethod
+    def of(cls, s: Tensor, timesteps: Tensor, concept: Tensor, *numbers: Tensor) -> "Seen":
+        """One step's."""
+        return cls(torch.cat([s, timesteps.to(s), concept.to(s), torch.stack([each.to(s) for each in numbers])])[None])
+
+    def of_all(self) -> "Seen":
+        """What the processes saw of one step together, from what each did: all samples, and the numbers' means."""
+        if processes.count() == 1:
+            return self
+        parts = Seen(processes.gather(self.rows, processes.count()))
+        columns = [each.flatten() for each in parts.samples()]
+        return Seen(torch.cat([*columns, parts.numbers.mean(0)])[None])
+
+    def samples(self) -> tuple[Tensor, Tensor, Tensor]:
+        """s, time steps and concepts, (steps, targets) each."""
+        s, timesteps, concept = self.rows[:, :-5].chunk(3, dim=1)
+        return s, timesteps, concept
+
+    @property
+    def numbers(self) -> Tensor:
+        """The other five columns, (steps, 5)."""
+        return self.rows[:, -5:]
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the last step was left out, which one process is enough for; waits for the device."""
+        return bool(self.rows[-1, -1])
+
+
+def log_row(step: int, every: Sequence[Seen], objective: Objective) -> Row:
+    """One row of steps.jsonl, of what was seen since the last; skipped steps are counted and otherwise left out.
+
+    `divergence` is the mean of D(s), which `estimate`, a critic's, stays below but for sampling. `origin` says where
+    the gradient came from: the shares of bins of the time step and decades of s, as [bin, decade, share].
+    """
+    rows, losses, schedule = torch.cat([seen.rows for seen in every]), objective.losses, objective.scale.schedule
+    taken = Seen(rows[rows[:, -1] == 0].double().cpu())
+    row: Row = {"step": step, "skipped": len(rows) - len(taken.rows)}
+    if len(taken.rows) == 0:
         return row
-    s, (erase, retain, norm) = taken[:, :-4].flatten(), taken[:, -4:-1].mean(0).tolist()
+    s, timesteps, concept = (column.flatten() for column in taken.samples())
+    erase, retain, estimate, norm, _ = taken.numbers.mean(0).tolist()
     row |= {"s": _quantiles(s), "erase": erase, "retain": retain, "gradient_norm": norm}
-    if loss is not None:
-        row |= {"relative_weight": _quantiles(loss.gradient_weight(s) / reference), "divergence": loss(s).mean().item()}
+    if not math.isnan(estimate):
+        row["estimate"] = estimate
+    weight, exact = (f(s, concept.long()) for f in (losses.relative_weight, losses.divergence))
+    if weight is not None and exact is not None:
+        row |= {"relative_weight": _quantiles(weight), "divergence": exact.mean().item()}
+        times = timesteps.long().to(schedule.alpha_bar.device)
+        # the gradient of D(s) in the noise prediction has the length 2 w(s) sqrt(s) times sqrt(ds / d squared error)
+        length = objective.scale.precision(times).sqrt() * objective.sampler.weights(times)
+        factor = torch.tensor(losses.weights, dtype=s.dtype)[concept.long()]
+        row["origin"] = _shares(factor * weight * s.sqrt() * length.cpu(), bins(times, schedule.timesteps), s)
     return row
+
+
+def _shares(pull: Tensor, rows: Tensor, s: Tensor) -> list[list[float]]:
+    total = pull.sum().item()
+    cells: dict[tuple[int, int], float] = {}
+    for each, i, x in zip(pull.tolist(), rows.tolist(), s.tolist(), strict=True):
+        if each > 0:
+            place = (i, max(DECADES[0], min(DECADES[1], math.floor(math.log10(x)))))
+            cells[place] = cells.get(place, 0.0) + each / total
+    return [[*place, share] for place, share in sorted(cells.items())]
 
 
 def _quantiles(values: Tensor) -> list[float]:
     return values.quantile(torch.tensor(QUANTILES, dtype=values.dtype)).tolist()
 
 
-def regime_warning(rows: Sequence[Row], loss: GaussianLoss | None) -> str | None:
+def regime_warning(rows: Sequence[Row], losses: Losses) -> str | None:
     """Say so when the quantiles of w(s)/w(0) never left 5 % of 1: then the loss was MSE under another name."""
     taken = [row for row in rows if "s" in row]
     ratios = [ratio for row in taken for ratio in row.get("relative_weight", ())]
-    if loss is None or not ratios or any(abs(ratio - 1) > INDISTINGUISHABLE for ratio in ratios):
+    if not ratios or any(abs(ratio - 1) > INDISTINGUISHABLE for ratio in ratios):
         return None
-    weight = loss.divergence.gaussian.gradient_weight_formula
-    if weight is not None and weight.is_number:
-        return f"{loss.divergence.spec} between Gaussians is MSE itself, by theorem"
+    weights = [divergence.gaussian.gradient_weight_formula for divergence in losses.divergences]
+    if all(weight is not None and weight.is_number for weight in weights):
+        return f"{losses.spec} between Gaussians is MSE itself, by theorem"
     largest = max(row["s"][-1] for row in taken)
     return (
-        f"s stayed below {largest:.2g} (90 % quantile), where {loss.divergence.spec} is within 5 % of MSE: "
+        f"s stayed below {largest:.2g} (90 % quantile), where {losses.spec} is within 5 % of MSE: "
         "the choice of divergence made no difference; --scale auto puts s where it does"
     )
 
 
-def overflow_message(step: int, skipped: int, last: Tensor, precision: str) -> str:
-    """Why a run stopped after so many skipped steps; `last` is the row of the last one, as in `log_row`."""
-    s = last[:-4].double().cpu()
+def overflow_message(step: int, skipped: int, last: Seen, precision: str) -> str:
+    """Why a run stopped after so many skipped steps; `last` is what the last one saw."""
+    s = last.samples()[0].flatten().double().cpu()
     low, middle, high = s.nan_to_num(math.inf, math.inf).quantile(
         torch.tensor(QUANTILES).double(), interpolation="nearest"
     )
-    named = dict(zip(("erasure loss", "retention loss", "gradient"), last[-4:-1].isfinite().tolist(), strict=True))
+    erase, retain, _, norm, _ = last.numbers[-1].isfinite().tolist()
+    named = {"erasure loss": erase, "retention loss": retain, "gradient": norm}
     wrong = [] if s.isfinite().all() else ["s"]
     wrong += [name for name, finite in named.items() if not finite]
     return (
@@ -104,8 +165,8 @@ def shortage(error: BaseException) -> str | None:
         return (
             "what helps in another run: a lower --batch-size, --precision bf16, or --parameter-group cross-attention-kv"
         )
-    if re.search("no space left|quota exceeded", str(error), re.IGNORECASE):
-        return "the disk is full: make room first"
+    if re.search("no space left|quota exceeded|file too large", str(error), re.IGNORECASE):
+        return "the disk is full, or a limit on files is reached: make room first"
     return None
 
 
@@ -119,6 +180,7 @@ def environment(device: torch.device) -> Row:
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "device": f"{device} ({name}, {torch.get_num_threads()} threads)",
+        "processes": processes.count(),
         "peak_memory_bytes": peak,
     }
 
@@ -142,18 +204,20 @@ def _version(package: str) -> str | None:
 
 
 def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], concepts: Concepts) -> None:
-    """Draw the same seeds before and after: the target's rows, then those of three retained values, labelled.
+    """Draw the same seeds before and after: rows of targets, of earlier ones, and of retained values, labelled.
 
     Args:
         path: the PNG to write.
         panel: which prompt made which picture.
         pictures: by model, in the order of the rows, (prompts, 3, H, W) in [0, 1]; None for a model there is not.
-        concepts: names the target, the anchor and what was retained.
+        concepts: names the targets, the anchors and what was retained.
     """
-    groups = [list(range(panel.targets))]
-    kept = list(dict.fromkeys(panel.named[panel.targets :]))
-    groups += [[i for i, value in enumerate(panel.named) if value == name] for name in kept[:3]]
-    rows = [(group, model) for k, group in enumerate(groups) for model in pictures if k == 0 or model != "oracle"]
+    gone = list(dict.fromkeys(panel.named[: panel.retained]))
+    kept = list(dict.fromkeys(panel.named[panel.retained :]))
+    groups = [[i for i, value in enumerate(panel.named) if value == name] for name in (*gone[:6], *kept[:3])]
+    rows = [
+        (group, model) for k, group in enumerate(groups) for model in pictures if k < len(gone[:6]) or model != "oracle"
+    ]
     rows = [(group, model) for group, model in rows if pictures[model] is not None and len(group) > 0]
     figure, axes = plt.subplots(len(rows), SHOWN, figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5), squeeze=False)
     for row, (group, model) in zip(axes, rows, strict=True):
@@ -167,7 +231,10 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
         label = f'"{panel.named[group[0]]}"\n{model}'
         row[0].text(-0.15, 0.5, label, ha="right", va="center", transform=row[0].transAxes, fontsize=10)
     height = figure.get_size_inches()[1]
-    figure.suptitle(f'"{concepts.target}" brought to "{concepts.anchor}", same seeds', fontsize=12, y=1 - 0.12 / height)
+    title = f'"{concepts.target}" brought to "{concepts.anchor}", same seeds'
+    if pictures.get("oracle") is not None:
+        title += f'; oracle: never saw a "{concepts.target}"'
+    figure.suptitle(title, fontsize=11, y=1 - 0.12 / height)
     margins = {"left": 1.5 / (SHOWN * 1.1 + 1.6), "right": 0.99, "bottom": 0.01, "top": 1 - 0.45 / height}
     figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
     figure.savefig(path, dpi=80)
@@ -175,23 +242,52 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
 
 
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw s, w(s)/w(0) and the retained error over the steps, with their 10 % to 90 % range."""
+    """Draw s, w(s)/w(0), the retained error, D and its estimate, and where in (time step, s) the gradient came from."""
     rows = [row for row in rows if "s" in row]
     steps = [row["step"] for row in rows]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
+    figure, axes = plt.subplots(1, 5, figsize=(18, 3.4))
     panels = [("s", "s of the target prompts", True), ("relative_weight", "w(s) / w(0)", False)]
     for axis, (key, label, logarithmic) in zip(axes, panels, strict=False):
         axis.set(title=label, xlabel="step", yscale="log" if logarithmic else "linear")
         if key in rows[0]:
             low, middle, high = zip(*(row[key] for row in rows), strict=True)
-            axis.fill_between(steps, low, high, alpha=0.25, linewidth=0)
-            axis.plot(steps, middle)
+            axis.fill_between(steps, low, high, alpha=0.25, linewidth=0, label="10 % to 90 %")
+            axis.plot(steps, middle, label="median")
+            axis.legend()
     axes[2].plot(steps, [row["retain"] for row in rows])
     axes[2].set(title="s of the retained prompts (mean)", xlabel="step")
+    for key, label in (("divergence", "exact"), ("estimate", "the critic's estimate")):
+        if key in rows[0]:
+            axes[3].plot(steps, [row[key] for row in rows], label=label)
+    axes[3].set(title="D(s) of the target prompts (mean)", xlabel="step")
+    if axes[3].lines:
+        axes[3].legend()
+    _origin(axes[4], rows)
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _origin(axis: Any, rows: Sequence[Row]) -> None:
+    shares = torch.zeros(DECADES[1] - DECADES[0] + 1, BINS)
+    for i, decade, share in (cell for row in rows for cell in row.get("origin", ())):
+        shares[int(decade) - DECADES[0], int(i)] += share / len(rows)
+    axis.imshow(shares.numpy(), origin="lower", aspect="auto", extent=(0, 1, DECADES[0], DECADES[1] + 1), cmap="Blues")
+    axis.set(title="where the gradient came from", xlabel="time step / noise schedule", ylabel="log10 s")
+
+
+def ledger_lines(ledger: Sequence[Row]) -> list[str]:
+    """For people: what a model has lost, run by run, and what of it came back; nothing to say of a single erasure."""
+    lines = []
+    for entry in ledger if len(ledger) > 1 else ():
+        line, before, now = f'"{entry["target"]}"', entry["when_erased"], entry["now"]
+        if now is not None:
+            line += f": unlearning accuracy {now:.3f}"
+            if before is not None and now < before - CAME_BACK:
+                line += f", was {before:.3f} when erased: some of it came back"
+        lines.append(line)
+    return lines
 
 
 def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
@@ -208,6 +304,8 @@ def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) 
         shown = "".join(f"{'-' if cell is None else format(cell, '.4f'):>10}" for cell in cells)
         low, high = metrics[name]["interval"]
         lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.4f} to {high:.4f}")
+    if metrics and all(row["oracle"] is None for row in metrics.values()):
+        lines.append(f"No oracle: this model's folder holds none that never knew {summary['target']}.")
     if not metrics:
         lines.append("No accuracies: this model's folder holds no judge. Look at the pictures.")
     seconds = summary["seconds"]
@@ -217,6 +315,9 @@ def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) 
         f"{summary['peak_memory_bytes'] / 2**30:.1f} GiB, {summary['trained_weights']:,} weights, "
         f"on {summary['device']}.",
     ]
+    lines += [f"Ledger: {line}." for line in ledger_lines(summary["ledger"])]
+    if summary["stopped"]:
+        lines.append(f"Stopped at step {summary['stopped']['step']}: {summary['stopped']['reason']}.")
     if summary["warning"]:
         lines.append(f"Note: {summary['warning']}.")
     lines.append(f"Look at {folder / 'before_after.png'} and {folder / 'curves.png'}; everything is in {folder}.")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harness import processes
+
 METHODS = ("weight", "projection", "projection-per-tensor")
 
 
@@ -47,3 +49,16 @@ def combine(erase: Sequence[Tensor], retain: Sequence[Tensor], method: str, weig
 
 def _wide(gradient: Tensor) -> Tensor:
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+
+
+def gradients(
+    erase: Tensor, retain: Tensor, parameters: Sequence[Tensor], method: str, weight: float
+) -> Sequence[Tensor]:
+    """The gradients to step with, of two scalar losses; with `weight`, or nothing retained, from one backward pass.
+
+    They are means over the processes, and so is what is projected: inner products of shares are not the batch's.
+    """
+    if method in ("weight", "none"):
+        return processes.mean(torch.autograd.grad(erase + weight * retain, parameters))
+    first = processes.mean(torch.autograd.grad(erase, parameters, retain_graph=True))
+    return combine(first, processes.mean(torch.autograd.grad(retain, parameters)), method, weight)

@@ -17,8 +17,9 @@ from typing import Any
 import tyro
 
 import fdiv
-from harness import evaluate, folders, latents, report, unlearn
+from harness import evaluate, export, folders, latents, report, unlearn
 from harness.config import Config, UsageError, check
+from harness.setting import Plan, prepare, sample_references
 
 Row = dict[str, Any]
 
@@ -51,9 +52,11 @@ def configurations(sweep: Sweep) -> Iterator[Config]:
 
 def run(sweep: Sweep) -> list[Row]:
     """Do every run; one row each, also written to `sweep.output` after each."""
-    every = [(options, unlearn.Losses.of(options)) for options in configurations(sweep)]
-    setting = unlearn.prepare(sweep.base, unlearn.Plan.of(sweep.base))
-    references = unlearn.sample_references(setting, sweep.base)
+    every = [(options, Plan.of(options).losses) for options in configurations(sweep)]
+    setting = prepare(sweep.base, Plan.of(sweep.base))
+    references = sample_references(setting, sweep.base)
+    if sweep.base.continue_from:
+        export.put_over(setting.model, sweep.base.continue_from)
     sampled: dict[int, latents.Sampled] = {}
     rows: list[Row] = []
     for options, losses in every:

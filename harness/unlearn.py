@@ -2,17 +2,20 @@
 
     python -m harness.unlearn                                       # the embedded miniature forgets its stars
     python -m harness.unlearn --target mosaic --divergence pearson
-    python -m harness.unlearn --model FOLDER --target "Van Gogh" --anchor "a painting" --retain "Monet" "Degas"
+    python -m harness.unlearn --model FOLDER --concept-type style --target "Van Gogh"
+    python -m harness.unlearn --continue RUN_FOLDER --target heart  # what RUN_FOLDER erased stays erased
 
 A run that was killed goes on from its last checkpoint, to the same result bit for bit, with --resume RUN_FOLDER.
+Under `torchrun --nproc_per_node N -m` in place of `python -m`, N processes share the work.
 
 Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cannot be used, 3 stopped by overflow,
 4 disk or memory full, 130 and 143 interrupted by SIGINT and SIGTERM.
 """
 
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +23,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from tqdm import tqdm, trange
+from tqdm import tqdm
 
 import fdiv
-from fdiv.losses import GaussianLoss, VariationalLoss
-from harness import checkpoint, concepts, config, critic, evaluate, export, folders, latents, models, objective, report
+from harness import checkpoint, config, critic, evaluate, export, folders, latents, processes, report, retention
+from harness.calibration import Objective, calibrate, difference, make_critic
 from harness.config import Config, UsageError
-from harness.models import Denoiser, NoiseSchedule
+from harness.models import Denoiser
+from harness.objective import Losses, erasure_loss, retain_loss, squared_distance
+from harness.setting import Plan, References, Setting, ledger, prepare, sample_references, watch
 
 LOG_EVERY = 10
-CALIBRATION_BATCHES = 8
 MOST_SKIPPED = 5
 DIVERGENCE_ERRORS = (fdiv.UnknownDivergence, fdiv.ParameterError, fdiv.ExpressionError, fdiv.DivergenceFileError)
 Row = dict[str, Any]
@@ -38,6 +42,11 @@ Row = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     report.quieten_libraries()
+    with processes.together():
+        return _end(arguments)
+
+
+def _end(arguments: Sequence[str] | None) -> int:
     try:
         with checkpoint.on_signals(checkpoint.interrupt):
             run(config.parse(arguments))
@@ -47,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say("error", error, 2)
     except OverflowedError as error:
         return _say("stopped", error, 3)
+    except processes.LostError as error:
+        return _say("stopped", error, 1)
     except checkpoint.Interrupted as error:
         return _say("interrupted", error, 128 + error.number)
     except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
@@ -58,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(verdict: str, error: BaseException, code: int) -> int:
-    line = "; ".join([f"{verdict}: {error}", *getattr(error, "__notes__", [])])
+    line, code = processes.first_failure(f"{verdict}: {error}", code)
+    line = "; ".join([line, *getattr(error, "__notes__", [])])
     print(" ".join(line.split()), file=sys.stderr)
     return code
 
@@ -66,41 +78,46 @@ def _say(verdict: str, error: BaseException, code: int) -> int:
 def run(options: Config) -> Path:
     """Erase, evaluate, report; returns the run folder."""
     started = time.perf_counter()
-    losses = Losses.of(options)
     plan = Plan.of(options)
-    output = folders.run_folder(options, plan.concepts.target, losses.divergence.spec)
+    output = folders.run_folder(options, plan.concepts.target, plan.losses.spec)
     setting = prepare(options, plan)
-    names = {"target": plan.concepts.target, "anchor": plan.concepts.anchor, "divergence": losses.divergence.spec}
+    names = {"target": setting.concepts.target, "anchor": setting.concepts.anchor, "divergence": plan.losses.spec}
     with folders.written_whole(output, options.overwrite, options.resume) as out:
         store = checkpoint.Store(out, options)
         references = sample_references(setting, options)
+        base = export.put_over(setting.model, options.continue_from) if options.continue_from else {}
         sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options, store.once)
         trained_from = time.perf_counter()
         try:
-            result = train(setting, sampled, losses, options, store)
+            result = train(
+                setting, sampled, plan.losses, options, store, watch(setting, references, plan.rule, options)
+            )
         except OverflowedError as error:
-            export.save_delta(error.denoiser, out / "unet_delta.safetensors", names)
+            export.save_delta(error.denoiser, out / folders.DELTA, names, base)
             raise
         training_seconds = time.perf_counter() - trained_from
-        export.save_delta(result.denoiser, out / "unet_delta.safetensors", names)
+        export.save_delta(result.denoiser, out / folders.DELTA, names, base)
         pictures = setting.sample(options, "pictures after")
+        if not processes.is_main():
+            return output
         metrics = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
         folders.write_json(out / "metrics.json", metrics)
-        rows = {"original": references.held.pictures, "erased": pictures, "oracle": references.oracle}
-        report.before_after(out / "before_after.png", setting.panel, rows, setting.concepts)
-        report.curves(out / "curves.png", result.rows, losses.divergence.title)
+        _draw(out, setting, references, pictures, result.rows, f"{options.objective}, scale {options.scale}", names)
         if options.save_pipeline:
-            export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics)
+            export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics, base)
         summary = names | {
             "config": config.to_dict(options),
+            "ledger": ledger(plan, setting, evaluate.accuracy_by_target(pictures, setting.panel, references.held)),
             "prompts": {
-                "target": len(setting.concepts.target_prompts),
+                "target": sum(len(concept.target_prompts) for concept in setting.concepts.erased),
                 "retained": len(setting.concepts.retain_prompts),
             },
-            "scale": {"kind": result.scale.kind, "constant": result.scale.constant},
+            "certificates": {d.spec: fdiv.certify(d).fingerprint for d in plan.losses.divergences},
+            "scale": {"kind": result.objective.scale.kind, "constants": result.objective.scale.constants},
+            "stopped": result.stopped,
             "trained_weights": sum(p.numel() for p in result.denoiser.trained.values()),
             "seconds": {"training": training_seconds, "whole": time.perf_counter() - started},
-            "warning": report.regime_warning(result.rows, losses.gaussian),
+            "warning": report.regime_warning(result.rows, plan.losses),
             **report.environment(setting.model.pipeline.device),
         }
         folders.write_json(out / "run.json", summary)
@@ -108,144 +125,19 @@ def run(options: Config) -> Path:
     return output
 
 
-@dataclass(frozen=True)
-class Losses:
-    """The verified losses of a run's divergence; `gaussian` is None where D(s) is infinite."""
-
-    divergence: fdiv.Divergence
-    gaussian: GaussianLoss | None
-    variational: VariationalLoss | None
-
-    @classmethod
-    def of(cls, options: Config) -> "Losses":
-        """Look the divergence up and make its losses; fdiv's errors say what is wrong with it."""
-        divergence = fdiv.resolve(options.divergence)
-        if options.objective == "closed_form":
-            return cls(divergence, GaussianLoss(divergence), None)
-        gaussian = GaussianLoss(divergence) if divergence.gaussian.evaluable else None
-        return cls(divergence, gaussian, VariationalLoss(divergence))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What can be known, and be wrong, before a model is loaded."""
-
-    device: torch.device
-    source: Path | str
-    vocabulary: concepts.Vocabulary | None
-    concepts: concepts.Concepts
-
-    @classmethod
-    def of(cls, options: Config) -> "Plan":
-        """Check the device, the model's place and the concepts; UsageError says what is wrong."""
-        device = models.resolve_device(options.device)
-        source = models.resolve(options.model)
-        vocabulary = concepts.read_vocabulary(source) if isinstance(source, Path) else None
-        return cls(device, source, vocabulary, concepts.choose(options, vocabulary))
-
-    @property
-    def folder(self) -> Path | None:
-        """The model's folder, which may hold a judge and oracles; None for a hub id."""
-        return self.source if isinstance(self.source, Path) else None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A loaded model with the prompts of an erasure, encoded."""
-
-    model: models.Family
-    folder: Path | None
-    concepts: concepts.Concepts
-    panel: evaluate.Panel
-    axis: int
-    embeddings: dict[str, models.Conditioning]
-
-    def sample(self, options: Config, desc: str) -> Tensor:
-        """Pictures of the panel's prompts by the pipeline as it is now, (prompts, 3, H, W) in [0, 1]."""
-        prompts = self.panel.prompts
-        return latents.sample(self.model, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
-
-
-def prepare(options: Config, plan: Plan) -> Setting:
-    """Load the model, check that it can do what is asked, and encode the prompts."""
-    chosen, vocabulary = plan.concepts, plan.vocabulary
-    panel = evaluate.panel(chosen, vocabulary)
-    prompts = [*chosen.target_prompts, *chosen.anchor_prompts, *chosen.retain_prompts, *panel.prompts, ""]
-    model = models.load(plan.source, plan.device, options.variant, options.revision, options.offline)
-    models.check_prompts(model, prompts)
-    models.check_sampling(model, options.sampling_steps)
-    models.select(model, options.parameter_group)
-    axis = list(vocabulary.axes).index(chosen.axis) if vocabulary and chosen.axis else 0
-    return Setting(model, plan.folder, chosen, panel, axis, latents.encode(model, prompts))
-
-
-@dataclass(frozen=True)
-class References:
-    """The original model's pictures and, where there is one, the oracle's; the same for every run on one concept."""
-
-    held: evaluate.Reference
-    oracle: Tensor | None
-
-
-def sample_references(setting: Setting, options: Config) -> References:
-    """Sample the original model, then the one that never knew the target, on the panel's prompts."""
-    held = evaluate.reference(setting.model, setting.folder, setting.panel, setting.axis, setting.embeddings, options)
-    oracle = evaluate.oracle_unet(setting.folder, setting.concepts.target)
-    if oracle is None:
-        return References(held, None)
-    pipeline = setting.model.pipeline
-    original, pipeline.unet = pipeline.unet, oracle.to(pipeline.device)
-    try:
-        return References(held, setting.sample(options, "pictures of the oracle"))
-    finally:
-        pipeline.unet = original
-
-
-def difference(denoiser: Denoiser, scale: objective.Scale, batch: latents.Batch) -> Tensor:
-    """(mu_Q - mu_P) / sigma of a batch, with the trained prediction's graph, (n, c, h, w)."""
-    frozen = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
-    trained = denoiser(batch.noisy, batch.timesteps, batch.trained)
-    noise_p, noise_q = (
-        scale.schedule.noise_prediction(output, batch.noisy, batch.timesteps) for output in (frozen, trained)
-    )
-    return scale.difference(noise_p, noise_q, batch.timesteps)
-
-
-@torch.no_grad()
-def calibrate(
-    kind: str, denoiser: Denoiser, schedule: NoiseSchedule, drawn: Iterator[latents.Batch], decisive: float
-) -> objective.Scale:
-    """The scale a run asks for; `auto` puts the median s before training at `decisive`."""
-    if kind == "posterior":
-        return objective.Scale(kind, schedule)
-    first = next(drawn).erasing
-    unit = objective.Scale("unit", schedule, objective.unit_constant(first.noisy))
-    if kind == "unit":
-        return unit
-    seen = [
-        objective.squared_distance(difference(denoiser, unit, batch))
-        for batch in (first, *(next(drawn).erasing for _ in range(CALIBRATION_BATCHES - 1)))
-    ]
-    median = torch.cat(seen).median().item()
-    if median == 0:
-        raise UsageError("target and anchor prompts give the very same predictions: there is nothing to erase")
-    return objective.Scale("auto", schedule, unit.constant * decisive / median)
-
-
-def make_critic(
-    losses: Losses, denoiser: Denoiser, scale: objective.Scale, drawn: Iterator[latents.Batch], warm_up: int
-) -> critic.CriticTrainer | None:
-    """A critic after `warm_up` updates, for the variational objective."""
-    if losses.variational is None:
-        return None
-    batch = next(drawn).erasing
-    trainer = critic.CriticTrainer(losses.variational, batch.context)
-    for _ in trange(warm_up // critic.UPDATES, desc="warm up the critic", disable=not warm_up):
-        with torch.no_grad():
-            gap = difference(denoiser, scale, batch)
-        trainer.update(gap, batch.context, critic.UPDATES)
-        batch = next(drawn).erasing
-    return trainer
+def _draw(
+    out: Path,
+    setting: Setting,
+    references: References,
+    erased: Tensor,
+    rows: list[Row],
+    how: str,
+    names: dict[str, str],
+) -> None:
+    models = {"original": references.held.pictures, "erased": erased, "oracle": references.oracle}
+    report.before_after(out / "before_after.png", setting.panel, models, setting.concepts)
+    title = f"{names['target']} to {names['anchor']}: {names['divergence']}, {how}"
+    report.curves(out / "curves.png", rows, title)
 
 
 class OverflowedError(ArithmeticError):
@@ -259,49 +151,47 @@ class OverflowedError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Result:
-    """A trained denoiser, the scale it was trained at, and the rows of steps.jsonl."""
+    """A trained denoiser, what it was trained for, the rows of steps.jsonl, and why it stopped early, if it did."""
 
     denoiser: Denoiser
-    scale: objective.Scale
+    objective: Objective
     rows: list[Row]
+    stopped: Row | None
 
 
-def take_step(
-    state: checkpoint.Training,
-    batch: latents.Batch,
-    scale: objective.Scale,
-    losses: Losses,
-    reference: float,
-    retain_weight: float,
-) -> Tensor:
-    """Move the weights once, or skip the step where anything is not finite; returns a row for `report.log_row`."""
-    n = batch.targets
-    gap = difference(state.denoiser, scale, batch)
-    s = objective.squared_distance(gap)
+def take_step(state: checkpoint.Training, batch: latents.Batch, objective: Objective) -> report.Seen:
+    """Move the weights once, or skip the step where anything is not finite; returns what it saw."""
+    n, losses = batch.targets, objective.losses
+    gap = difference(state.denoiser, objective.scale, batch)
+    s = squared_distance(gap)
     if state.critic is None:
-        assert losses.gaussian is not None
-        erase = objective.closed_form_loss(losses.gaussian, s[:n]) / reference
+        values, estimate = losses.divergence(s[:n], batch.concept), torch.tensor(math.nan)
+        assert values is not None
     else:
-        erase = state.critic.erasure_loss(gap[:n], batch.context) / reference
-    retain = objective.retain_loss(s[n:])
-    loss = erase + retain_weight * retain
+        values, estimate = state.critic.erasure_values(gap[:n], batch.context)
+    erase = erasure_loss(values, batch.concept, losses, objective.sampler.weights(batch.timesteps[:n]))
+    retain = retain_loss(s[n:])
     parameters = list(state.denoiser.trained.values())
-    gradients = torch.autograd.grad(loss, parameters)
+    gradients = retention.gradients(erase, retain, parameters, objective.retain_method, objective.retain_weight)
     norm = torch.nn.utils.get_total_norm(gradients)
-    finite = s.isfinite().all() & loss.isfinite() & norm.isfinite()
-    if finite:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
+    finite = s.isfinite().all() & erase.isfinite() & retain.isfinite() & norm.isfinite()
+    with torch.no_grad():
+        ours = report.Seen.of(s[:n], batch.timesteps[:n], batch.concept, erase, retain, estimate, norm, ~finite)
+        seen = ours.of_all()
+    if not seen.skipped:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         state.optimizer.step()
-    return torch.cat([s[:n].detach(), torch.stack([erase, retain, norm, ~finite]).detach()])
+    return seen
 
 
 def train(
-    setting: Setting, sampled: latents.Sampled, losses: Losses, options: Config, store: checkpoint.Store | None = None
-) -> Result:
+    setting: Setting, sampled: latents.Sampled, losses: Losses, options: Config,
+    store: checkpoint.Store | None = None, watched: Callable[[int], str] | None = None,
+) -> Result:  # fmt: skip
     """The loop: bring the trained model's reverse step on the target to the frozen one's on the anchor.
 
-    It begins at the store's newest checkpoint, if there is one.
+    It begins at the store's newest checkpoint, if there is one, and ends early once `watched` gives a reason.
 
     Raises:
         OverflowedError: `MOST_SKIPPED` steps in a row were skipped.
@@ -312,37 +202,40 @@ def train(
     denoiser = Denoiser(setting.model, options.parameter_group, options.precision, options.rank)
     schedule = setting.model.noise_schedule()
     noise = torch.Generator().manual_seed(4 * options.seed + 3)
-    drawn = latents.batches(sampled, schedule, options, noise)
     if saved:
-        scale = objective.Scale(options.scale, schedule, saved.values["constant"])
+        objective = checkpoint.calibrated(saved, losses, schedule, options)
     else:
-        scale = calibrate(options.scale, denoiser, schedule, drawn, objective.decisive_s(losses.gaussian))
-    trainer = make_critic(losses, denoiser, scale, drawn, 0 if saved else critic.WARM_UP)
+        objective = calibrate(denoiser, sampled, losses, schedule, options, noise)
+    drawn = latents.batches(sampled, schedule, objective.sampler, options, noise)
+    trainer = make_critic(losses, denoiser, objective.scale, drawn, 0 if saved else critic.WARM_UP)
     optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
-    state = checkpoint.Training(denoiser, optimizer, trainer, noise, scale.constant)
+    state = checkpoint.Training(denoiser, optimizer, trainer, noise, objective)
     if saved:
         state.restore(saved)
-    reference = objective.reference_weight(losses.gaussian)
-    left = range(state.step + 1, options.steps + 1)
-    with checkpoint.between_steps() as signals:
+    left = range(state.step + 1, 0 if state.stopped else options.steps + 1)
+    with checkpoint.between_steps() as signalled:
         for step in (bar := tqdm(left, desc="erase", initial=state.step, total=options.steps)):
-            state.seen.append(last := take_step(state, next(drawn), scale, losses, reference, options.retain_weight))
-            state.step, state.skipped = step, state.skipped + 1 if last[-1] else 0
-            if step % LOG_EVERY == 0 or step == options.steps:
-                state.rows.append(row := report.log_row(step, torch.stack(state.seen), losses.gaussian, reference))
+            state.seen.append(last := take_step(state, next(drawn), objective))
+            state.step, state.skipped = step, state.skipped + 1 if last.skipped else 0
+            if watched and step < options.steps:
+                state.stopped = watched(step)
+            overflowed = state.skipped == MOST_SKIPPED
+            ends = bool(signalled() or overflowed or state.stopped) or step == options.steps
+            if step == 1 or step % LOG_EVERY == 0 or state.stopped or step == options.steps:
+                state.rows.append(row := report.log_row(step, state.seen, objective))
                 if store:
                     store.log(row)
                 if "s" in row:
                     bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row['retain']:.3g}")
                 state.seen.clear()
-            stop = bool(signals) or state.skipped == MOST_SKIPPED
-            if store and (stop or step == options.steps or step % options.checkpoint_every == 0):
+            if store and (ends or step % options.checkpoint_every == 0):
                 store.save(state)
-            if state.skipped == MOST_SKIPPED:
+            if overflowed:
                 raise OverflowedError(report.overflow_message(step, state.skipped, last, options.precision), denoiser)
-            if stop:
+            if ends:
                 break
-    return Result(denoiser, scale, state.rows)
+    stopped = {"step": state.step, "reason": state.stopped} if state.stopped else None
+    return Result(denoiser, objective, state.rows, stopped)
 
 
 if __name__ == "__main__":

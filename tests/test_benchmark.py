@@ -13,12 +13,18 @@ from harness.miniature import WEIGHTS
 def test_one_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "RECIPE_SAMPLING", 1)
     out = tmp_path / "new" / "benchmark.json"
-    assert main(["--steps", "1", "--rounds", "1", "--batch-size", "1", "--output", str(out)]) == 0
+    assert main(["--steps", "1", "--rounds", "1", "--batch-size", "1", "--growth", "--output", str(out)]) == 0
     printed = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert f"{result['step_ratio']:.3f}" in printed
     assert result["step_flops"] > 1e8
     assert set(result["divergence_ratio"]) == {"kl", *benchmark.OTHERS}
+    assert {row["grown"]: row["to"] for row in result["growth"]} == {
+        "batch_size": 32,
+        "resolution": 128,
+        "concepts": 64,
+    }
+    assert "concepts 64: " in printed
     assert min(result["job_seconds_from_parts"].values()) > 0
 
 
@@ -28,7 +34,7 @@ def test_both_loops_train_the_same_weights():
         model = models.load(WEIGHTS, torch.device("cpu"))
         before = {key: value.clone() for key, value in model.network.state_dict().items()}
         options = Benchmark(batch_size=1)
-        config = benchmark.Config(batch_size=1, retain_weight=0)
+        config = benchmark.Config(batch_size=1, retain_method="none")
         step = benchmark.ours(model, config, options, "kl") if name == "ours" else benchmark.reference(model, options)
         step()
         after = model.network.state_dict()

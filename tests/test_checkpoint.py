@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from harness import checkpoint, config, folders, unlearn
+from harness import checkpoint, config, folders, models, unlearn
 from harness.config import Config
 
 FLAGS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", "--batch-size", "2", "--latents", "4"]
@@ -149,7 +149,7 @@ def test_what_may_change_are_options():
 
 
 def test_other_weights_of_the_model_are_refused(resume, unfinished, model, monkeypatch):
-    load = unlearn.models.load
+    load = models.load
 
     def other(*arguments):
         loaded = load(*arguments)
@@ -157,7 +157,7 @@ def test_other_weights_of_the_model_are_refused(resume, unfinished, model, monke
             parameter.data.mul_(1.001)
         return loaded
 
-    monkeypatch.setattr(unlearn.models, "load", other)
+    monkeypatch.setattr(models, "load", other)
     code, line, _ = resume()
     assert code == 2
     assert line.startswith("error: --resume: the model's weights are not those that this run began with")
@@ -188,7 +188,7 @@ def test_a_full_disk_loses_nothing(resume, unfinished, monkeypatch, failing):
         code, line, _ = resume()
     assert code == 4
     assert line.startswith("stopped: [Errno 28] No space left on device")
-    assert "the disk is full: make room first" in line
+    assert "the disk is full" in line
     assert line.count("--resume") == 1
     assert _checkpoints(unfinished)
     assert not list(unfinished.rglob("*.part"))

@@ -1,10 +1,14 @@
 """Target, anchor and retained prompts."""
 
+import itertools
+import re
+
 import pytest
 
-from harness.concepts import GENERAL_TEMPLATES, choose, read_vocabulary
+from harness.concepts import bank, choose
 from harness.config import Config, UsageError
 from harness.miniature import WEIGHTS, world
+from harness.vocabulary import read_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +23,20 @@ def test_the_shipped_vocabulary_is_the_worlds(vocabulary):
 
 def test_the_default_erases_a_shape(vocabulary):
     chosen = choose(Config(), vocabulary)
-    assert (chosen.target, chosen.anchor, chosen.axis) == ("star", "circle", "shape")
+    assert (chosen.target, chosen.anchor, chosen.erased[0].axis) == ("star", "circle", "shape")
 
 
 def test_target_and_anchor_prompts_differ_in_the_concept_alone(vocabulary):
     chosen = choose(Config(), vocabulary)
-    assert len(chosen.target_prompts) == 6 * 6 * len(world.TEMPLATES)
-    for target, anchor in zip(chosen.target_prompts, chosen.anchor_prompts, strict=True):
+    (one,) = chosen.erased
+    assert len(one.target_prompts) == 6 * 6 * len(world.TEMPLATES)
+    for target, anchor in zip(one.target_prompts, one.anchor_prompts, strict=True):
         assert target.replace("star", "circle") == anchor
 
 
 def test_retained_prompts_cover_every_other_value_and_never_name_the_target(vocabulary):
     chosen = choose(Config(target="mosaic"), vocabulary)
-    assert chosen.axis == "style"
+    assert chosen.erased[0].axis == "style"
     assert chosen.anchor == "plain"
     assert not any("mosaic" in prompt for prompt in chosen.retain_prompts)
     for style in world.AXES["style"]:
@@ -39,8 +44,8 @@ def test_retained_prompts_cover_every_other_value_and_never_name_the_target(voca
 
 
 def test_captions_and_combinations_name_the_same_values_in_the_same_order(vocabulary):
-    captions = vocabulary.captions("{shape}/{colour}/{style}", {"shape": "moon"})
-    rows = vocabulary.combinations({"shape": "moon"})
+    captions = vocabulary.captions("{shape}/{colour}/{style}", {"shape": ["moon"]})
+    rows = vocabulary.combinations({"shape": ["moon"]})
     assert captions == ["/".join(values[i] for values, i in zip(world.AXES.values(), row, strict=True)) for row in rows]
     assert len(set(captions)) == 36
 
@@ -67,18 +72,172 @@ def test_a_target_equal_to_the_anchor_is_refused(vocabulary, has_vocabulary):
 
 def test_a_vocabulary_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "vocabulary.json").write_text("{}")
-    with pytest.raises(UsageError, match="no vocabulary with axes, templates and a default"):
+    with pytest.raises(UsageError, match="no vocabulary with axes, templates, superclass and a default"):
         read_vocabulary(tmp_path)
 
 
-def test_a_model_without_a_vocabulary_gets_general_templates():
-    chosen = choose(Config(target="Van Gogh", anchor="a painting"), None)
-    assert len(chosen.target_prompts) == len(chosen.anchor_prompts) == len(GENERAL_TEMPLATES)
-    assert "a photo of Van Gogh" in chosen.target_prompts
-    assert chosen.retain_prompts == ()
+@pytest.mark.parametrize(("axis", "target"), [("shape", "star"), ("colour", "red"), ("style", "neon")])
+def test_a_superclass_prompt_is_the_worlds_own_caption_without_the_attribute(vocabulary, axis, target):
+    (one,) = choose(Config(target=target, anchor="superclass"), vocabulary).erased
+    expected = {
+        world.caption(template, **{name: word for name, word in zip(world.AXES, words, strict=True) if name != axis})
+        for template in world.TEMPLATES
+        for words in itertools.product(*world.AXES.values())
+    }
+    assert {" ".join(prompt.split()) for prompt in one.anchor_prompts} == expected
+    assert all(target in prompt for prompt in one.target_prompts)
 
 
-@pytest.mark.parametrize("options", [Config(), Config(target="Van Gogh")])
-def test_a_model_without_a_vocabulary_needs_target_and_anchor(options):
-    with pytest.raises(UsageError, match=r"is needed: this model has no vocabulary\.json"):
-        choose(options, None)
+def test_an_empty_anchor_is_no_prompt_at_all(vocabulary):
+    (one,) = choose(Config(target="star", anchor="empty"), vocabulary).erased
+    assert set(one.anchor_prompts) == {""}
+
+
+def test_a_near_anchor_is_the_first_that_the_ranking_names(vocabulary):
+    def rank(concept, names):
+        assert concept == "star"
+        assert concept not in names
+        return sorted(names)
+
+    (one,) = choose(Config(target="star", anchor="near"), vocabulary, rank=rank).erased
+    assert one.anchor == "circle"
+    (two,) = choose(Config(target="a star", anchor="near"), None, rank=lambda _, names: sorted(names)).erased
+    assert two.anchor == sorted(bank("object").retain)[0]
+
+
+def test_a_model_without_a_vocabulary_gets_the_templates_of_the_concepts_type():
+    (one,) = choose(Config(target="Van Gogh", concept_type="style"), None).erased
+    assert one.anchor == "superclass"
+    assert len(one.target_prompts) == len(one.anchor_prompts) == len(bank("style").templates)
+    for target, anchor in zip(one.target_prompts, one.anchor_prompts, strict=True):
+        assert "Van Gogh" in target
+        assert "Van Gogh" not in anchor
+        assert anchor
+    (two,) = choose(Config(target="Van Gogh", anchor="Monet", concept_type="style"), None).erased
+    assert [p.replace("Van Gogh", "Monet") for p in two.target_prompts] == list(two.anchor_prompts)
+
+
+def test_neighbours_others_and_the_anchor_are_retained_and_never_the_target():
+    def rank(_, names):
+        return sorted(names, reverse=True)
+
+    chosen = choose(Config(target="Van Gogh", concept_type="style"), None, rank=rank)
+    names = [name for name in bank("style").retain if any(name in prompt for prompt in chosen.retain_prompts)]
+    assert set(sorted((n for n in bank("style").retain if "gogh" not in n), reverse=True)[:8]) <= set(names)
+    assert 16 <= len(names) < len(bank("style").retain)
+    assert not any("gogh" in prompt.lower() for prompt in chosen.retain_prompts)
+    assert set(chosen.erased[0].anchor_prompts) <= set(chosen.retain_prompts)
+    assert choose(Config(target="Van Gogh", concept_type="style", retain_method="none"), None).retain_prompts == ()
+
+
+def test_a_model_without_a_vocabulary_needs_a_target():
+    with pytest.raises(UsageError, match=r"--target is needed: this model has no vocabulary\.json"):
+        choose(Config(), None)
+
+
+def test_a_file_of_templates_replaces_the_bank(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a mug[ with {} on it|]\n\na [{}|thing] on a table\n")
+    (one,) = choose(Config(target="a star", prompts=file), None).erased
+    assert one.target_prompts == ("a mug with a star on it", "a a star on a table")
+    assert one.anchor_prompts == ("a mug", "a thing on a table")
+    (two,) = choose(Config(target="a star", anchor="a moon", prompts=file), None).erased
+    assert two.anchor_prompts == ("a mug with a moon on it", "a a moon on a table")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'': each line needs {} once"),
+        ("a picture", "'a picture': each line needs {} once"),
+        ("{} and {}", "each line needs {} once"),
+        ("a [cat|{}]", "each line needs {} once"),
+        ("a photo of {}", "does not say what stands in the concept's place"),
+    ],
+)
+def test_templates_that_cannot_be_used_are_refused(tmp_path, text, message):
+    file = tmp_path / "prompts.txt"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        choose(Config(target="a star", prompts=file), None)
+
+
+def _concepts(tmp_path, text, **options):
+    file = tmp_path / "concepts.yaml"
+    file.write_text(text)
+    return Config(concepts=file, **options)
+
+
+def test_a_file_names_many_concepts_each_with_anchor_weight_and_divergence(tmp_path, vocabulary):
+    config = _concepts(
+        tmp_path,
+        """
+        - {target: star, anchor: moon, weight: 2, divergence: kl}
+        - {target: neon}
+        """,
+        divergence="pearson",
+    )
+    chosen = choose(config, vocabulary)
+    assert [(c.target, c.anchor, c.weight, c.divergence, c.axis) for c in chosen.erased] == [
+        ("star", "moon", 2.0, "kl", "shape"),
+        ("neon", "plain", 1.0, "pearson", "style"),
+    ]
+    assert (chosen.target, chosen.anchor) == ("star, neon", "moon, plain")
+    # A prompt of one names nothing of the other, and what is retained names neither.
+    assert not any("neon" in prompt for prompt in chosen.erased[0].target_prompts)
+    assert not any("star" in prompt or "neon" in prompt for prompt in chosen.retain_prompts)
+    mixed = _concepts(tmp_path, "[{target: Van Gogh, concept_type: style}, {target: a cat}]")
+    assert [len(c.target_prompts) for c in choose(mixed, None).erased] == [
+        len(bank("style").templates),
+        len(bank("object").templates),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("target: star", "expected a list of mappings"),
+        ("[]", "expected a list of mappings"),
+        ("- {anchor: moon}", "names no target"),
+        ("- {target: star, weigth: 2}", "unknown key 'weigth'; choices: target, anchor"),
+        ("- {target: star, weight: 0}", "weight 0: must be a finite number above 0"),
+        ("- {target: star, concept_type: animal}", "concept_type 'animal'; choices: object, style"),
+        ("- {target: [star]}", "must be text"),
+        ("- {target: star}\n- {target: star}", "erased twice"),
+        ("- {target: star, anchor: neon}\n- {target: neon}", "choices for the shape 'star'"),
+        ("- {target: star, anchor: moon}\n- {target: moon}", "choices for the shape 'star': circle, square"),
+        ("- {target: elephant}", "unknown concept 'elephant'"),
+        ("{", "no YAML file"),
+    ],
+)
+def test_a_file_of_concepts_that_cannot_be_used_is_refused(tmp_path, vocabulary, text, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        choose(_concepts(tmp_path, text), vocabulary)
+
+
+def test_a_file_of_concepts_stands_alone(tmp_path, vocabulary):
+    with pytest.raises(UsageError, match="leave out those options"):
+        choose(_concepts(tmp_path, "- {target: star}", target="moon"), vocabulary)
+    with pytest.raises(UsageError, match="no YAML file"):
+        choose(Config(concepts=tmp_path / "none.yaml"), vocabulary)
+
+
+def test_what_an_earlier_run_erased_is_held_and_cannot_be_an_anchor(vocabulary):
+    chosen = choose(Config(target="star"), vocabulary, earlier=["neon"])
+    assert chosen.earlier == ("neon",)
+    assert any("neon" in prompt for prompt in chosen.retain_prompts)
+    assert not any("neon" in prompt for prompt in chosen.erased[0].target_prompts)
+    given = choose(Config(target="star", retain=("a moon",)), vocabulary, earlier=["neon"])
+    assert given.retain_prompts[0] == "a moon"
+    assert all("neon" in prompt for prompt in given.retain_prompts[1:])
+    general = choose(Config(target="a cat"), None, earlier=["a grumpy dog"])
+    assert "a photo of a grumpy dog" in general.retain_prompts
+    with pytest.raises(UsageError, match="erased twice, here or by a run that this one continues"):
+        choose(Config(target="star"), vocabulary, earlier=["star"])
+    with pytest.raises(UsageError, match="choices for the shape 'star'"):
+        choose(Config(target="star", anchor="moon"), vocabulary, earlier=["moon"])
+
+
+def test_guidance_away_from_the_target_may_have_the_target_as_its_anchor(vocabulary):
+    (one,) = choose(Config(target="star", anchor="star", anchor_guidance=-1.0), vocabulary).erased
+    assert one.target_prompts == one.anchor_prompts

@@ -1,11 +1,12 @@
 """One dataclass from which flags and files derive."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from harness.config import Config, UsageError, parse, to_dict
+from harness.config import Config, UsageError, flag_of, from_dict, parse, to_dict
 
 
 def test_no_flags_give_the_defaults():
@@ -18,7 +19,7 @@ def test_every_option_is_a_flag_and_is_described(capsys):
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     for field in fields(Config):
-        assert f"--{field.name.replace('_', '-')}" in shown
+        assert flag_of(field.name) in shown
 
 
 def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
@@ -45,6 +46,9 @@ def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
         ("- a\n- b", "expected a mapping of options, got a list"),
         ("a: [", "not YAML"),
         ("steps: 3\nsteps: 4", "'steps' is given twice"),
+        ("batch-size: 3\nbatch_size: 4", "'batch_size' is given twice"),
+        ("target: no", "YAML reads this as False; put it in quotes"),
+        ("[" * 5000, "not YAML"),
         ("false", "expected a mapping of options, got a bool"),
         ("retain: {a: b}", "expected a value or a list of values"),
     ],
@@ -55,6 +59,11 @@ def test_a_bad_file_is_one_line(tmp_path, text, message):
     with pytest.raises(UsageError, match=message) as caught:
         parse(["--config", str(file)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_of_a_file_may_begin_with_a_dash(tmp_path):
+    (tmp_path / "run.yaml").write_text("target: -star\n")
+    assert parse(["--config", str(tmp_path / "run.yaml")]).target == "-star"
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
@@ -93,3 +102,9 @@ def test_options_survive_as_plain_json_values():
     import json
 
     assert json.loads(json.dumps(to_dict(Config(output=Path("x")))))["output"] == "x"
+
+
+def test_options_come_back_from_their_json():
+    options = Config(retain=("a", "b"), timestep_window=(0.1, 0.9), prompts=Path("p.txt"), output=Path("o"))
+    assert from_dict(json.loads(json.dumps(to_dict(options)))) == options
+    assert from_dict({}) == Config()

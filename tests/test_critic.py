@@ -18,6 +18,12 @@ def _setting(spec, n=32, size=0.25):
     return CriticTrainer(VariationalLoss(fdiv.divergence(spec)), context), difference, context
 
 
+def _erasure(trainer, difference, context):
+    values, _ = trainer.erasure_values(difference, context)
+    assert values.shape == (len(difference),)
+    return values.mean()
+
+
 def test_a_new_critic_says_zero_and_so_bounds_the_divergence_by_zero():
     trainer, difference, context = _setting("squared_hellinger")
     assert trainer.critic(difference, context).abs().max() == 0
@@ -40,10 +46,20 @@ def test_the_bound_rises_towards_the_exact_divergence_and_stays_below(spec):
     assert 0.5 * exact < bounds.mean() < exact + 3 * error
 
 
+def test_the_estimate_that_is_logged_is_the_bound_and_stays_below_the_exact_divergence():
+    trainer, difference, context = _setting("squared_hellinger")
+    exact = GaussianLoss(fdiv.divergence("squared_hellinger"))(difference[0].square().sum()).item()
+    first = trainer.update(difference, context, 1)
+    trainer.update(difference, context, 100)
+    later = torch.stack([trainer.erasure_values(difference, context)[1] for _ in range(20)])
+    assert first.abs() < 1e-6  # a new critic says zero
+    assert 0.5 * exact < later.mean() < exact + 3 * later.std() / 20**0.5
+
+
 def test_updating_the_critic_leaves_no_gradient_in_the_model():
     trainer, difference, context = _setting("kl")
     weight = torch.nn.Parameter(torch.ones(()))
-    trainer.erasure_loss(weight * difference, context)
+    _erasure(trainer, weight * difference, context)
     assert weight.grad is None
 
 
@@ -68,7 +84,7 @@ def test_the_models_gradient_does_not_move_the_critic():
         trainer, difference, context = _setting("squared_hellinger")
         weight = torch.nn.Parameter(torch.ones(()))
         if with_model:
-            torch.autograd.grad(trainer.erasure_loss(weight * difference, context), [weight])
+            torch.autograd.grad(_erasure(trainer, weight * difference, context), [weight])
         else:
             trainer.update(difference, context, UPDATES)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.critic.parameters()]))
@@ -93,9 +109,7 @@ def test_a_trained_critic_gives_the_model_about_the_exact_gradient(spec):
     trainer, difference, context = _setting(spec, n=64)
     trainer.update(difference, context, 100)
     weight = torch.nn.Parameter(torch.ones(()))
-    gradients = [
-        torch.autograd.grad(trainer.erasure_loss(weight * difference, context), [weight])[0] for _ in range(20)
-    ]
+    gradients = [torch.autograd.grad(_erasure(trainer, weight * difference, context), [weight])[0] for _ in range(20)]
     s = weight**2 * difference[0].square().sum()
     (exact,) = torch.autograd.grad(GaussianLoss(fdiv.divergence(spec))(s), [weight])
     assert torch.stack(gradients).mean() == pytest.approx(exact.item(), rel=0.35)

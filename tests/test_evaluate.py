@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from harness import evaluate
-from harness.concepts import choose, read_vocabulary
+from harness.concepts import choose
 from harness.config import Config
 from harness.evaluate import METRICS, Reference
 from harness.miniature import WEIGHTS, judge, world
+from harness.vocabulary import read_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def _draw(labels, seed):
 @pytest.fixture(scope="module")
 def held(shown):
     model = judge.load(WEIGHTS / "judge")
-    return Reference(_draw(shown.labels, 0), model, 0, model.features(_draw(shown.labels[shown.targets :], 1)))
+    return Reference(_draw(shown.labels, 0), model, model.features(_draw(shown.labels[shown.targets :], 1)))
 
 
 def _replaced(shown, rows, axis, value):
@@ -124,8 +125,34 @@ def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(sh
 def test_a_model_without_a_judge_gets_no_numbers(vocabulary):
     general = evaluate.panel(choose(Config(target="Van Gogh", anchor="a painting"), None), None)
     assert general.labels is None
-    assert general.targets == len(general.prompts) == 6
-    assert (
-        evaluate.compare(torch.zeros(6, 3, 8, 8), None, general, Reference(torch.zeros(6, 3, 8, 8), None, 0, None))
-        == {}
-    )
+    count = len(general.prompts)
+    assert 0 < general.targets < count
+    held = Reference(torch.zeros(count, 3, 8, 8), None, None)
+    assert evaluate.compare(torch.zeros(count, 3, 8, 8), None, general, held) == {}
+
+
+def test_several_concepts_are_judged_each_on_its_own_axis(vocabulary):
+    """Star erased now, neon earlier: no retained prompt names either, and each counts on its own axis alone."""
+    concepts = choose(Config(target="star"), vocabulary, earlier=["neon"])
+    shown = evaluate.panel(concepts, vocabulary)
+    assert (shown.targets, shown.earlier, len(shown.prompts)) == (2 * 30, 2 * 42, 2 * 30 + 2 * 42 + 7 * 30)
+    assert not any("star" in p or "neon" in p for p in shown.prompts[shown.retained :])
+    assert not any("neon" in p for p in shown.prompts[: shown.targets])
+    model = judge.load(WEIGHTS / "judge")
+    kept = shown.labels[shown.retained :]
+    held = Reference(_draw(shown.labels, 0), model, model.features(_draw(kept, 1)))
+    neon_gone = _replaced(shown, slice(shown.targets, shown.retained), 2, 0)
+    assert evaluate.accuracy_by_target(_draw(neon_gone, 2), shown, held) == {"star": 0.0, "neon": 1.0}
+    assert evaluate.judged(_draw(neon_gone, 2), shown, held)["unlearning_accuracy"][0] == 0.0
+    # A retained prompt that loses its shape or its style loses a half of IRA; the colour alone is cross-domain for it.
+    no_shape = _replaced(shown, slice(shown.retained, None), 0, world.AXES["shape"].index("star"))
+    values = evaluate.judged(_draw(no_shape, 3), shown, held)
+    assert values["in_domain_retain_accuracy"][0] == pytest.approx(0.5, abs=0.01)
+    assert values["cross_domain_retain_accuracy"][0] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_thinner_panel_keeps_rows_and_labels_together(shown):
+    rows, few = shown.every(5)
+    assert [shown.prompts[i] for i in rows] == list(few.prompts)
+    assert torch.equal(few.labels, shown.labels[rows])
+    assert few.targets == sum(i < shown.targets for i in rows) > 0

@@ -221,6 +221,24 @@ def test_nothing_is_nan_from_zero_to_overflow(spec: str) -> None:
     assert (finite[1:] <= finite[:-1]).all()  # once infinite, always: true overflow
 
 
+# beside the examples: powers of |u - 1| below 2, and the ends of the parameters' domains
+ELSEWHERE = [
+    *(f"{name}:k={k}" for name in ("vajda", "puri_vincze") for k in (1.1, 1.6, 2.3)),
+    "tsallis:a=1e-06",
+    "t_power:t=-1e-06",
+    *(f"{name}:pi={p}" for name in ("skew_kl", "skew_jensen_shannon", "degroot") for p in (1e-06, 0.999999)),
+    *(f"{name}:la={p}" for name in ("skew_geometric_jensen_shannon", "blended_chi_squared") for p in (1e-06, 0.999999)),
+]
+
+
+@pytest.mark.parametrize("spec", ELSEWHERE)
+def test_a_family_has_both_losses_elsewhere_than_at_its_example(spec: str) -> None:
+    divergence = fdiv.divergence(spec)
+    fdiv.require(divergence)
+    GaussianLoss(divergence)
+    VariationalLoss(divergence)
+
+
 SCRIPT = """
 import fdiv
 for spec in ("lin_k", "alpha:a=1", "soft_chi"):

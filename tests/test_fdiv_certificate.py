@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fdiv
+import fdiv.losses
 from fdiv import ball, certificate, moments, store, tails, u
 from fdiv.calculus import s
 from fdiv.certificate import Certificate
@@ -296,6 +297,61 @@ def test_what_is_not_settled_in_time_is_open_refused_and_not_stored(
     assert not found.accepted
     assert "not settled in the time allowed" in found.objections[0].reason
     assert not list(cache.glob("*.json"))
+
+
+def failing(name: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise error("no more room")
+
+    judges = ((known, fail if known == name else judge) for known, judge in certificate._CONSEQUENCES)
+    monkeypatch.setattr(certificate, "_CONSEQUENCES", tuple(judges))
+
+
+@pytest.mark.parametrize("name", ["limits", "large s"])
+def test_a_failure_of_one_run_is_not_kept_for_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with monkeypatch.context() as broken:
+        failing(name, ValueError, broken)
+        assert "not derived: no more room" in fresh(fdiv.divergence("kl")).claim(name).reason
+        failing(name, MemoryError, broken)
+        with pytest.raises(MemoryError):
+            fresh(fdiv.divergence("kl"))
+    assert not list(cache.glob("*.json"))
+    assert fresh(fdiv.divergence("kl")).accepted
+    assert stored(cache).is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system here")
+def test_a_pipe_at_the_place_of_a_certificate_is_not_waited_for(cache: Path) -> None:
+    os.mkfifo(cache / f"{store.key(fdiv.divergence('kl'))}.json")
+    assert fresh(fdiv.divergence("kl")).accepted
+
+
+def test_the_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FDIV_CACHE", "~/kept")
+    assert store.folder() == tmp_path / "kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("D(s)", fdiv.losses.GaussianLoss),
+        ("w(s) = dD/ds >= 0", fdiv.losses.GaussianLoss),
+        ("activation", fdiv.losses.VariationalLoss),
+    ],
+)
+@pytest.mark.parametrize("error", [ValueError, OutOfTime])
+def test_a_loss_that_time_left_unsettled_is_not_built_and_the_other_is(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, loss: type, error: type[BaseException]
+) -> None:
+    failing(name, error, monkeypatch)
+    fdiv.certify.cache_clear()
+    with pytest.raises(fdiv.Refused, match="limit of time or of this software, not of the divergence"):
+        loss(fdiv.divergence("kl"))
+    if error is ValueError:  # out of time, nothing later is settled either
+        other = {fdiv.losses.GaussianLoss, fdiv.losses.VariationalLoss} - {loss}
+        other.pop()(fdiv.divergence("kl"))
+    fdiv.certify.cache_clear()
 
 
 @pytest.mark.parametrize("spec", ["kl", "jeffreys", "pearson", "squared_hellinger", "alpha:a=0.3", "taneja_type"])

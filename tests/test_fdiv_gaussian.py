@@ -7,6 +7,7 @@ import math
 import mpmath
 import pytest
 import sympy
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import erf, erfcx
@@ -14,6 +15,7 @@ from strategies import EXAMPLES
 
 import fdiv
 from fdiv.calculus import u
+from fdiv.losses import GaussianLoss
 
 every_divergence = pytest.mark.parametrize("spec", EXAMPLES)
 
@@ -42,8 +44,18 @@ def test_at_zero_it_is_zero_and_its_weight_the_limit_or_the_subgradient_zero(spe
 
 
 @pytest.mark.parametrize("spec", ["soft_chi", "marton", "one_sided_chi_squared"])
-def test_where_two_curvatures_meet_the_weight_at_zero_is_their_mean_halved(spec: str) -> None:
-    assert fdiv.divergence(spec).gaussian.gradient_weight(0.0) == 0.5
+def test_where_two_curvatures_meet_the_loss_starts_with_their_mean_halved(spec: str) -> None:
+    s = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    loss = GaussianLoss(fdiv.divergence(spec))
+    loss(s).backward()
+    assert s.grad == loss.gradient_weight(torch.zeros(())) == 0.5
+
+
+@pytest.mark.parametrize(("spec", "curvature"), [("vajda:k=1.5", math.inf), ("vajda:k=2.5", 0), ("vajda:k=2", 2)])
+def test_a_curvature_may_be_infinite_without_a_kink(spec: str, curvature: float) -> None:
+    divergence = fdiv.divergence(spec)
+    assert not divergence.kinks
+    assert divergence.curvature == curvature
 
 
 PUBLISHED = {
@@ -91,3 +103,44 @@ def test_the_slope_of_capacitory_determines_the_triangular_value(x: float) -> No
     s = 10**x
     weight = fdiv.divergence("capacitory").gaussian.gradient_weight(s)
     assert fdiv.divergence("triangular").gaussian(s) == pytest.approx(2 - 8 * weight, rel=1e-12, abs=1e-13)
+
+
+BENT = {  # mpmath's f above a tangent, and the places where it bends
+    "sqrt((u-1)**2+1)-1": (lambda x: mpmath.sqrt((x - 1) ** 2 + 1) - 1, ()),
+    "exp(1-u)-1": (lambda x: mpmath.exp(1 - x) - 2 + x, ()),
+    "log(1+exp(1-u))-log(2)": (lambda x: mpmath.log1p(mpmath.exp(1 - x)) - mpmath.log(2) + (x - 1) / 2, ()),
+    "log(1+exp(10-u))-log(1+exp(9))": (
+        lambda x: mpmath.log1p(mpmath.exp(10 - x)) - mpmath.log1p(mpmath.exp(9)),
+        (7, 8, 9, 10, 11, 12, 13, 15, 18, 22, 30, 50),
+    ),
+    "Max(u*log(u)-u+1,(u-1)**2/4)": (
+        lambda x: max(x * mpmath.log(x) - x + 1, (x - 1) ** 2 / 4),
+        (mpmath.findroot(lambda x: x * mpmath.log(x) - x + 1 - (x - 1) ** 2 / 4, 5),),
+    ),
+    "u*log(u)+1e-7*Abs(u-3)**1.5-1e-7*2**1.5": (
+        lambda x: x * mpmath.log(x) - x + 1 + (abs(x - 3) ** 1.5 - mpmath.mpf(2) ** 1.5) / 10**7,
+        (3,),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BENT)
+@pytest.mark.parametrize("s", [0.01, 0.7, 4.0])
+def test_the_value_of_a_typed_generator_is_mpmaths_expectation(text: str, s: float) -> None:
+    f, places = BENT[text]
+    root = mpmath.sqrt(s)
+    cuts = sorted(
+        [-16, -8, -4, -2, 0, 2, 4, 8, 20, *(float((mpmath.log(x) + s / 2) / root) for x in (0.1, 1, 3, *places))]
+    )
+
+    def expectation(weight):  # type: ignore[no-untyped-def]
+        kept = [cut for cut in cuts if -16 <= cut <= 20]
+        return mpmath.quad(lambda y: weight(y, mpmath.exp(root * y - s / 2)) * mpmath.npdf(y), kept)
+
+    with mpmath.workdps(25):
+        truth = expectation(lambda y, x: f(x))
+        # Stein's lemma for dD/ds: x = e^(d y - s/2), and d/ds = (y/d - 1)/2 d/dx x after one integration by parts
+        slope = expectation(lambda y, x: f(x) * ((y * y - 1) / s - y / root) / 2)
+    gaussian = fdiv.from_expression(text).gaussian
+    assert gaussian(s) == pytest.approx(float(truth), rel=1e-12)
+    assert gaussian.gradient_weight(s) == pytest.approx(float(slope), rel=1e-11)

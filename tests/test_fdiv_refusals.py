@@ -12,10 +12,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import fdiv
-from fdiv import u
+from fdiv import foundations, u
 from fdiv.divergence import custom
 from fdiv.lowering import numpy_backend
 
+NARROW = (
+    "Piecewise(((u-1)**2,u<3),(4+4*(u-3)+(u-3)**2-1e12*1e4*(u-3)**4/3,u<3.00000001),"
+    "(4+4*(u-3)+(u-3)**2-1e-12*1e-4/3,True))"
+)
 REFUSED = {
     "u*log(u)**2": r"convexity: refuted: f''\(u\) is negative.*f''\(u\) = -",
     "-Abs(u-1)/2": r"slope jumps down at u = 1; at u = 1: jump of f' = -1",
@@ -36,6 +40,19 @@ REFUSED = {
     "Abs(log(u))": r"convexity: refuted",
     "u-1": r"not affine: refuted: f is affine, so D_f\(P\|\|Q\) = 0 for all P and Q",
     "u*log(u)+0.3*(u-1)*exp(-4*(u-3)**2)": r"convexity: refuted: .*f''\(u\) = -",
+    # one odd point between two equal limits, at a root of the condition
+    "Piecewise(((u-1)**2,u**2<4),((u-1)**2+1,u**2<=4),((u-1)**2,True))": r"not continuous at u = 2.*jump of f = 1",
+    "Piecewise(((u-1)**2,u+log(u)<4),((u-1)**2+1,u+log(u)<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,u**5+u<4),((u-1)**2+1,u**5+u<=4),((u-1)**2,True))": r"not continuous.*jump of f = 1",
+    "Piecewise(((u-1)**2,Abs(u-3)>0),((u-1)**2+1,True))": r"not continuous at u = 3",
+    # a piece narrower than any isolating interval, and a change of sign beyond where anyone would look
+    NARROW: r"convexity: refuted: f''\(u\) is negative",
+    "1e-12*1e-4*(1/(2*u)+1e-5*log(u)-1/2)": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
+    "u*log(u)-1e-12*1e-12*1e-12*pi*(u-1)**2": r"convexity: refuted: f''\(u\) is negative",
+    # a concave bump between two roots of a quintic, or of an equation that W0 solves only in part
+    "(u-1)**2+1000*Max(0,1e-3-(u-2)**2*(u**3+pi*u+1))": r"convexity: refuted: f''\(u\) is negative",
+    "Max(0,u*exp(-u/20)-7.3575888)": r"convexity: refuted: f''\(u\) is negative",
 }
 
 
@@ -68,6 +85,13 @@ def test_what_only_sympy_can_write_is_refused_with_its_counterexample(name: str)
 @pytest.mark.parametrize("generator", [sympy.floor(u) - 1, sympy.Heaviside(u - 2), sympy.Integral(u, (u, 1, u))])
 def test_what_cannot_be_derived_is_refused_and_not_raised(generator: sympy.Expr) -> None:
     assert not fdiv.certify(custom(generator)).accepted
+
+
+@pytest.mark.parametrize("function", [sympy.floor, sympy.sign, sympy.Heaviside, sympy.frac, sympy.tan])
+def test_a_function_that_may_jump_is_not_proved_finite(function: type) -> None:
+    third = sympy.Rational(1, 3)
+    divergence = custom(u * sympy.log(u) + function(u - 2 * third) - function(third))
+    assert foundations.finite(divergence).evidence in ("tested", "refuted")
 
 
 CONCAVE_SOMEWHERE = [text for text, message in REFUSED.items() if "f''" in message]
@@ -109,10 +133,47 @@ def accepted(generator: sympy.Expr) -> fdiv.Certificate:
         "sqrt((u-3)**2+1)-sqrt(5)",
         "log(1+exp(1-u))-log(2)",
         "u*log(u)+1e-7*Abs(u-3)**1.5-1e-7*2**1.5",
+        "Piecewise(((u-1)**2, u**5+u<4), ((u-1)**2, True))",
+        "sqrt(u**2+1)-sqrt(2)",
+        "(u-1)**4",
+        "exp(1-u)-1",
+        "log(1+exp(10-u))-log(1+exp(9))",
+        "Max(u*log(u)-u+1, (u-1)**2/4)",
+        "Max(u**2-1, exp(u)-E)",
+        "Abs(u-1)**1.765432",
     ],
 )
 def test_a_convex_generator_is_accepted_in_any_disguise(text: str) -> None:
     accepted(fdiv.from_expression(text).generator)
+
+
+def test_two_branches_of_a_maximum_cross_at_a_number_known_to_any_precision() -> None:
+    divergence = fdiv.from_expression("Max(u*log(u)-u+1, (u-1)**2/4)")
+    ((place, jump),) = divergence.kinks  # and not at 1, where they touch
+    with mpmath.workdps(120):
+        truth = mpmath.findroot(lambda x: x * mpmath.log(x) - x + 1 - (x - 1) ** 2 / 4, 5)
+        assert abs(mpmath.mpmathify(place.evalf(110)) - truth) < mpmath.mpf(10) ** -105
+        k, end = truth, (truth - 1) / 2
+        assert float(jump) == pytest.approx(float(end - mpmath.log(k)), rel=1e-14)
+        for t in (mpmath.log(k) - 1, (mpmath.log(k) + end) / 2, end + 3):
+            pieces = (mpmath.exp(t) - 1, k * t - (k - 1) ** 2 / 4, t * t + t)
+            expected = pieces[(t > mpmath.log(k)) + (t > end)]
+            assert divergence.conjugate(float(t)) == pytest.approx(float(expected), rel=1e-14)
+
+
+def test_where_a_maximum_outgrows_every_power_there_is_no_gaussian_loss() -> None:
+    divergence = fdiv.from_expression("Max(u**2-1, exp(u)-E)")
+    assert [place for place, _ in divergence.kinks] == [1]
+    assert divergence.gaussian.kind == "infinite"
+
+
+def test_what_is_not_settled_is_called_a_limit_of_the_software_and_refuted_by_nothing() -> None:
+    divergence = custom(sympy.Max(sympy.loggamma(u), u - 1))
+    certificate = fdiv.certify(divergence)
+    assert not any(claim.evidence == "refuted" for claim in certificate.claims)
+    assert str(certificate).endswith("limit of this software, and not of the mathematics")
+    with pytest.raises(fdiv.Refused, match="limit of this software"):
+        fdiv.require(divergence)
 
 
 @pytest.mark.parametrize(("text", "truth"), [
@@ -198,3 +259,37 @@ def test_a_spec_round_trips_and_equal_specs_share_one_object() -> None:
     assert fdiv.divergence("alpha:a=0.30") is divergence
     assert fdiv.divergence("alpha:a=2.0").spec == "alpha:a=2"
     assert math.isclose(divergence.parameters["a"], 0.3)
+
+
+NEAR = [  # parameters beside a singular one, or beside an end of the family
+    *(f"osterreicher_vajda:b={1 + step:.12g}" for step in (-1e-6, -1e-9, 1e-9, 1e-6)),
+    *(f"alpha:a={place + step:.12g}" for place in (0, 1) for step in (-1e-9, 1e-6)),
+    "tsallis:a=1e-9",
+    "t_power:t=-1e-9",
+    "t_power:t=1.000000001",
+    *(f"{family}={pi}" for family in ("skew_kl:pi", "skew_jensen_shannon:pi", "degroot:pi") for pi in (1e-6, 0.999999)),
+    *(f"{family}={la}" for family in ("blended_chi_squared:la", "skew_geometric_jensen_shannon:la") for la in (1e-6,)),
+    "vajda:k=1.05",
+    "vajda:k=1.999999",
+    "puri_vincze:k=1.05",
+]
+
+
+@pytest.mark.parametrize("spec", NEAR)
+def test_a_family_is_accepted_near_its_singular_parameters(spec: str) -> None:
+    certificate = fdiv.certify(fdiv.divergence(spec))
+    assert certificate.accepted, str(certificate)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("skew_kl:pi=1e-9", r"\[1e-06, 0.999999\] U \{1\}: .* nearer than 1e-6 to 0 or 1 .* lost in rounding"),
+        ("blended_chi_squared:la=1e-9", r"\{0\} U \[1e-06, 0.999999\] U \{1\}: .* lost in rounding"),
+        ("vajda:k=1.001", r"\[1.05, 16\]: .* doubles do not resolve .* at 1 it is twice total variation"),
+        ("puri_vincze:k=1.001", r"\{1\} U \[1.05, 16\]: .* doubles do not resolve"),
+    ],
+)
+def test_nearer_than_doubles_resolve_it_is_refused_with_the_reason_and_the_choices(spec: str, message: str) -> None:
+    with pytest.raises(fdiv.ParameterError, match=message):
+        fdiv.divergence(spec)

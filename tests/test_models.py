@@ -153,7 +153,7 @@ def test_guided_samples_are_those_of_the_pipelines_own_call(model):
         "a star", num_inference_steps=2, guidance_scale=3.0, output_type="latent",
         generator=torch.Generator().manual_seed(own_seed),
     )  # fmt: skip
-    torch.testing.assert_close(ours, theirs.images, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, theirs.images, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
@@ -239,7 +239,7 @@ def test_an_unknown_device_is_refused():
 
 def test_a_prompt_longer_than_the_tokenizers_limit_is_refused_with_its_length(model):
     models.check_prompts(model, ["a red star", ""])
-    with pytest.raises(UsageError, match=r"\d\d\d? tokens, more than the tokenizer's limit of 32"):
+    with pytest.raises(UsageError, match=r"\d\d\d? tokens, more than the tokenizer's limit of 77"):
         models.check_prompts(model, ["a star " * 40])
 
 

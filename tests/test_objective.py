@@ -10,8 +10,9 @@ from diffusers import DDPMScheduler
 import fdiv
 from fdiv.losses import GaussianLoss
 from harness import objective
+from harness.config import UsageError
 from harness.models import NoiseSchedule
-from harness.objective import Scale
+from harness.objective import Losses, Scale
 
 
 def _predictions(n=4, seed=0):
@@ -41,14 +42,14 @@ def test_posterior_s_is_the_distance_of_the_schedulers_own_reverse_steps(predict
 def test_unit_s_is_the_official_recipes_channel_sum_and_mean_over_positions():
     schedule = NoiseSchedule(tiny.pipeline())
     noisy, a, b = _predictions()
-    scale = Scale("unit", schedule, objective.unit_constant(noisy))
+    scale = Scale("unit", schedule, (objective.unit_constant(noisy),))
     s = objective.squared_distance(scale.difference(a, b, torch.tensor([1, 10, 100, 999])))
     torch.testing.assert_close(s, (a - b).square().sum(1).mean((1, 2)))
     torch.testing.assert_close(s, 4 * (a - b).square().mean((1, 2, 3)))
 
 
 def test_s_does_not_depend_on_which_of_the_two_is_which_and_is_zero_for_equals():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), 0.3)
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
     _, a, b = _predictions()
     timesteps = torch.tensor([1, 10, 100, 999])
     forth, back = (objective.squared_distance(scale.difference(*pair, timesteps)) for pair in [(a, b), (b, a)])
@@ -81,15 +82,41 @@ def test_the_reference_weight_of_total_variation_is_that_at_one():
 
 
 def test_kl_at_any_scale_is_half_the_mean_squared_error_in_units_of_sigma():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), 0.3)
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
     _, a, b = _predictions()
     gap = scale.difference(a, b, torch.tensor([1, 10, 100, 999]))
-    loss = objective.closed_form_loss(GaussianLoss(fdiv.divergence("kl")), objective.squared_distance(gap))
-    torch.testing.assert_close(loss, 0.3 * (a - b).square().sum((1, 2, 3)).mean() / 2)
+    losses, concept = Losses.of(["kl"], [1.0], "closed_form"), torch.zeros(4, dtype=torch.long)
+    values = losses.divergence(objective.squared_distance(gap), concept)
+    torch.testing.assert_close(values, 0.3 * (a - b).square().sum((1, 2, 3)) / 2)
+    # over w(0) = 1/2, so that a weight of 1 is that of the retained prompts' mean s
+    loss = objective.erasure_loss(values, concept, losses, torch.ones(4))
+    torch.testing.assert_close(loss, 0.3 * (a - b).square().sum((1, 2, 3)).mean())
+
+
+def test_each_row_has_its_own_concepts_divergence_and_weight():
+    losses = Losses.of(["pearson", "kl", "pearson"], [2.0, 3.0, 0.5], "closed_form")
+    s, concept = torch.tensor([0.1, 0.2, 0.3, 0.4], requires_grad=True), torch.tensor([0, 1, 2, 1])
+    values = losses.divergence(s, concept)
+    torch.testing.assert_close(values, torch.stack([s[0].expm1(), s[1] / 2, s[2].expm1(), s[3] / 2]))
+    omega = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    (gradient,) = torch.autograd.grad(objective.erasure_loss(values, concept, losses, omega), s)
+    expected = torch.stack([2 * s[0].exp(), torch.tensor(3.0 * 2), 0.5 * 4 * s[2].exp(), torch.tensor(3.0 * 8)]) / 4
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(losses.relative_weight(s, concept)[1::2], torch.ones(2))
+
+
+def test_a_variational_run_of_two_divergences_is_refused():
+    with pytest.raises(UsageError, match="one critic has one divergence, not kl, pearson"):
+        Losses.of(["kl", "pearson"], [1.0, 1.0], "variational")
+
+
+def test_a_binned_scale_has_a_constant_for_each_tenth_of_the_schedule():
+    scale = Scale("binned", NoiseSchedule(tiny.pipeline()), tuple(float(k) for k in range(10)))
+    assert scale.precision(torch.tensor([1, 99, 100, 555, 999])).tolist() == [0, 0, 1, 5, 9]
 
 
 def test_a_divergence_changes_the_gradients_length_a_sample_and_never_its_direction():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), 0.05)
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.05,))
     _, a, b = _predictions()
     b.requires_grad_(True)
     timesteps = torch.tensor([1, 10, 100, 999])
@@ -97,7 +124,7 @@ def test_a_divergence_changes_the_gradients_length_a_sample_and_never_its_direct
     for spec in ("kl", "squared_hellinger", "pearson"):
         loss = GaussianLoss(fdiv.divergence(spec))
         s = objective.squared_distance(scale.difference(a, b, timesteps))
-        (gradient,) = torch.autograd.grad(objective.closed_form_loss(loss, s), b)
+        (gradient,) = torch.autograd.grad(loss(s).mean(), b)
         gradients[spec] = gradient / loss.gradient_weight(s.detach()).view(-1, 1, 1, 1)
     torch.testing.assert_close(gradients["squared_hellinger"], gradients["kl"])
     torch.testing.assert_close(gradients["pearson"], gradients["kl"])

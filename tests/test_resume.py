@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from harness import checkpoint, report, unlearn
-from harness.miniature import WEIGHTS, judge
 
 SAME = ("steps.jsonl", "metrics.json", "before_after.png")
 STEPS = 24
@@ -27,14 +26,7 @@ CONTEXT.set_forkserver_preload(["harness.unlearn"])
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """The tiny pipeline with an untrained judge, so that there are metrics to compare."""
-    folder = tiny.folder(tmp_path_factory.mktemp("model"))
-    content = json.loads((WEIGHTS / "vocabulary.json").read_text())
-    content["axes"] = {"shape": ["circle", "star"], "colour": ["red", "yellow"], "style": ["plain", "outline"]}
-    (folder / "vocabulary.json").write_text(json.dumps(content))
-    torch.manual_seed(0)
-    judge.save(judge.Judge(), folder / "judge")
-    return folder
+    return tiny.judged_folder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module", params=KINDS)

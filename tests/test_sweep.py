@@ -4,23 +4,14 @@ import json
 
 import pytest
 import tiny
-import torch
 
 from harness import sweep
 from harness.config import Config
-from harness.miniature import WEIGHTS, judge
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """The tiny pipeline with the miniature's vocabulary cut down to two values an axis, and an untrained judge."""
-    folder = tiny.folder(tmp_path_factory.mktemp("model"))
-    content = json.loads((WEIGHTS / "vocabulary.json").read_text())
-    content["axes"] = {"shape": ["circle", "star"], "colour": ["red", "yellow"], "style": ["plain", "outline"]}
-    (folder / "vocabulary.json").write_text(json.dumps(content))
-    torch.manual_seed(0)
-    judge.save(judge.Judge(), folder / "judge")
-    return folder
+    return tiny.judged_folder(tmp_path_factory.mktemp("model"))
 
 
 FAST = ["--base.steps", "2", "--base.latents", "2", "--base.sampling-steps", "1", "--base.batch-size", "1"]

@@ -22,6 +22,7 @@ from theory import (
     data_processing,
     finite_alphabets,
     flow,
+    gradient_chain,
     gradient_law,
     gradient_order,
     local_universality,
@@ -90,6 +91,8 @@ CLAIMS = (
     Claim("variance per pair, not per sample", "small_batch", "kl", "variance, s=0.2", lambda c: 2 * c.stated),
     Claim("sqrt(2/(n s))", "small_batch", "jensen_shannon", "relative deviation", lambda c: math.sqrt(2)),
     Claim("bias f''/(2 n)", "small_batch", "triangular", "bias", lambda c: c.stated / 2),
+    Claim("a supremum beyond f(0) + f'(inf)", "small_batch", "triangular", "separated", lambda c: 2 * c.stated),
+    Claim("KL bounded on every batch", "small_batch", "kl", "without a maximum, n=4", lambda c: 0.0),
     Claim("no branch below f'(0)", "conjugacy", "pearson", "f* shifted, t=-2.5", lambda c: 3 - 0.9375),
     Claim("f* finite above f'(inf)", "conjugacy", "total_variation", "above", lambda c: 0.6),
     Claim("range f'(inf) alone", "finite_alphabets", "triangular", "disjoint", lambda c: 1.0),
@@ -132,6 +135,8 @@ def _swapped(divergence: fdiv.Divergence, s: float) -> float:
 RIGHT_STEP = reverse_step.stated
 RIGHT_VERDICT = gradient_order.verdict
 RIGHT_SHARES = adam.adam_path
+RIGHT_COEFFICIENTS = local_universality.coefficients
+C4_ONLY = "(u-1)**2+Abs(u-1)**(9/2)"
 
 
 def _upside_down(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdict:
@@ -140,6 +145,13 @@ def _upside_down(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdi
 
 def _no_crossing(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdict:
     return replace(RIGHT_VERDICT(a, b), kind="above", crossings=())
+
+
+def _near_crossings_only(a: fdiv.Divergence, b: fdiv.Divergence) -> gradient_order.Verdict:
+    """As if what a scan up to s = 64 does not show were not there."""
+    found = RIGHT_VERDICT(a, b)
+    near = tuple(s for s in found.crossings if s < 64)
+    return found if near or not found.crossings else replace(found, kind="above", crossings=())
 
 
 def _with_epsilon(w: Any, median: float, steps: int, batch: int = 8) -> Any:
@@ -161,11 +173,23 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
      lambda step, t, before: RIGHT_STEP(step, t, before) ** 0.5),
     ("reverse_step", "FlowMatchEulerDiscrete:True:velocity", reverse_step, "stated",
      lambda step, *t: RIGHT_STEP(replace(step, options=()), *t)),
+    ("gradient_chain", "kl", gradient_chain, "CHAIN", gradient_chain.CHAIN[::-1]),
+    ("gradient_chain", "pearson", gradient_chain, "CHAIN", ("triangular", "pearson", "jensen_shannon")),
+    ("gradient_chain", "squared_hellinger", gradient_chain, "_ALPHAS", (0.45, 0.5)),
     ("gradient_order", "squared_hellinger", gradient_order, "verdict", _upside_down),
     ("gradient_order", "total_variation", gradient_order, "verdict", _no_crossing),
+    ("gradient_order", "total_variation", gradient_order, "verdict", _near_crossings_only),
     ("adam", "kl", adam, "adam_path", _with_epsilon),
     ("alpha_family", "alpha:a=0.3", alpha_family, "terms", lambda divergence: ((sympy.S.One, sympy.Rational(-3, 10)),)),
-    ("local_universality", "triangular", local_universality, "second_coefficient", lambda divergence: 0.0),
+    ("local_universality", "triangular", local_universality, "coefficients",
+     lambda divergence: (RIGHT_COEFFICIENTS(divergence)[0], sympy.S.Zero)),
+    # four derivatives taken for six: the rest is neither O(s^3) nor, of w, O(s^2)
+    ("local_universality", C4_ONLY, local_universality, "coefficients",
+     lambda divergence: (*RIGHT_COEFFICIENTS(divergence), sympy.S.One)),
+    ("calibration", C4_ONLY, calibration, "six_derivatives", lambda divergence: True),
+    # and one for four
+    ("local_universality", "soft_chi", local_universality, "coefficients",
+     lambda divergence: (*RIGHT_COEFFICIENTS(divergence), sympy.S.One)),
     ("variational", "kl", variational, "activation", lambda d: (lambda v: v, np.exp)),
     ("minmax", "kl", minmax, "field", lambda d, theta, psi: (psi, -theta)),
     ("small_batch", "kl", small_batch, "simulate", lambda d, s, n, draws: np.zeros(draws)),
@@ -198,10 +222,37 @@ def test_exchanging_p_and_q_cannot_be_seen_between_gaussians_and_is_seen_on_two_
     assert abs(ways[0] - ways[1]) > 0.01
 
 
+def test_a_free_critic_of_kl_has_no_finite_expected_maximum_and_that_of_triangular_has() -> None:
+    means: dict[str, list[float]] = {"kl": [], "triangular": []}
+    for name, found in means.items():
+        for reach in (6.0, 300.0):
+            found.append(float(small_batch.fitted(fdiv.divergence(name), 0.0, 4, 1000, reach)[0].mean()))
+    assert means["kl"][1] > 5 * means["kl"][0]
+    assert means["triangular"][1] < 2 * means["triangular"][0] < 2 * 2
+
+
+def test_four_derivatives_do_not_bound_the_rest_by_s_cubed_and_six_do() -> None:
+    points = (1e-2, 1e-3, 1e-4, 1e-5)
+    four, six = local_universality.four_derivatives_only(), fdiv.divergence("pearson")
+    rests = [local_universality.rest(four, s, 2) for s in points]
+    assert rests == pytest.approx([149.78, 774.93, 4320.6, 24275.6], rel=1e-4)
+    assert [local_universality.rest(six, s, 2) for s in points] == pytest.approx([1 / 6] * 4, rel=1e-2)
+
+
 @pytest.mark.parametrize("generator", ["u*log(u)**2", "-log(u)-(1+u)*log((1+u)/2)+u-1"])
 def test_what_is_not_convex_violates_data_processing(generator: str) -> None:
     false = fdiv.from_expression(generator)
     assert not all(comparison.holds for comparison in theorem("data_processing").comparisons(false))
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "point"),
+    [("gradient_law", "(u-1)**2*(3-u)", "sign, s=0.9"), ("finite_alphabets", "-u*log(u)", "0 <= D, pair 0")],
+)
+def test_what_is_not_convex_fails_by_its_sign(name: str, generator: str, point: str) -> None:
+    (found,) = [c for c in theorem(name).comparisons(fdiv.from_expression(generator)) if c.point == point]
+    assert found.relation == "at_least"
+    assert not found.holds
 
 
 def test_a_positive_weight_does_not_make_a_divergence() -> None:
@@ -225,6 +276,39 @@ def test_the_chain_of_weights_is_settled_and_strict(smaller: str, larger: str) -
     assert (found.kind, found.bound, found.normalised) == ("below", 0, True)
 
 
+def test_the_chain_is_proved_and_a_wrong_link_of_its_proof_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, kl = theorem("gradient_chain"), fdiv.divergence("kl")
+    assert {chain.row(one).evidence for one in chain.subjects()} == {"proved"}
+    for attribute in ("_EVEN", "_GAPS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(gradient_chain, attribute, getattr(gradient_chain, attribute)[::-1])
+            with pytest.raises(theory.TheoremError, match="not an identity for kl"):
+                chain.evidence(kl)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "attribute", "false"),
+    [
+        ("mordell", "jensen_shannon", "pieces", fdiv.divergence("triangular").pieces),
+        ("finite_alphabets", "kl", "adjoint", fdiv.divergence("kl")),
+        ("alpha_family", "pearson", "generator", u**3),
+    ],
+)
+def test_a_symbolic_proof_fails_for_another_generator(name: str, spec: str, attribute: str, false: Any) -> None:
+    other = fdiv.from_expression(str(fdiv.divergence(spec).generator))
+    assert theorem(name).evidence(other) == "proved"
+    other.__dict__[attribute] = false
+    with pytest.raises(theory.TheoremError, match="is not an identity for"):
+        theorem(name).evidence(other)
+
+
+@pytest.mark.parametrize("wrong", [lambda c: (c[0] * 2, *c[1:]), lambda c: (c[0], c[1] + 1, c[2])])
+def test_the_proof_of_local_universality_sees_a_wrong_coefficient(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_universality, "coefficients", lambda one: wrong(RIGHT_COEFFICIENTS(one)))
+    with pytest.raises(theory.TheoremError, match="is not an identity for triangular"):
+        theorem("local_universality").evidence(fdiv.divergence("triangular"))
+
+
 def test_the_weight_of_alpha_grows_with_the_distance_of_alpha_from_one_half() -> None:
     alphas = (0.45, 0.25, 1.3, -0.6, 2.5)
     distances = [abs(a - 0.5) for a in alphas]
@@ -242,6 +326,25 @@ def test_a_mixture_of_a_flat_and_a_steep_weight_crosses_squared_hellinger_once()
     assert weights[1] == pytest.approx(math.exp(-s / 8), rel=1e-6)
     assert weights[0] < math.exp(-s / 8.8)
     assert weights[2] > math.exp(-s * 1.1 / 8)
+
+
+@pytest.mark.parametrize(("middle", "crosses"), [(0.5, False), (1.3, False), (1.5, True), (3.0, True)])
+def test_three_runs_are_settled_only_where_the_weights_do_not_cross(middle: float, crosses: bool) -> None:
+    masses = np.array([1.0, -middle, 1.0])
+    cut = gradient_order.Runs(np.array([0.1, 1.0, 3.0]), masses, (0, 1, 2), float(np.sign(masses.sum())))
+    assert (min(cut.total(s) for s in np.geomspace(0.01, 1e3, 400)) < 0) is crosses
+    assert gradient_order._settled(cut, 0, np.array([1.0])) is not crosses
+
+
+def test_total_variation_and_skew_kl_cross_far_beyond_the_scan() -> None:
+    pair = fdiv.divergence("total_variation"), fdiv.divergence("skew_kl", pi=0.3)
+    found = gradient_order.verdict(*pair)
+    assert (found.kind, found.bound, found.settled) == ("crossing", 1, True)
+    (s,) = found.crossings
+    assert 240 < s < 242
+    for place, sign in ((s / 1.01, 1), (s * 1.01, -1)):
+        weights = [one.gaussian.gradient_weight(place) for one in pair]
+        assert sign * (weights[0] - weights[1]) > 0
 
 
 def test_the_conjugate_of_a_sibling_is_caught() -> None:

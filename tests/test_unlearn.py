@@ -12,10 +12,14 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-import fdiv
-from fdiv.losses import GaussianLoss
-from harness import objective, report, unlearn
+from harness import evaluate, export, report, unlearn
+from harness.calibration import Objective
+from harness.concepts import bank
 from harness.config import Config
+from harness.models import NoiseSchedule
+from harness.objective import Losses, Scale
+from harness.report import Seen
+from harness.timesteps import TimestepSampler
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
 FILES = {"run.json", "steps.jsonl", "metrics.json", "before_after.png", "curves.png", "unet_delta.safetensors"}
@@ -53,6 +57,7 @@ def test_a_run_leaves_a_finished_folder_and_a_last_screen(erase):
     code, folder, printed = erase()
     assert code == 0
     assert {file.name for file in folder.iterdir()} == FILES
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
     assert not list(folder.parent.glob(".run*"))
     summary = json.loads((folder / "run.json").read_text())
     assert summary["config"]["target"] == "a star"
@@ -66,7 +71,7 @@ def test_a_run_leaves_a_finished_folder_and_a_last_screen(erase):
 def test_the_steps_record_quantiles_of_s_and_of_the_relative_weight(erase):
     _, folder, _ = erase("--steps", "25")
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [10, 20, 25]
+    assert [row["step"] for row in rows] == [1, 10, 20, 25]
     for row in rows:
         assert row["s"] == sorted(row["s"])
         assert all(0 < ratio < 1 for ratio in row["relative_weight"])
@@ -114,7 +119,11 @@ def test_one_seed_gives_one_result_and_another_seed_another(erase, kind):
         ["--divergence", "total_variation"],
         ["--divergence", "kl", "--scale", "posterior"],
         ["--parameter-group", "cross-attention", "--precision", "bf16"],
-        ["--parameter-group", "full", "--retain-weight", "0"],
+        ["--parameter-group", "full", "--retain-method", "none"],
+        ["--retain-method", "projection", "--timestep-sampling", "importance", "--timestep-weight", "min_snr"],
+        ["--retain-method", "projection-per-tensor", "--timestep-window", "0.2", "0.8", "--scale", "binned"],
+        ["--augment", "--anchor-guidance", "2"],
+        ["--anchor", "a star", "--anchor-guidance", "-1"],
     ],
     ids=" ".join,
 )
@@ -211,10 +220,16 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--model", "/no/such/folder"], "no such folder"),
         (["--model", str(Path(__file__).parent)], "no model_index.json"),
         (["--device", "cuda:99"], "--device cuda:99: torch sees"),
-        (["--target", "a star " * 40], "more than the tokenizer's limit of 32"),
+        (["--target", "a star " * 40], "more than the tokenizer's limit of 77"),
         (["--sampling-steps", "2000"], "this model has 1000 time steps"),
         (["--device", "meta"], "--device meta: not supported; choices: auto, cpu"),
         (["--steps", "0"], "--steps 0: must be a count from 1"),
+        (["--timestep-window", "0.5", "0.2"], "--timestep-window 0.5 0.2: must be two fractions"),
+        (["--timestep-window", "0", "0.0005"], "--timestep-window 0.0 0.0005: needed are"),
+        (["--stop-when", "UA>0.9"], "--stop-when 'UA>0.9': expected conditions such as"),
+        (["--stop-when", "UA>=0.9"], "holds no judge"),
+        (["--continue", "/no/run"], "/no/run: no finished run"),
+        (["--prompts", "/no/file"], "--prompts /no/file: no text file"),
     ],
     ids=lambda value: value[1][:12] if isinstance(value, list) else "",
 )
@@ -239,6 +254,15 @@ def test_a_divergence_of_ones_own_trains_through_the_same_gate(erase, tmp_path, 
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "a\0b", "link"])
+def test_an_output_that_cannot_be_is_refused_before_any_work(erase, tmp_path, name):
+    (tmp_path / "link").symlink_to("/nonexistent/z")
+    code, _, printed = erase(output=name)
+    assert code == 2
+    assert printed.err.startswith("error: --output")
+    assert "encode prompts" not in printed.err
+
+
 def test_a_generator_that_is_not_convex_trains_nothing(erase):
     code, folder, printed = erase("--divergence", "u*log(u)**2")
     assert code == 1
@@ -260,18 +284,18 @@ def test_a_gpu_erases_like_the_cpu(erase, precision):
 
 def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
     """One good step, then losses that are not finite: the optimiser's momentum must not move anything."""
-    calls, good = [], objective.closed_form_loss
+    calls, good = [], unlearn.erasure_loss
 
-    def one_good(loss, s):
-        calls.append(good(loss, s))
+    def one_good(*arguments):
+        calls.append(good(*arguments))
         return calls[-1] * (1 if len(calls) == 1 else math.nan)
 
-    monkeypatch.setattr(objective, "closed_form_loss", one_good)
+    monkeypatch.setattr(unlearn, "erasure_loss", one_good)
     _, one, _ = erase("--steps", "1", output="one")
     calls.clear()
     _, many, _ = erase("--steps", "4", output="many")
     rows = [json.loads(line) for line in (many / "steps.jsonl").read_text().splitlines()]
-    assert rows[0]["skipped"] == 3
+    assert sum(row["skipped"] for row in rows) == 3
     first, last = (load_file(folder / "unet_delta.safetensors") for folder in (one, many))
     assert all(torch.equal(first[name], last[name]) for name in first)
 
@@ -293,8 +317,23 @@ def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
     assert all(torch.equal(kept[f"trained/{name}"], delta[name]) for name in delta)
 
 
+def _seen(s, erase=0.0, retain=0.0, norm=0.0, skipped=0.0, timesteps=None):
+    s = torch.tensor(s)
+    timesteps = torch.zeros(len(s), dtype=torch.long) if timesteps is None else torch.tensor(timesteps)
+    numbers = (torch.tensor(float(each)) for each in (erase, retain, math.nan, norm, skipped))
+    return Seen.of(s, timesteps, torch.zeros(len(s), dtype=torch.long), *numbers)
+
+
+def _objective(spec, kind="closed_form"):
+    schedule = NoiseSchedule(tiny.pipeline())
+    losses = Losses.of([spec], [1.0], kind)
+    return Objective(
+        losses, Scale("unit", schedule, (1.0,)), TimestepSampler(schedule, (0, 1), "constant"), "none", 1.0
+    )
+
+
 def test_the_reason_for_stopping_names_what_was_not_finite():
-    last = torch.tensor([1.0, math.inf, math.nan, 2.0, 3.0, math.nan, 0.3, math.nan, 1.0])
+    last = _seen([1.0, math.inf, math.nan, 2.0, 3.0], math.nan, 0.3, math.nan, 1.0)
     message = report.overflow_message(9, 5, last, "bf16")
     assert "up to step 9: s, erasure loss, gradient in bf16; s was 1, 3, inf at its" in message
     assert message.endswith("or --precision fp32")
@@ -303,21 +342,29 @@ def test_the_reason_for_stopping_names_what_was_not_finite():
 
 def test_a_rows_relative_weights_mirror_its_s_for_squared_hellinger():
     s = torch.linspace(0.5, 40.0, 11)  # 11 samples: their 10, 50 and 90 % quantiles are samples themselves
-    seen = torch.cat([s[:, None], torch.zeros(11, 4)], dim=1)
-    row = report.log_row(20, seen, GaussianLoss(fdiv.divergence("squared_hellinger")), 0.25)
+    row = report.log_row(20, [_seen([each]) for each in s.tolist()], _objective("squared_hellinger"))
     assert row["s"] == pytest.approx([4.45, 20.25, 36.05])
     assert row["relative_weight"] == pytest.approx([math.exp(-36.05 / 8), math.exp(-20.25 / 8), math.exp(-4.45 / 8)])
+    assert "estimate" not in row
+
+
+def test_a_row_says_where_in_s_and_time_the_gradient_came_from():
+    """For KL the gradient's length is sqrt(s): 3 and 1 of 4 in two bins; of the other decade a tenth."""
+    row = report.log_row(1, [_seen([9.0, 1.0, 0.04], timesteps=[50, 950, 951])], _objective("kl"))
+    assert row["origin"] == [
+        [0, 0, pytest.approx(3 / 4.2)],
+        [9, -2, pytest.approx(0.2 / 4.2)],
+        [9, 0, pytest.approx(1 / 4.2)],
+    ]
 
 
 def test_a_row_averages_its_steps_and_counts_the_skipped():
     nan, inf = math.nan, math.inf
-    seen = torch.tensor(
-        [[1.0, 3.0, 0.1, 0.2, 0.3, 0.0], [inf, nan, nan, 0.4, inf, 1.0], [5.0, 7.0, 0.3, 0.4, 0.5, 0.0]]
-    )
-    row = report.log_row(20, seen, None, 1.0)
+    seen = [_seen([1.0, 3.0], 0.1, 0.2, 0.3), _seen([inf, nan], nan, 0.4, inf, 1.0), _seen([5.0, 7.0], 0.3, 0.4, 0.5)]
+    row = report.log_row(20, seen, _objective("kl"))
     assert row["s"][1] == 4.0
     assert (row["erase"], row["retain"], row["skipped"]) == (pytest.approx(0.2), pytest.approx(0.3), 1)
-    assert report.log_row(20, seen[1:2], None, 1.0) == {"step": 20, "skipped": 1}
+    assert report.log_row(20, seen[1:2], _objective("kl")) == {"step": 20, "skipped": 1}
 
 
 def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
@@ -325,3 +372,101 @@ def test_the_default_run_folder_is_named_after_target_divergence_and_objective(t
 
     monkeypatch.chdir(tmp_path)
     assert run_folder(Config(), "Van Gogh", "alpha:a=0.3") == Path("runs/van-gogh-alpha-a=0.3-closed_form")
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    return tiny.judged_folder(tmp_path_factory.mktemp("judged"))
+
+
+def _erase(judged, output, *flags):
+    assert (
+        unlearn.main(["--model", str(judged), *FAST, "--learning-rate", "0.05", *flags, "--output", str(output)]) == 0
+    )
+    return json.loads((output / "run.json").read_text())
+
+
+def _unet(folder):
+    return UNet2DConditionModel.from_pretrained(folder / "unet").state_dict()
+
+
+def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the_original(judged, tmp_path, capsys):
+    """First all cross-attention, then its keys and values alone: the rest of the first erasure must travel along."""
+    first = _erase(judged, tmp_path / "first", "--target", "star", "--parameter-group", "cross-attention")
+    flags = ["--continue", str(tmp_path / "first"), "--target", "yellow", "--save-pipeline"]
+    summary = _erase(judged, tmp_path / "second", *flags)
+    assert [entry["target"] for entry in first["ledger"]] == ["star"]
+    assert [(entry["target"], entry["anchor"]) for entry in summary["ledger"]] == [
+        ("star", "circle"),
+        ("yellow", "red"),
+    ]
+    assert all(0 <= entry["now"] <= 1 for entry in summary["ledger"])
+    assert summary["ledger"][0]["when_erased"] == first["ledger"][0]["when_erased"]
+    assert 'Ledger: "star": unlearning accuracy' in capsys.readouterr().out
+    one, two = (load_file(tmp_path / name / "unet_delta.safetensors") for name in ("first", "second"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]) != bool(re.search(r"to_[kv]", name))
+    original, erased = _unet(judged), _unet(tmp_path / "second" / "pipeline")
+    assert all(torch.equal(erased[name], two.get(name, original[name])) for name in original)
+    assert export.main([str(tmp_path / "second"), "--undo"]) == 0
+    restored = _unet(tmp_path / "second" / "pipeline")
+    assert all(torch.equal(restored[name], original[name]) for name in original)
+    assert export.main([str(tmp_path / "second"), "--format", "delta"]) == 0
+
+
+def test_a_run_on_other_weights_cannot_be_continued(judged, model, tmp_path, capsys):
+    _erase(judged, tmp_path / "first", "--target", "star")
+    flags = ["--model", str(model), "--target", "a cat", "--continue", str(tmp_path / "first"), *FAST]
+    other = tiny.pipeline()
+    torch.nn.init.normal_(other.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k.weight)
+    other.save_pretrained(tmp_path / "other")
+    flags[1] = str(tmp_path / "other")
+    assert unlearn.main([*flags, "--output", str(tmp_path / "second")]) == 2
+    assert "not the weights that" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+
+
+def test_many_concepts_train_at_once_each_with_its_own_divergence(judged, tmp_path):
+    (tmp_path / "many.yaml").write_text(
+        "- {target: star, divergence: kl}\n- {target: yellow, weight: 2, anchor: near}\n"
+    )
+    summary = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "many.yaml"), "--steps", "12")
+    assert [entry["divergence"] for entry in summary["ledger"]] == ["kl", "squared_hellinger"]
+    assert summary["target"] == "star, yellow"
+    assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == set(evaluate.METRICS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"), [(["--stop-when", "UA>=0"], "the conditions hold: UA"), (["--stop-when", "UA>=0,CRA>=1"], "")]
+)
+def test_a_run_stops_once_its_conditions_hold_and_not_before(judged, tmp_path, rule, reason, capsys):
+    flags = ["--target", "star", "--evaluate-every", "2", "--steps", "5", "--retention-budget", "1"]
+    summary = _erase(judged, tmp_path / "run", *flags, "--learning-rate", "1e-9", *rule)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    if reason:
+        assert summary["stopped"]["step"] == rows[-1]["step"] == 2
+        assert summary["stopped"]["reason"].startswith(reason)
+        assert "Stopped at step 2: the conditions hold" in capsys.readouterr().out
+    else:
+        assert summary["stopped"] is None
+        assert rows[-1]["step"] == 5
+
+
+def test_a_general_model_retains_the_neighbours_of_its_target(model, tmp_path):
+    flags = ["--model", str(model), *FAST, "--target", "Van Gogh", "--concept-type", "style", "--anchor", "near"]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 0
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert summary["anchor"] in bank("style").retain
+    assert summary["prompts"]["retained"] >= 16 * len(bank("style").templates)
+
+
+def test_importance_sampling_starts_from_the_gradients_that_calibration_saw(erase):
+    _, folder, _ = erase("--timestep-sampling", "importance", "--batch-size", "8")
+    assert json.loads((folder / "run.json").read_text())["config"]["timestep_sampling"] == "importance"
+    assert len(json.loads((folder / "run.json").read_text())["scale"]["constants"]) == 1
+    _, folder, _ = erase("--scale", "binned", "--batch-size", "8", output="binned")
+    constants = json.loads((folder / "run.json").read_text())["scale"]["constants"]
+    assert len(set(constants)) == 10
+    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert 1 < rows[0]["s"][1] < 64

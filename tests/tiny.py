@@ -1,5 +1,6 @@
 """Tiny models with random weights, one a family, written as pipeline folders: what tests load instead of downloads."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from harness.families import FAMILIES, Family
-from harness.miniature import WEIGHTS
+from harness.miniature import WEIGHTS, judge
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -85,6 +86,17 @@ def folder(path: Path, kind: str = "sd1") -> Path:
     return path
 
 
+def judged_folder(path: Path) -> Path:
+    """The tiny SD 1.x with the miniature's vocabulary cut down to few values an axis, and an untrained judge."""
+    folder(path)
+    content = json.loads((WEIGHTS / "vocabulary.json").read_text())
+    content["axes"] = {"shape": ["circle", "star", "moon"], "colour": ["red", "yellow"], "style": ["plain", "outline"]}
+    (path / "vocabulary.json").write_text(json.dumps(content))
+    torch.manual_seed(0)
+    judge.save(judge.Judge(), path / "judge")
+    return path
+
+
 def single_file(path: Path) -> Path:
     """Write the tiny SD 1.x weights as one checkpoint under the names that the original code base gave them."""
     parts = pipeline()
@@ -126,7 +138,7 @@ _VAE_NAMES: Renaming = [
 
 
 def _tokenizer() -> CLIPTokenizer:
-    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer")
+    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=77)
 
 
 def _text(**options) -> CLIPTextConfig:

@@ -1,6 +1,6 @@
-"""python -m theory: check every theorem on every divergence to which it applies, and print the worst margins.
+"""python -m theory: check every theorem on every divergence to which it applies, and print the worst errors.
 
-    python -m theory                   theorem x divergence, with margins
+    python -m theory                   theorem x divergence, with the worst error beside its tolerance
     python -m theory --only minmax     some theorems, by name
     python -m theory --figures docs    the pictures and docs/theory.md as well
 
@@ -26,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these theorems alone")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write the pictures and theory.md there")
     options = parser.parse_args(arguments)
-    print(f"{'theorem':<20} {'divergence':<32} {'evidence':<8} {'worst margin':>12} of {'tolerance':<9}  at")
+    print(f"{'theorem':<20} {'divergence':<32} {'evidence':<8} {'worst error':>12} of {'tolerance':<9}  at")
     results = {theorem: _report(theorem) for theorem in theorems() if theorem.name in options.only}
     holds = [bool(rows) and all(row.holds for row in rows) for rows in results.values()]
-    print(f"\n{sum(holds)} of {len(holds)} theorems hold; a margin is the tolerance less the relative error")
+    print(f"\n{sum(holds)} of {len(holds)} theorems hold; errors are relative, negative where an inequality has room")
     if options.figures is not None:
         write(options.figures, results)
     return 0 if holds and all(holds) else 1
@@ -53,7 +53,7 @@ def _numbers(row: Row) -> str:
     worst = row.worst
     point = f"s={worst.point:g}" if isinstance(worst.point, float) else worst.point
     verdict = "" if worst.holds else f"  FAILS: {worst.computed!r} is not {worst.relation} {worst.stated!r}"
-    return f"{worst.margin:>12.4g} of {worst.tolerance:<9.3g}  {point}{verdict}"
+    return f"{worst.error:>12.4g} of {worst.tolerance:<9.3g}  {point}{verdict}"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from theory.theorem import Row, Theorem
@@ -15,12 +16,39 @@ Written by `python -m theory --figures docs`. Words: **proved** means that the p
 its computation for that divergence; **tested** means that the proof is by hand, or that there is only a simulation, and
 that numbers were compared. Every number is computed against an oracle that shares no code with `fdiv`'s formulas; the
 oracle of w takes the pieces of f and their f'' from `fdiv`, and theorem 5 compares it with differences of D, for which
-the generator as it was written is integrated. A margin is the tolerance less the relative error, and `python -m
-theory` prints it for every divergence.
+the generator as it was written is integrated. `python -m theory` prints for every divergence the comparison
+that uses up most of its tolerance: its relative error beside the tolerance.
 
 P is the frozen model on the anchor, Q the trained model on the target, u = dP/dQ,
 s = |mu_P - mu_Q|^2 / sigma^2, D(s) the divergence between the two Gaussians, w(s) = dD/ds.
 """
+
+
+_CORRECTED = """## What of the literature needed correction
+
+Claims of papers, or of first drafts of these theorems, that are false as they stand or lack a hypothesis, each with the
+theorem that says it right. Papers are cited without equation numbers: those of Novello et al. arXiv:2509.21167 were
+not available to us."""
+
+
+def title(theorem: Theorem) -> str:
+    """Return the heading of a theorem."""
+    return f"{theorem.number}{theorem.part}. {theorem.title}"
+
+
+def anchor(heading: str) -> str:
+    """Return the fragment under which GitHub files a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def corrections(about: Iterable[Theorem]) -> str:
+    """Return the section on what the literature has wrong, with a link to each theorem."""
+    lines = [
+        f"- {text} ([theorem {theorem.number}{theorem.part}](#{anchor(title(theorem))}))"
+        for theorem in about
+        for text in theorem.corrections
+    ]
+    return f"{_CORRECTED}\n\n" + "\n".join(lines)
 
 
 def section(theorem: Theorem) -> str:
@@ -28,7 +56,7 @@ def section(theorem: Theorem) -> str:
     module = sys.modules[theorem.comparisons.__module__]
     proof = inspect.cleandoc(module.__doc__ or "")
     lines = [
-        f"## {theorem.number}{theorem.part}. {theorem.title}",
+        f"## {title(theorem)}",
         f"$$ {theorem.statement} $$",
         "Hypotheses: " + "; ".join(theorem.hypotheses) + ".",
         f"Reference: {theorem.reference}. Code: `theory/{theorem.name}.py`.",
@@ -45,7 +73,7 @@ def picture_name(theorem: Theorem) -> str:
 def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
     """Write theory.md and the pictures into `folder`, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD.strip()]
+    parts = [_HEAD.strip(), corrections(results)]
     for theorem, rows in results.items():
         parts += [section(theorem), _numbers(rows)]
         if theorem.report is not None:

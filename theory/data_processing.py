@@ -58,4 +58,8 @@ THEOREM = Theorem(
     reference="Csiszar 1967; Polyanskiy and Wu, theorems 7.4 and 7.5",
     applies=lambda divergence: True,
     comparisons=_comparisons,
+    corrections=(
+        "A positive D between Gaussians does not make f convex: u log^2 u has D(s) = s + s^2/4 and w = 1 + s/2,"
+        " and violates data processing by merging two atoms. Convexity has to be proved of f itself",
+    ),
 )

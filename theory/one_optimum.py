@@ -90,4 +90,8 @@ THEOREM = Theorem(
     reference="ours for Gaussians; in general Csiszar 1967, Liese and Vajda 2006",
     applies=lambda divergence: divergence.gaussian.evaluable and _curved_mass(divergence) > 0,
     comparisons=_comparisons,
+    corrections=(
+        '"D = 0 only at the optimum" needs strict convexity at 1 in general: two coins of .52 and .5 have hockey-stick'
+        " divergence 0 for gamma = 1.5. Between Gaussians f need not be, but then all derivatives of D vanish at s = 0",
+    ),
 )

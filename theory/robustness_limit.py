@@ -115,5 +115,9 @@ THEOREM = Theorem(
     reference="ours; the proof is in this file",
     applies=lambda divergence: divergence.gaussian.evaluable and _mass(divergence, _reach(divergence)) > 0,
     comparisons=_comparisons,
+    corrections=(
+        "Squared Hellinger is not the fastest to forget: total variation, triangular and Jensen-Shannon decay like"
+        " e^{-s/8}/sqrt(s), faster by a factor sqrt(s); only the exponential rate e^{-s/8} is the limit",
+    ),
     draw=_draw,
 )

@@ -46,20 +46,25 @@ class Comparison:
             raise ValueError(f"tolerance {self.tolerance} is outside [0, 1): a relative error of 1 admits anything")
 
     @property
-    def margin(self) -> float:
-        """The tolerance less the relative violation; negative exactly where the comparison fails.
+    def error(self) -> float:
+        """The relative violation; negative where an inequality has room.
 
         An infinite value leaves no room for a tolerance (|inf - x| <= tol inf is true of every x), so it is
-        compared exactly: the margin is inf or -inf. NaN stands in no relation: -inf.
+        compared exactly: the error is -inf or inf. NaN stands in no relation: inf.
         """
         if math.isnan(self.computed) or math.isnan(self.stated):
-            return -math.inf
+            return math.inf
         if math.isinf(self.computed) or math.isinf(self.stated):
-            return math.inf if _EXACTLY[self.relation](self.computed, self.stated) else -math.inf
+            return -math.inf if _EXACTLY[self.relation](self.computed, self.stated) else math.inf
         excess = self.computed - self.stated
         violation = {"equal": abs(excess), "at_most": excess, "at_least": -excess}[self.relation]
         scale = max(abs(self.computed), abs(self.stated))
-        return self.tolerance - (violation / scale if scale else 0.0)
+        return violation / scale if scale else 0.0
+
+    @property
+    def margin(self) -> float:
+        """The tolerance less the error; negative exactly where the comparison fails."""
+        return self.tolerance - self.error
 
     @property
     def holds(self) -> bool:
@@ -104,7 +109,8 @@ class Theorem:
     `applies` decides the hypotheses for a subject of `universe`. `comparisons` yields computed against stated values,
     where the computed ones share no code with the stated ones. `identities` yields what SymPy must reduce to zero
     for a symbolic proof of the statement, nothing where it cannot carry one. `number` and `part` are the
-    place in the sequence; `report` returns Markdown for the book, and `draw` writes the named picture into a folder.
+    place in the sequence; `corrections` says in Markdown what it corrects in the literature; `report` returns
+    Markdown for the book, and `draw` writes the named picture into a folder.
     """
 
     number: int
@@ -120,6 +126,7 @@ class Theorem:
     report: Callable[[], str] | None = None
     draw: Callable[[Path], None] | None = None
     part: str = ""
+    corrections: tuple[str, ...] = ()
 
     def subjects(self) -> tuple[Any, ...]:
         """Return what meets the hypotheses; raises TheoremError if nothing does."""

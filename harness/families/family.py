@@ -116,6 +116,10 @@ class Family(ABC):
     component: ClassVar[str]
     """The denoiser's name among the pipeline's parts."""
 
+    def __post_init__(self) -> None:
+        """Lay the denoiser's weights out as convolutions are fast in, on a CPU as on a GPU."""
+        self.network.to(memory_format=torch.channels_last)
+
     @property
     def network(self) -> ModelMixin:
         """The denoiser."""

@@ -76,6 +76,11 @@ def vocabulary() -> dict[str, object]:
     return {
         "axes": world.AXES,
         "templates": world.TEMPLATES,
+        "superclass": {
+            "shape": [("{shape}", world.SUPERCLASS)],
+            "colour": [("{colour} ", "")],
+            "style": world.NO_STYLE,
+        },
         "default": {"target": "star", "anchor": "circle"},
     }
 

@@ -26,6 +26,8 @@ TEMPLATES = (
     "a {colour} {shape}, {style} style",
     "{style} {colour} {shape}",
 )
+NO_STYLE = tuple((phrase, "") for phrase in (" in {style} style", ", {style} style", "{style} "))
+"""What to replace in a template by what, in this order, so that it names no style."""
 _RGB = torch.tensor(
     [
         [0.86, 0.12, 0.12],
@@ -43,8 +45,8 @@ def caption(template: str, **attributes: str | None) -> str:
     """Fill a template; an attribute that is None is left out, a missing shape becomes the superclass."""
     text = template
     if attributes.get("style") is None:
-        for phrase in (" in {style} style", ", {style} style", "{style} "):
-            text = text.replace(phrase, "")
+        for phrase, nothing in NO_STYLE:
+            text = text.replace(phrase, nothing)
     words = {"shape": attributes.get("shape") or SUPERCLASS}
     words |= {axis: attributes.get(axis) or "" for axis in ("colour", "style")}
     return " ".join(text.format(**words).split())

@@ -1,0 +1,65 @@
+"""What a pipeline folder says of its world in `vocabulary.json`: axes, how captions are phrased, a default concept."""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config import UsageError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What is known of a model's world."""
+
+    axes: dict[str, tuple[str, ...]]
+    templates: tuple[str, ...]
+    superclass: dict[str, tuple[tuple[str, str], ...]]
+    """By axis: what in a template to replace by what, in this order, so that the axis is not named."""
+    default_target: str
+    default_anchor: str
+
+    def axis_of(self, value: str) -> str:
+        """The axis that holds `value`; UsageError if none does."""
+        for axis, values in self.axes.items():
+            if value in values:
+                return axis
+        choices = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in self.axes.items())
+        raise UsageError(f"unknown concept {value!r}: this model knows {choices}")
+
+    def captions(self, template: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
+        """The template filled with every combination of values, on some axes of `allowed` ones, in a fixed order."""
+        rows = self.combinations(allowed)
+        return [
+            template.format(**{axis: values[i] for (axis, values), i in zip(self.axes.items(), row, strict=True)})
+            for row in rows
+        ]
+
+    def combinations(self, allowed: Mapping[str, Sequence[str]]) -> list[tuple[int, ...]]:
+        """The value indices behind `captions`, one row a caption, in the order of the axes."""
+        choices = [[values.index(v) for v in allowed.get(axis, values)] for axis, values in self.axes.items()]
+        return list(itertools.product(*choices))
+
+    def without(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """On each axis the values that are not in `names`."""
+        left_out = set(names)
+        return {axis: [v for v in values if v not in left_out] for axis, values in self.axes.items()}
+
+
+def read_vocabulary(folder: Path) -> Vocabulary | None:
+    """The model's vocabulary, or None where its folder has none; UsageError for one that cannot be read."""
+    file = folder / "vocabulary.json"
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        return Vocabulary(
+            axes={axis: tuple(values) for axis, values in content["axes"].items()},
+            templates=tuple(content["templates"]),
+            superclass={axis: tuple((a, b) for a, b in pairs) for axis, pairs in content["superclass"].items()},
+            default_target=content["default"]["target"],
+            default_anchor=content["default"]["anchor"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: no vocabulary with axes, templates, superclass and a default: {error!r}") from error
