@@ -98,7 +98,8 @@ def _isolated(function: Expr, left: Fraction, right: Fraction) -> list[Expr]:
             found.append(simple)
         elif slope is not None and not slope.contains(0):
             if _negative(function, low) != _negative(function, high):
-                found.append(_crossing(function, _narrowed(function, low, high)))
+                near = _narrowed(function, low, high)
+                found.append(_simple_zero(function, *near) or _crossing(function, sum(near) / 2))
         elif high - low < _NARROWEST:
             break
         else:
@@ -125,12 +126,12 @@ def _negative(function: Expr, x: Fraction) -> bool:
     return bool(value < 0)
 
 
-def _narrowed(function: Expr, low: Fraction, high: Fraction) -> Fraction:
+def _narrowed(function: Expr, low: Fraction, high: Fraction) -> tuple[Fraction, Fraction]:
     falling = _negative(function, high)
     while high - low > _NARROWEST:
         middle = low + (high - low) * _SPLIT
         low, high = (middle, high) if _negative(function, middle) != falling else (low, middle)
-    return (low + high) / 2
+    return low, high
 
 
 def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:

@@ -140,6 +140,8 @@ def accepted(generator: sympy.Expr) -> fdiv.Certificate:
         "log(1+exp(10-u))-log(1+exp(9))",
         "Max(u*log(u)-u+1, (u-1)**2/4)",
         "Max(u**2-1, exp(u)-E)",
+        "Max(-log(u), u*log(u), exp(1-u)-1)",
+        "Max(sqrt((u-1)**2+1)-1, u*log(u)-u+1)",
         "Abs(u-1)**1.765432",
     ],
 )
