@@ -191,8 +191,15 @@ def certify(divergence: Divergence) -> Certificate:
     """Gather the evidence; later claims are left out when an earlier one, on which they rest, fails.
 
     What admits a divergence (f(1) = 0, finite, convex, not affine) is always found anew; the rest may come from
-    the disk (see `fdiv.store`). Raises nothing: what cannot be settled within the time limit is said to be open.
+    the disk (see `fdiv.store`). What cannot be settled within the time limit is said to be open.
+
+    Raises TypeError for what is no divergence, such as a name, and nothing else.
     """
+    if not isinstance(divergence, Divergence):
+        raise TypeError(
+            f"a certificate needs a Divergence, got {divergence!r}: "
+            "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
+        )
     start = time.thread_time()
     claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
     if len(claims) < len(_FOUNDATIONS) or not claims[-1].holds:
@@ -227,7 +234,7 @@ def _certificate(divergence: Divergence, claims: tuple[Claim, ...], gaussian: st
 
 
 def require(divergence: Divergence, *names: str) -> None:
-    """Raise `Refused`, with the first objection and its counterexample, unless certified.
+    """Raise `Refused`, with the first objection and its counterexample, unless certified; TypeError as `certify` does.
 
     The claims with these `names`, which a divergence may lack, must be settled too.
     """

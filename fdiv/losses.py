@@ -51,16 +51,6 @@ def _from_zero(function: Function) -> Function:
     return lambda s: torch.where(s >= 0, function(s), torch.nan)
 
 
-def _certified(divergence: Divergence, *claims: str) -> None:
-    """Raise TypeError for what is no divergence, and Refused for one that is not certified, or not for these claims."""
-    if not isinstance(divergence, Divergence):
-        raise TypeError(
-            f"a loss needs a Divergence, got {divergence!r}: "
-            "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
-        )
-    require(divergence, *claims)
-
-
 @final
 @dataclass(frozen=True)
 class GaussianLoss:
@@ -75,7 +65,7 @@ class GaussianLoss:
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for a finite Gaussian value."""
-        _certified(self.divergence, "D(s)", "w(s) = dD/ds >= 0")
+        require(self.divergence, "D(s)", "w(s) = dD/ds >= 0")
 
     @cached_property
     def _functions(self) -> tuple[Function, Function]:
@@ -116,7 +106,7 @@ class VariationalLoss:
 
     def __post_init__(self) -> None:
         """Ask for the certificate and for an activation."""
-        _certified(self.divergence, "activation")
+        require(self.divergence, "activation")
 
     @cached_property
     def _functions(self) -> dict[str, Function]:

@@ -346,4 +346,7 @@ def compare_large_s(divergence: Divergence) -> Finding:
     for s, value, following in zip(points, values, [*values[1:], top], strict=True):
         if not value <= following * (1 + 1e-12):
             return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
-    return Finding(Evidence.TESTED, f"D is increasing up to D(1e6) = {values[-1]:.6g}")
+    finite = [value for value in values if value < math.inf]
+    s, value = ([0.0, *points][len(finite)], [0.0, *finite][-1])
+    beyond = "" if s == points[-1] else f"; D({points[len(finite)]:g}) exceeds the largest double"
+    return Finding(Evidence.TESTED, f"D increases up to D({s:g}) = {value:.6g}{beyond}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -152,11 +154,11 @@ def test_the_loss_is_a_difference_of_two_means() -> None:
     torch.testing.assert_close(loss(v_p, v_q), (v_p + 1).mean() - v_q.exp().mean())
 
 
-@pytest.mark.parametrize("kind", [GaussianLoss, VariationalLoss])
+@pytest.mark.parametrize("asked", [GaussianLoss, VariationalLoss, fdiv.certify])
 @pytest.mark.parametrize("name", ["hellinger", fdiv.u, None])
-def test_a_loss_of_what_is_no_divergence_says_how_to_get_one(kind: type, name: object) -> None:
+def test_what_is_no_divergence_is_told_how_to_become_one(asked: Callable[[Any], object], name: object) -> None:
     with pytest.raises(TypeError, match=r"got .*fdiv\.divergence\(.*fdiv\.resolve\("):
-        kind(name)
+        asked(name)
 
 
 def test_the_uncertified_has_no_loss() -> None:
