@@ -17,7 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,19 +78,19 @@ def run(options: Benchmark) -> dict[str, Any]:
     device = models.resolve_device(options.device)
     config = Config(batch_size=options.batch_size, retain_method="none", precision=options.precision)
     model = models.load(WEIGHTS, device) if options.shape == MINIATURE else sd15(device)
-    loops = {"ours": lambda: ours(model, config, options, "kl"), "reference": lambda: reference(model, options)}
+    loops = {"ours": partial(ours, model, config, options, "kl"), "reference": partial(reference, model, options)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     peak = dict.fromkeys(loops, 0)
     for _ in tqdm(range(options.rounds), desc="loops"):
         for name, make in loops.items():
-            step = make()
-            seconds[name] += timed([step], options.steps, device)[0]
+            with make() as step:
+                seconds[name] += timed([step], options.steps, device)[0]
             peak[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
             del step
             release(device)
     step_of = {name: statistics.median(values) for name, values in seconds.items()}
-    with FlopCounterMode(display=False) as counter:
-        ours(model, config, options, "kl")()
+    with ours(model, config, options, "kl") as step, FlopCounterMode(display=False) as counter:
+        step()
     flops = counter.get_total_flops()
     per_sample = sampling_seconds(model, config)
     result = {
@@ -108,16 +110,20 @@ def run(options: Benchmark) -> dict[str, Any]:
     return result
 
 
-def ours(model: models.Family, config: Config, options: Benchmark, divergence: str, concepts: int = 1) -> Step:
-    """The trainer's own step on kept latents."""
+@contextmanager
+def ours(
+    model: models.Family, config: Config, options: Benchmark, divergence: str, concepts: int = 1
+) -> Iterator[Step]:
+    """The trainer's own step on kept latents; afterwards the model is as it was."""
     losses = Losses.of([divergence] * concepts, [1.0] * concepts, config.objective)
     model.network.to(memory_format=torch.channels_last)
     denoiser = models.Denoiser(model, config.parameter_group, config.precision)
     schedule = model.noise_schedule()
     size = options.resolution // model.pipeline.vae_scale_factor
     pool = max(POOL, concepts)
-    kept = torch.randn(pool, model.network.config.in_channels, size, size, device=model.pipeline.device)
-    target, anchor = (models.Conditioning.cat([model.encode([prompt])] * pool) for prompt in PROMPTS)
+    kept = torch.randn(pool, model.network.config.in_channels, size, size, device=model.device)
+    embeddings = latents.encode(model, PROMPTS)
+    target, anchor = (models.Conditioning.stack([embeddings[prompt]] * pool) for prompt in PROMPTS)
     concept = torch.arange(pool, device=kept.device) % concepts
     sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
     noise = torch.Generator().manual_seed(0)
@@ -126,18 +132,20 @@ def ours(model: models.Family, config: Config, options: Benchmark, divergence: s
     drawn = latents.batches(sampled, schedule, objective.sampler, config, noise)
     optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=1e-6, weight_decay=0.0)
     state = checkpoint.Training(denoiser, optimizer, None, noise, objective)
-    return lambda: unlearn.take_step(state, next(drawn), objective)
+    yield lambda: unlearn.take_step(state, next(drawn), objective)
+    denoiser.restore()
 
 
-def reference(model: models.Family, options: Benchmark) -> Step:
-    """The recipe's step: a second UNet, and text encoder and VAE at work every time."""
+@contextmanager
+def reference(model: models.Family, options: Benchmark) -> Iterator[Step]:
+    """The recipe's step: a second UNet, and text encoder and VAE at work every time; the model stays trained."""
     pipeline, trained = model.pipeline, model.network.to(memory_format=torch.contiguous_format)
     frozen = copy.deepcopy(trained).requires_grad_(False).eval()
     chosen = models.select(model, "cross-attention-kv")
     trained.requires_grad_(False)
     parameters = [parameter.requires_grad_(True) for parameter in chosen.values()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6)
-    schedule, device, n = model.noise_schedule(), pipeline.device, options.batch_size
+    schedule, device, n = model.noise_schedule(), model.device, options.batch_size
     files = jpegs(options.resolution)
     thread = ThreadPoolExecutor(1)
 
@@ -150,7 +158,7 @@ def reference(model: models.Family, options: Benchmark) -> Step:
     def step() -> Tensor:
         loaded = ahead.pop().result().to(device)
         ahead.append(thread.submit(load))
-        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        with model.arithmetic(options.precision):
             with torch.no_grad():
                 clean = pipeline.vae.encode(loaded).latent_dist.sample() * pipeline.vae.config.scaling_factor
                 target, anchor = (model.encode([prompt] * n) for prompt in PROMPTS)
@@ -163,7 +171,8 @@ def reference(model: models.Family, options: Benchmark) -> Step:
         optimizer.zero_grad()
         return loss.detach()
 
-    return step
+    with thread, model.whole():
+        yield step
 
 
 def jpegs(side: int) -> list[bytes]:
@@ -197,8 +206,9 @@ def divergence_ratios(
 ) -> dict[str, float]:
     """A step with each divergence over the step with KL, which is MSE: medians of steps taken in turn."""
     names = ("kl", *OTHERS)
-    steps = [ours(model, config, options, name) for name in names]
-    medians = [statistics.median(values) for values in timed(steps, options.steps * options.rounds, device)]
+    with ExitStack() as stack:
+        steps = [stack.enter_context(ours(model, config, options, name)) for name in names]
+        medians = [statistics.median(values) for values in timed(steps, options.steps * options.rounds, device)]
     return {name: median / medians[0] for name, median in zip(names, medians, strict=True)}
 
 
@@ -211,10 +221,9 @@ def growth(model: models.Family, config: Config, options: Benchmark, device: tor
     for name, value in tqdm(cases, desc="growth"):
         changed: dict[str, Any] = {} if name == "concepts" else {name: value}
         grown = replace(options, **changed)
-        step = ours(
-            model, replace(config, batch_size=grown.batch_size), grown, "kl", value if name == "concepts" else 1
-        )
-        seconds = statistics.median(timed([step], options.steps, device)[0])
+        batches = replace(config, batch_size=grown.batch_size)
+        with ours(model, batches, grown, "kl", value if name == "concepts" else 1) as step:
+            seconds = statistics.median(timed([step], options.steps, device)[0])
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         result.append({"grown": name, "to": value, "step_seconds": seconds, "peak_bytes": peak})
         del step
@@ -228,9 +237,9 @@ def sampling_seconds(model: models.Family, config: Config) -> dict[str, float]:
     result = {}
     for kind, output, steps in (("ours", "latent", config.sampling_steps), ("reference", "pt", RECIPE_SAMPLING)):
         started = time.perf_counter()
-        prompts = [PROMPTS[1]] * latents.BATCH
+        prompts = [PROMPTS[1]] * 2 * config.batch_size
         latents.sample(model, prompts, embeddings, replace(config, sampling_steps=steps), 0, output, f"sample {kind}")
-        result[kind] = (time.perf_counter() - started) / latents.BATCH
+        result[kind] = (time.perf_counter() - started) / len(prompts)
     return result
 
 
@@ -261,13 +270,17 @@ def sd15(device: torch.device) -> models.Family:
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
     )  # fmt: skip
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+    )
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipeline.to(device))
+    model = StableDiffusion(pipeline)
+    model.network.to(device)
+    return model
 
 
 def rows(result: dict[str, Any]) -> Iterator[str]:

@@ -87,7 +87,7 @@ class Training:
         if self.seen:
             result["seen"] = torch.cat([each.rows for each in self.seen])
         result |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
-        if (device := self.denoiser.model.pipeline.device).type == "cuda":
+        if (device := self.denoiser.model.device).type == "cuda":
             result["random/cuda"] = torch.cuda.get_rng_state(device)
         return result
 
@@ -109,7 +109,7 @@ class Training:
         if self.critic is not None:
             self.critic.critic.load_state_dict(_below("critic", tensors))
             _restore_optimizer("critic_optimizer", self.critic.optimizer, tensors)
-        device = self.denoiser.model.pipeline.device
+        device = self.denoiser.model.device
         self.seen = [Seen(rows) for rows in tensors["seen"].to(device).split(1)] if "seen" in tensors else []
         self.noise.set_state(tensors["random/noise"])
         torch.set_rng_state(tensors["random/cpu"])

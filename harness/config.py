@@ -94,7 +94,7 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the UNet's forward pass; weights, s and loss stay in fp32."""
+    """Arithmetic of the denoiser, and of all sampling; what trains, s and loss stay in fp32."""
     variant: str = ""
     """Variant of the weights' files, such as fp16."""
     revision: str = ""

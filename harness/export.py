@@ -82,7 +82,7 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     Raises:
         UsageError: the model is not the one that the run started from.
     """
-    trained, named = load_file(run / DELTA, str(model.pipeline.device)), dict(model.network.named_parameters())
+    trained, named = load_file(run / DELTA, str(model.device)), dict(model.network.named_parameters())
     changed = models.select(model, parameter_group) if parameter_group == "lora" else trained
     frozen = {name: named[name].detach().clone() for name in changed if name in named}
     with safe_open(run / DELTA, "pt") as file:
@@ -108,7 +108,7 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base
 
 def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What earlier runs changed and this one did not train."""
-    state = denoiser.network.state_dict()
+    state = denoiser.network.state_dict() | denoiser.wide
     return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
 
 
@@ -232,11 +232,8 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
     """The samples of what was written, opened as its readers do: over the original in `erasure`, or on its own."""
     model = erasure.model
-    device = model.pipeline.device
     if form == "pipeline":
-        pipeline = model.pipeline_class.from_pretrained(folder, **model.load_options).to(device, torch.float32)
-        pipeline.set_progress_bar_config(disable=True)
-        return erasure.sample(type(model)(pipeline))
+        return erasure.sample(models.load(folder, model.device))
     if form == "delta":
         erasure.put(load_file(folder / DELTA))
     else:

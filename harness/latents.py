@@ -14,16 +14,17 @@ from harness.config import Config
 from harness.models import Conditioning, Family, NoiseSchedule
 from harness.timesteps import TimestepSampler
 
-BATCH = 16
-"""Prompts encoded, or pictures sampled, at a time."""
+ENCODED = 16
+"""Prompts encoded at a time."""
 
 
 @torch.no_grad()
 def encode(model: Family, prompts: Iterable[str]) -> dict[str, Conditioning]:
     """Each distinct prompt's conditioning, without a leading n, on the model's device."""
     distinct = list(dict.fromkeys(prompts))
-    parts = [distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH)]
-    rows = [row for part in tqdm(parts, desc="encode prompts") for row in model.encode(part)]
+    parts = [distinct[start : start + ENCODED] for start in range(0, len(distinct), ENCODED)]
+    with model.whole():
+        rows = [row for part in tqdm(parts, desc="encode prompts") for row in model.encode(part)]
     return dict(zip(distinct, rows, strict=True))
 
 
@@ -43,21 +44,22 @@ def sample(
     """
     seeds = torch.randint(2**62, (len(prompts),), generator=torch.Generator().manual_seed(seed)).tolist()
     ours = processes.share(list(zip(prompts, seeds, strict=True)), padded=True)
+    parts = [ours[start : start + 2 * config.batch_size] for start in range(0, len(ours), 2 * config.batch_size)]
     results = []
-    for start in tqdm(range(0, len(ours), BATCH), desc=desc):
-        part, own = zip(*ours[start : start + BATCH], strict=True)
-        generators = [torch.Generator().manual_seed(each) for each in own]
-        conditioning, unconditional = (
-            Conditioning.stack([embeddings[prompt] for prompt in each]) for each in (part, [""] * len(part))
-        )
-        result = model.pipeline(
-            **model.sampling_arguments(conditioning, unconditional),
-            num_inference_steps=config.sampling_steps,
-            guidance_scale=config.guidance_scale,
-            generator=generators,
-            output_type=output,
-        )
-        results.append(result.images.cpu() if output == "pt" else result.images)
+    with model.whole(), model.arithmetic(config.precision):
+        for part in tqdm(parts, desc=desc):
+            words, own = zip(*part, strict=True)
+            conditioning, unconditional = (
+                Conditioning.stack([embeddings[prompt] for prompt in each]) for each in (words, [""] * len(words))
+            )
+            result = model.pipeline(
+                **model.sampling_arguments(conditioning, unconditional),
+                num_inference_steps=config.sampling_steps,
+                guidance_scale=config.guidance_scale,
+                generator=[torch.Generator().manual_seed(each) for each in own],
+                output_type=output,
+            )
+            results.append(result.images.float().cpu() if output == "pt" else result.images.float())
     return processes.gather(torch.cat(results), len(prompts))
 
 
@@ -113,7 +115,7 @@ def sample_kept(
 
     def make(name: str, prompts: list[str], seed: int) -> Tensor:
         made = once(f"{name}_latents", lambda: sample(model, prompts, embeddings, config, seed, desc=f"{name} latents"))
-        return made.to(model.pipeline.device)
+        return made.to(model.device)
 
     def stack(column: int) -> Conditioning:
         return Conditioning.stack([embeddings[pair[column] + suffix] for suffix in suffixes(config) for pair in pairs])

@@ -73,7 +73,7 @@ def load(
 
     Args:
         source: as `resolve` gives it.
-        device: where it goes.
+        device: where the denoiser goes.
         variant: of the weights' files, such as fp16.
         revision: branch, tag or commit on the hub.
         offline: read the local cache alone.
@@ -108,7 +108,8 @@ def load(
         raise UsageError(f"--model {source}: no {family.__name__} text-to-image model: {problem}")
     model.noise_schedule()  # refuses what has none that s can be read from
     model.pipeline.set_progress_bar_config(disable=True)
-    model.pipeline.to(device, torch.float32)
+    model.pipeline.to(torch.float32)
+    model.network.to(device)
     return model
 
 
@@ -192,7 +193,7 @@ class Denoiser:
         Args:
             model: the loaded model; its network is trained in place.
             parameter_group: a key of the family's `parameter_groups`.
-            precision: `bf16` runs the forward pass in it; weights stay in fp32.
+            precision: `bf16` runs the forward pass in it; what trains stays in fp32.
             rank: of each adapter, for `lora`.
 
         Raises:
@@ -211,7 +212,9 @@ class Denoiser:
         else:
             self.frozen = {name: parameter.detach().clone() for name, parameter in selected.items()}
             self.trained = {name: parameter.requires_grad_(True) for name, parameter in selected.items()}
-        self._bf16 = precision == "bf16"
+        self.precision = precision
+        self.wide = self._narrow() if precision == "bf16" else {}
+        self.frozen |= {name: each for name, each in self.wide.items() if name in self.frozen}
 
     def __call__(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The trained model's raw output in fp32, (n, c, h, w), from x_t (n, c, h, w), t (n,) and n conditionings."""
@@ -229,20 +232,37 @@ class Denoiser:
             self.network.enable_adapters()
 
     def _predict(self, network: Callable[..., Any], *inputs: Any) -> Tensor:
-        with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self._bf16):
+        with self.model.arithmetic(self.precision):
             return self.model.predict(network, *inputs).float()
 
     def _frozen_network(self, *arguments: Any, **options: Any) -> Any:
         return functional_call(self.network, self.frozen, arguments, options)
+
+    def _narrow(self) -> dict[str, Tensor]:
+        """Store in bf16 what is only ever read in it; the fp32 values, by name, go to the CPU.
+
+        Autocast would cast these weights to the same bits, but again in each pass, and keep both for the backward one.
+        """
+        wide = {}
+        for place, module in self.network.named_modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                for name, parameter in module.named_parameters(place, recurse=False):
+                    if not parameter.requires_grad:
+                        wide[name.replace(".base_layer.", ".")] = parameter.data.cpu()
+                        parameter.data = parameter.data.bfloat16()
+        return wide
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the original weights back, bit for bit; adapters are taken out, and train no more."""
         if self.adapted:
             self.network.unload_lora()
-            return
-        for name, parameter in self.trained.items():
-            parameter.copy_(self.frozen[name])
+        else:
+            for name, parameter in self.trained.items():
+                parameter.copy_(self.frozen[name])
+        for name, parameter in self.network.named_parameters():
+            if name in self.wide:
+                parameter.data = self.wide[name].to(self.model.device)
 
     def weights(self) -> dict[str, Tensor]:
         """What was trained as it is now, on the CPU."""

@@ -102,7 +102,7 @@ def sample_references(setting: Setting, options: Config) -> References:
     if oracle is None:
         return References(held, None)
     pipeline = setting.model.pipeline
-    original, pipeline.unet = pipeline.unet, oracle.to(pipeline.device)
+    original, pipeline.unet = pipeline.unet, oracle.to(setting.model.device)
     try:
         return References(held, setting.sample(options, "pictures of the oracle"))
     finally:

@@ -118,7 +118,7 @@ def run(options: Config) -> Path:
             "trained_weights": sum(p.numel() for p in result.denoiser.trained.values()),
             "seconds": {"training": training_seconds, "whole": time.perf_counter() - started},
             "warning": report.regime_warning(result.rows, plan.losses),
-            **report.environment(setting.model.pipeline.device),
+            **report.environment(setting.model.device),
         }
         folders.write_json(out / "run.json", summary)
     print(report.last_screen(output, summary, metrics))

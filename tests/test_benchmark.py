@@ -35,10 +35,12 @@ def test_both_loops_train_the_same_weights():
         before = {key: value.clone() for key, value in model.network.state_dict().items()}
         options = Benchmark(batch_size=1)
         config = benchmark.Config(batch_size=1, retain_method="none")
-        step = benchmark.ours(model, config, options, "kl") if name == "ours" else benchmark.reference(model, options)
-        step()
-        after = model.network.state_dict()
-        moved[name] = {key for key in before if not torch.equal(before[key], after[key])}
+        ours = name == "ours"
+        with benchmark.ours(model, config, options, "kl") if ours else benchmark.reference(model, options) as step:
+            step()
+            after = model.network.state_dict()
+            moved[name] = {key for key in before if not torch.equal(before[key], after[key])}
+        assert not ours or all(torch.equal(before[key], model.network.state_dict()[key]) for key in before)
     assert moved["ours"] == moved["reference"]
     assert all("attn2.to_" in key for key in moved["ours"])
 

@@ -95,6 +95,32 @@ def test_adapters_have_the_rank_asked_for_and_start_as_no_change():
     assert torch.equal(denoiser(*_inputs(model)), before)
 
 
+@pytest.mark.parametrize("group", ["cross-attention-kv", "lora"])
+def test_in_bf16_what_does_not_train_is_stored_in_it_and_its_fp32_values_wait_on_the_cpu(group):
+    model = tiny.model()
+    layers = (torch.nn.Linear, torch.nn.Conv2d)
+    before = {name: each.clone() for name, each in model.network.state_dict().items()}
+    denoiser = Denoiser(model, group, "bf16")
+    read = {p for each in model.network.modules() if isinstance(each, layers) for p in each.parameters(recurse=False)}
+    trained = set(denoiser.trained.values())
+    assert {p.dtype for p in model.network.parameters()} == {torch.float32, torch.bfloat16}
+    assert {p for p in model.network.parameters() if p.dtype == torch.bfloat16} == read - trained
+    assert denoiser.wide.keys() == before.keys() - _unread(model, denoiser)
+    assert all(torch.equal(each, before[name]) for name, each in denoiser.wide.items())
+    assert all(torch.equal(each, before[name]) for name, each in denoiser.frozen.items())
+
+
+def _unread(model, denoiser):
+    """Names of what no layer reads in bf16: norms, and what trains."""
+    norms = {
+        f"{place}.{name}"
+        for place, module in model.network.named_modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    return norms | denoiser.trained.keys()
+
+
 def test_only_the_groups_own_tensors_are_kept_twice():
     model = tiny.model()
     own = {parameter.data_ptr() for parameter in model.network.parameters()}

@@ -170,7 +170,7 @@ def test_another_weighting_is_refused_with_the_choices(schedule):
 
 @pytest.mark.gpu
 def test_weights_are_where_the_time_steps_are():
-    schedule = NoiseSchedule(tiny.pipeline().to("cuda"))
+    schedule = NoiseSchedule(tiny.pipeline(), "cuda")
     sampler = TimestepSampler(schedule, (0, 1), "min_snr", MASSES["rising"])
     timesteps = sampler.draw(32, _generator())
     assert timesteps.device.type == "cpu"

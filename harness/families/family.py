@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -66,8 +67,8 @@ def _join(parts: Sequence[Conditioning], function: Callable[[list[Tensor]], Tens
 class NoiseSchedule:
     """The training schedule of a pipeline: alphas, betas, and what its model predicts."""
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
-        """Read it from the pipeline's scheduler configuration.
+    def __init__(self, pipeline: DiffusionPipeline, device: torch.device | str = "cpu") -> None:
+        """Read it from the pipeline's scheduler configuration, with its tensors on a device.
 
         Raises:
             UsageError: a schedule without betas, or a prediction that is not of noise, velocity or image.
@@ -79,7 +80,6 @@ class NoiseSchedule:
             raise UsageError(f"--model: {given['_class_name']} has no beta_schedule, so no DDPM reverse step")
         self.noise_scheduler = DDPMScheduler.from_config(given)
         self.prediction_type: str = kind
-        device = pipeline.device
         self.alpha_bar = self.noise_scheduler.alphas_cumprod.to(device)
         self.alpha = self.noise_scheduler.alphas.to(device)
         self.timesteps = int((self.alpha_bar > 0).sum())
@@ -125,13 +125,35 @@ class Family(ABC):
         """The denoiser."""
         return getattr(self.pipeline, self.component)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is; the pipeline's other networks wait on the CPU, but for `whole`."""
+        return self.network.device
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within this, all of the pipeline's networks are on the device."""
+        others = [part for part in self.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        others.remove(self.network)
+        try:
+            for part in others:
+                part.to(self.device)
+            yield
+        finally:
+            for part in others:
+                part.to("cpu")
+
+    def arithmetic(self, precision: str) -> torch.autocast:
+        """A context in which `bf16` computes layers in it, and `fp32` changes nothing."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+
     @abstractmethod
     def problem(self) -> str | None:
         """Why this is not a text-to-image model of the family, or None."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of n prompts, on the pipeline's device."""
+        """The conditioning of n prompts, on the device; within `whole`."""
 
     @abstractmethod
     def token_limits(self) -> list[tuple[Any, int]]:
@@ -149,4 +171,4 @@ class Family(ABC):
 
     def noise_schedule(self) -> NoiseSchedule:
         """The schedule that the model was trained with, as the pipeline's scheduler is configured."""
-        return NoiseSchedule(self.pipeline)
+        return NoiseSchedule(self.pipeline, self.device)

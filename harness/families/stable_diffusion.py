@@ -37,7 +37,7 @@ class StableDiffusion(Family):
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """The text encoder's token states."""
-        return Conditioning(self.pipeline.encode_prompt(list(prompts), self.pipeline.device, 1, False)[0])
+        return Conditioning(self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0])
 
     def token_limits(self) -> list[tuple[Any, int]]:
         """Of the one tokenizer."""

@@ -36,7 +36,7 @@ class StableDiffusionXL(Family):
         The empty prompt is all zeros where the pipeline says so (`force_zeros_for_empty_prompt`), as SDXL base does:
         that is the unconditional input which the model was trained with.
         """
-        device = self.pipeline.device
+        device = self.device
         embeds, _, pooled, _ = self.pipeline.encode_prompt(
             list(prompts), device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
