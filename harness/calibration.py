@@ -1,5 +1,6 @@
 """What has to be measured before training: the scale of s, the time steps that matter, and a warm critic."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -70,17 +71,18 @@ def calibrate(
         raw, concept, timesteps = (processes.gather(torch.cat(each), total) for each in zip(*ours, strict=True))
         decisive = torch.tensor([decisive_s(loss) for loss in losses.gaussian], device=raw.device)[concept]
         place = bins(timesteps, schedule.timesteps)
-        if raw.median() == 0:
-            raise UsageError("target and anchor prompts give the very same predictions: there is nothing to erase")
+        if not 0 < raw.median() < math.inf:
+            raise UsageError(f"target and anchor prompts differ by s = {raw.median()}: nothing can be learnt from that")
         if options.scale == "auto":
             scale = Scale("auto", schedule, (unit / (raw / decisive).median().item(),))
         elif options.scale == "binned":
             scale = Scale("binned", schedule, tuple(unit / each for each in _by_bin(raw / decisive, place, "median")))
     masses = None
     if options.timestep_sampling == "importance":
-        s = raw * scale.precision(timesteps) / (unit if options.scale != "posterior" else 1)
+        s = raw if options.scale == "posterior" else raw * scale.precision(timesteps) / unit
         weight = losses.relative_weight(s, concept)
         pull = s.sqrt() * scale.precision(timesteps).sqrt() * (1 if weight is None else weight)
+        pull *= torch.tensor(losses.weights, device=pull.device)[concept]
         masses = torch.tensor(_by_bin(pull * uniform.weights(timesteps), place, "mean"))
     return Objective(losses, scale, replace(uniform, masses=masses), options.retain_method, options.retain_weight)
 

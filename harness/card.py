@@ -25,7 +25,8 @@ def model_card(
     config = summary["config"]
     is_hub_id = config["model"].count("/") == 1 and not config["model"].startswith((".", "/", "~"))
     base = f"base_model: {config['model']}\n" if is_hub_id else ""
-    rows = [f"| {name.replace('_', ' ')} | {row['original']} | {row['erased']} |" for name, row in metrics.items()]
+    pairs = {name.replace("_", " "): (row["original"], row["erased"]) for name, row in metrics.items()}
+    rows = [f"| {name} | {original:.4f} | {erased:.4f} |" for name, (original, erased) in pairs.items()]
     table = "\n".join(["| metric | original | erased |", "|---|---|---|", *rows]) if rows else "None was measured."
     notes = [] if strength == 1 else [f"Measured at strength 1; these weights have {strength:g}."]
     if lost:

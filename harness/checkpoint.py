@@ -13,21 +13,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import processes
 from harness.calibration import Objective, sampler
 from harness.config import Config, UsageError, to_dict
 from harness.critic import CriticTrainer
-from harness.folders import OPTIONS, RESUME, write_json
-from harness.models import Denoiser, NoiseSchedule, fingerprint
+from harness.folders import OPTIONS, RESUME, load_tensors, save_tensors, write_json
+from harness.models import Denoiser, NoiseSchedule
 from harness.objective import Losses, Scale
 from harness.report import Seen
 
@@ -62,11 +59,6 @@ class Training:
     stopped: str = ""
     """Why it ended before its last step."""
 
-    @cached_property
-    def origin(self) -> str:
-        """A digest of the weights that training started from, those of the parameter group."""
-        return fingerprint(self.denoiser.frozen)
-
     def values(self) -> dict[str, Any]:
         """What is no tensor, as JSON values."""
         masses = self.objective.sampler.masses
@@ -74,7 +66,7 @@ class Training:
             "constants": self.objective.scale.constants,
             "masses": None if masses is None else masses.tolist(),
         }
-        names = ("step", "rows", "skipped", "stopped", "origin")
+        names = ("step", "rows", "skipped", "stopped")
         return calibration | {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -93,14 +85,8 @@ class Training:
 
     @torch.no_grad()
     def restore(self, saved: Saved) -> None:
-        """Become what was saved, to the last bit.
-
-        Raises:
-            UsageError: the model's weights are not those that the run began with.
-        """
+        """Become what was saved, to the last bit."""
         values, tensors = saved
-        if values["origin"] != self.origin:
-            raise UsageError("--resume: the model's weights are not those that this run began with")
         for name in ("step", "rows", "skipped", "stopped"):
             setattr(self, name, values[name])
         for name, parameter in self.denoiser.trained.items():
@@ -229,17 +215,15 @@ def _digest(path: Path) -> str:
 def _write(folder: Path, name: str, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     part = folder / f"{name}.part"
     try:
-        contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
-        save_file(contiguous, part, {"values": json.dumps(values, allow_nan=False)})
+        save_tensors(tensors, part, {"values": json.dumps(values, allow_nan=False)})
         part.replace(folder / f"{name}-{_digest(part)}.safetensors")
     finally:
         part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Saved:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        return Saved(json.loads(file.metadata()["values"]), tensors)
+    tensors, metadata = load_tensors(path)
+    return Saved(json.loads(metadata["values"]), tensors)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,7 +3,8 @@
 A pipeline folder may hold a `vocabulary.json` that lists the axes of its world, how captions are phrased and a
 default concept (the miniature's does). Then prompts pair every target caption with the same caption of the anchor,
 and what names no erased value is retained. Any other model gets the template bank of its concept type, from
-`prompts.yaml`, and retains the bank's nearest neighbours of the target, others at random, and the anchor.
+`prompts.yaml`, and retains the bank's nearest neighbours of the target, others at random, and the anchor. Templates of
+the user's own go before both.
 
 What `--anchor` puts in the target's place:
 
@@ -13,25 +14,22 @@ What `--anchor` puts in the target's place:
     near               the retained concept that the text encoder finds nearest: the smallest move that erases
 """
 
+import math
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
-import yaml
-
-from harness.config import ConceptType, Config, UsageError
+from harness import templates
+from harness.config import ConceptType, Config, UsageError, read_yaml
+from harness.templates import EMPTY, NEAR, SUPERCLASS, bank
 from harness.vocabulary import Vocabulary
 
-SUPERCLASS, EMPTY, NEAR = "superclass", "empty", "near"
 NEIGHBOURS, OTHERS = 8, 8
 """Retained of a bank's names for each target: the nearest, and as many of the rest at random."""
-CHOICE = re.compile(r"\[(.*?)\|(.*?)\]")
-"""In a template: what it says with the concept, and what without."""
 CONCEPT_KEYS = ("target", "anchor", "concept_type", "prompts", "divergence", "weight")
 Rank = Callable[[str, Sequence[str]], list[str]]
 """Orders names by their closeness to a concept, the nearest first."""
@@ -56,8 +54,8 @@ class Concepts:
 
     erased: tuple[Concept, ...]
     retain_prompts: tuple[str, ...]
-    earlier: tuple[str, ...] = ()
-    """Targets erased by the runs that this one continues."""
+    earlier: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Targets erased by the runs that this one continues, each with the prompts that it was erased by."""
 
     @property
     def target(self) -> str:
@@ -76,57 +74,61 @@ class Concepts:
         return [*pairs, *self.retain_prompts]
 
 
-@dataclass(frozen=True)
-class Bank:
-    """Templates of a concept type, and names of other concepts of that type."""
-
-    templates: tuple[str, ...]
-    retain: tuple[str, ...] = ()
-
-
-@cache
-def bank(concept_type: str) -> Bank:
-    """The type's own, from prompts.yaml."""
-    content = yaml.safe_load((files("harness") / "prompts.yaml").read_text())[concept_type]
-    return Bank(tuple(content["templates"]), tuple(content["retain"]))
-
-
 def choose(
-    config: Config, vocabulary: Vocabulary | None, earlier: Sequence[str] = (), rank: Rank = lambda _, names: [*names]
+    config: Config,
+    vocabulary: Vocabulary | None,
+    earlier: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    rank: Rank = lambda _, names: [*names],
 ) -> Concepts:
     """Make the prompts of an erasure.
 
     Args:
         config: the run's options.
         vocabulary: of the model's world, if it has one.
-        earlier: targets that the model has lost already; what remains of them is retained, that is, stays lost.
+        earlier: what the model has lost already, by target its prompts, which are retained, that is, stay lost.
         rank: orders names by their closeness to a concept.
 
     Raises:
         UsageError: a concept or file that cannot be used, two that contradict each other, or none given.
     """
     wishes = read_concepts(config) if config.concepts else [(config, 1.0)]
+    if vocabulary and not config.target and not config.concepts and vocabulary.default_target in earlier:
+        raise UsageError(f"--target is needed: the default, {vocabulary.default_target!r}, is erased already")
     targets = [wish.target for wish, _ in wishes]
     erased = []
     for wish, weight in wishes:
         gone = [*(name for name in targets if name != wish.target), *earlier]
         known = vocabulary and _known(wish, weight, vocabulary, gone, rank)
         erased.append(known or _general(wish, weight, gone, rank))
-    names = [*(_plain(concept.target) for concept in erased), *map(_plain, earlier)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"--target {twice[0]!r}: erased twice, here or by a run that this one continues")
-    for concept in erased:
-        if _plain(concept.anchor) in names and concept.anchor != concept.target:
-            raise UsageError(f"--anchor {concept.anchor!r}: erased too, so nothing can be put in its place")
+    _check(config, vocabulary, erased, earlier)
     if config.retain_method == "none":
-        return Concepts(tuple(erased), (), tuple(earlier))
+        return Concepts(tuple(erased), (), earlier)
     if config.retain:
         retained = list(config.retain)
     elif vocabulary is None:
         retained = _neighbours(config, wishes, erased, rank)
     else:
         retained = _other_values(vocabulary, erased, earlier)
-    return Concepts(tuple(erased), (*retained, *_lost(config, vocabulary, erased, earlier)), tuple(earlier))
+    return Concepts(tuple(erased), (*retained, *_lost(vocabulary, erased, earlier)), earlier)
+
+
+def _check(
+    config: Config, vocabulary: Vocabulary | None, erased: Sequence[Concept], earlier: Mapping[str, Sequence[str]]
+) -> None:
+    """UsageError for concepts that contradict each other or what is to be retained."""
+    names = [*(concept.target for concept in erased), *earlier]
+    for i, name in enumerate(names):
+        if any(_same(name, other) for other in names[:i]):
+            raise UsageError(f"--target {name!r}: erased twice, here or by a run that this one continues")
+    for concept in erased:
+        if any(_same(concept.anchor, name) for name in names if name != concept.target):
+            raise UsageError(f"--anchor {concept.anchor!r}: erased too, so nothing can be put in its place")
+        for prompt in config.retain:
+            if (words := _words(concept.target)) and words <= _words(prompt):
+                raise UsageError(f"--retain {prompt!r}: names the target {concept.target!r}")
+    for axis, values in vocabulary.without(names).items() if vocabulary else ():
+        if not values:
+            raise UsageError(f"--target {names[0]!r}: no {axis} would be left, so nothing to retain or to judge by")
 
 
 def read_concepts(config: Config) -> list[tuple[Config, float]]:
@@ -135,10 +137,7 @@ def read_concepts(config: Config) -> list[tuple[Config, float]]:
     assert path is not None
     if config.target or config.anchor or config.prompts:
         raise UsageError(f"--concepts {path}: names targets, anchors and prompts itself; leave out those options")
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--concepts {path}: no YAML file: {' '.join(str(error).split())}") from error
+    entries = read_yaml("--concepts", path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"--concepts {path}: expected a list of mappings with the keys {', '.join(CONCEPT_KEYS)}")
     return [_entry(config, path, entry) for entry in entries]
@@ -148,35 +147,44 @@ def _entry(config: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, f
     where = f"--concepts {path}: {entry}"
     if unknown := [key for key in entry if key not in CONCEPT_KEYS]:
         raise UsageError(f"{where}: unknown key {unknown[0]!r}; choices: {', '.join(CONCEPT_KEYS)}")
-    weight = entry.pop("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1e30:
-        raise UsageError(f"{where}: weight {weight!r}: must be a finite number above 0")
     if wrong := [key for key, value in entry.items() if not isinstance(value, str)]:
         raise UsageError(f"{where}: {wrong[0]} {entry[wrong[0]]!r}: must be text")
-    if not entry.get("target"):
+    try:
+        weight = float(entry.pop("weight", "1"))
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < 1e30:
+        raise UsageError(f"{where}: weight: must be a finite number above 0")
+    if not entry.get("target", "").strip():
         raise UsageError(f"{where}: names no target")
-    if (kind := entry.get("concept_type", config.concept_type)) not in (choices := get_args(ConceptType)):
+    if (kind := entry.get("concept_type")) not in (None, *(choices := get_args(ConceptType))):
         raise UsageError(f"{where}: concept_type {kind!r}; choices: {', '.join(choices)}")
     if "prompts" in entry:
         entry["prompts"] = path.parent / entry["prompts"]
-    return replace(config, **entry), float(weight)
+    return replace(config, **entry), weight
 
 
 def _known(config: Config, weight: float, vocabulary: Vocabulary, gone: Sequence[str], rank: Rank) -> Concept:
     """A concept of a model whose world is known; its prompts name none of those that are `gone`."""
-    if config.prompts:
-        raise UsageError(f"--prompts {config.prompts}: this model's vocabulary.json has templates of its own")
+    if config.concept_type:
+        raise UsageError(
+            f"--concept-type {config.concept_type}: this model's vocabulary.json has templates of its own, which "
+            "--prompts FILE can replace"
+        )
     target = config.target or vocabulary.default_target
     axis = vocabulary.axis_of(target)
     others = [value for value in vocabulary.axes[axis] if value not in (target, *gone)]
-    anchor = config.anchor or (vocabulary.default_anchor if not config.target and not config.concepts else others[0])
+    usual = vocabulary.default_anchor if not config.target and not config.concepts else [*others, SUPERCLASS][0]
+    anchor = config.anchor or (target if config.anchor_guidance < 0 else usual)
     anchor = rank(target, others)[0] if anchor == NEAR else anchor
-    _differ(config, target, anchor)
+    _check_anchor(config, target, anchor)
     general = (SUPERCLASS, EMPTY)
     if anchor not in (*others, target, *general):
         raise UsageError(
             f"--anchor {anchor!r}: choices for the {axis} {target!r}: {', '.join((*others, *general, NEAR))}"
         )
+    if config.prompts:
+        return _concept(target, anchor, axis, templates.pairs(config, target, anchor), config, weight)
     pairs: list[tuple[str, str]] = []
     rest = vocabulary.without(gone)
     for template in vocabulary.templates:
@@ -194,22 +202,16 @@ def _known(config: Config, weight: float, vocabulary: Vocabulary, gone: Sequence
 
 def _general(config: Config, weight: float, gone: Sequence[str], rank: Rank) -> Concept:
     """A concept of any other model."""
-    if not config.target:
+    if not config.target.strip():
         raise UsageError("--target is needed: this model has no vocabulary.json with a default concept")
-    target, anchor = config.target, config.anchor or SUPERCLASS
-    own = bank(config.concept_type)
-    templates = own.templates if config.prompts is None else read_templates(config.prompts)
+    target = config.target
+    anchor = config.anchor or (target if config.anchor_guidance < 0 else SUPERCLASS)
     if anchor == NEAR:
-        others = [name for name in own.retain if not any(_words(name) & _words(each) for each in (target, *gone))]
+        names = bank(config.concept_type).retain
+        others = [name for name in names if not any(_words(name) & _words(each) for each in (target, *gone))]
         anchor = rank(target, others)[0]
-    _differ(config, target, anchor)
-    if anchor == SUPERCLASS and (plain := [template for template in templates if not CHOICE.search(template)]):
-        raise UsageError(
-            f"--prompts {config.prompts}: {plain[0]!r} does not say what stands in the concept's place; write "
-            "[WITH {}|WITHOUT] around it, or choose another --anchor"
-        )
-    pairs = [(_with(template, target), "" if anchor == EMPTY else _without(template, anchor)) for template in templates]
-    return _concept(target, anchor, None, pairs, config, weight)
+    _check_anchor(config, target, anchor)
+    return _concept(target, anchor, None, templates.pairs(config, target, anchor), config, weight)
 
 
 def _concept(
@@ -219,48 +221,23 @@ def _concept(
     return Concept(target, anchor, axis, targets, anchors, config.divergence, weight)
 
 
-def _with(template: str, concept: str) -> str:
-    return CHOICE.sub(r"\1", template).replace("{}", concept)
-
-
-def _without(template: str, anchor: str) -> str:
-    return CHOICE.sub(r"\2", template) if anchor == SUPERCLASS else _with(template, anchor)
-
-
-def read_templates(path: Path) -> tuple[str, ...]:
-    """The lines of `--prompts FILE`, each with `{}` once in the concept's place; UsageError for others, or none."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--prompts {path}: no text file: {error}") from error
-    for line in lines or [""]:
-        if line.count("{}") != 1 or "{}" not in _with(line, "{}") or len(CHOICE.findall(line)) > 1:
-            raise UsageError(f"--prompts {path}: {line!r}: each line needs {{}} once, where the concept's name goes")
-    return tuple(lines)
-
-
 def _neighbours(
     config: Config, wishes: Sequence[tuple[Config, float]], erased: Sequence[Concept], rank: Rank
 ) -> list[str]:
     """For each target its type's nearest names and some others, one template after the other, and the anchors."""
     targets = {word for concept in erased for word in _words(concept.target)}
-    by_type: dict[str, list[str]] = {}
+    by_templates: dict[tuple[str, ...], list[str]] = {}
     for wish, _ in wishes:
         names = [name for name in bank(wish.concept_type).retain if not _words(name) & targets]
         names = rank(wish.target, names)
-        rest = random.Random(config.seed).sample(names[NEIGHBOURS:], OTHERS)
-        by_type.setdefault(wish.concept_type, []).extend([*names[:NEIGHBOURS], *rest])
-    filled = [
-        _with(template, name)
-        for kind, names in by_type.items()
-        for template in bank(kind).templates
-        for name in dict.fromkeys(names)
-    ]
+        rest = random.Random(config.seed).sample(names[NEIGHBOURS:], min(OTHERS, len(names[NEIGHBOURS:])))
+        by_templates.setdefault(templates.templates_of(wish), []).extend([*names[:NEIGHBOURS], *rest])
+    filled = [prompt for each, names in by_templates.items() for prompt in templates.filled(each, names)]
     anchors = [prompt for concept in erased if concept.anchor != concept.target for prompt in concept.anchor_prompts]
     return list(dict.fromkeys([*filled, *anchors]))
 
 
-def _other_values(vocabulary: Vocabulary, erased: Sequence[Concept], earlier: Sequence[str]) -> list[str]:
+def _other_values(vocabulary: Vocabulary, erased: Sequence[Concept], earlier: Iterable[str]) -> list[str]:
     """Every caption that names no erased value."""
     allowed, first = vocabulary.without([*(concept.target for concept in erased), *earlier]), erased[0].axis
     assert first is not None
@@ -270,12 +247,10 @@ def _other_values(vocabulary: Vocabulary, erased: Sequence[Concept], earlier: Se
     ]
 
 
-def _lost(
-    config: Config, vocabulary: Vocabulary | None, erased: Sequence[Concept], earlier: Sequence[str]
-) -> list[str]:
+def _lost(vocabulary: Vocabulary | None, erased: Sequence[Concept], earlier: Mapping[str, Sequence[str]]) -> list[str]:
     """Prompts of what earlier runs erased: their predictions are held too, so that it stays lost."""
     if vocabulary is None:
-        return [_with(template, name) for name in earlier for template in bank(config.concept_type).templates]
+        return [prompt for prompts in earlier.values() for prompt in prompts]
     rest = vocabulary.without(concept.target for concept in erased)
     return [
         caption
@@ -285,11 +260,17 @@ def _lost(
     ]
 
 
-def _differ(config: Config, target: str, anchor: str) -> None:
-    if _plain(target) == _plain(anchor) and config.anchor_guidance >= 0:
+def _check_anchor(config: Config, target: str, anchor: str) -> None:
+    same, away = _same(target, anchor), config.anchor_guidance < 0
+    if same and not away:
         raise UsageError(
             f"--anchor {anchor!r}: equal to the target, so there is nothing to erase; choose another concept, or an "
             "--anchor-guidance below 0, which leads away from the target as ESD does"
+        )
+    if away and not same:
+        raise UsageError(
+            f"--anchor {anchor!r}: an --anchor-guidance below 0 leads away from the anchor, so that has to be the "
+            f"target, {target!r}"
         )
 
 
@@ -298,5 +279,6 @@ def _words(name: str) -> set[str]:
     return {word for word in re.findall(r"\w+", name.lower()) if len(word) > 2 and word not in ("the", "and", "van")}
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower()
+def _same(name: str, other: str) -> bool:
+    plain = [" ".join(each.lower().split()) for each in (name, other)]
+    return plain[0] == plain[1] or (_words(name) == _words(other) != set())

@@ -1,10 +1,8 @@
 """The options of an erasure: one frozen dataclass from which flags, file and documentation derive."""
 
-import argparse
 import ast
 import inspect
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -35,8 +33,8 @@ class Config:
     anchor: str = ""
     """Concept or prompt put in its place, or `superclass`, `empty` or `near` (docs/erasure.md says when); by default
     the model's own, the first other value of the target's axis, or `superclass`."""
-    concept_type: ConceptType = "object"
-    """Whose prompt templates to use, for a model without a vocabulary."""
+    concept_type: ConceptType | None = None
+    """Whose prompt templates to use, for a model without a vocabulary; by default those of an object."""
     prompts: Path | None = None
     """Text file of prompt templates instead, one a line: "a painting[ in the style of {}|]"."""
     concepts: Path | None = None
@@ -115,71 +113,22 @@ class Config:
     """Write the whole erased pipeline too, for diffusers to load."""
 
 
-def parse(arguments: Sequence[str] | None = None) -> Config:
-    """Read the flags; those of an optional `--config FILE.yaml` come first, so the command line goes over them.
+def read_yaml(flag: str, path: Path) -> Any:
+    """The mapping, or list of mappings, in a file that an option names; numbers and truth values stay text.
 
     Raises:
-        UsageError: an unreadable file, a number out of range, or an option that the run to resume had another value
-            of. Wrong flags end the process with exit code 2.
+        UsageError: no such file, no YAML, or a key that is there twice.
     """
-    from harness import folders  # here, since it imports this module
-
-    path, rest = _take("--config", sys.argv[1:] if arguments is None else arguments)
-    resume, rest = _take("--resume", rest if path is None else [*flags(path), *rest])
-    continued, rest = _take("--continue", rest)
-    before = Config() if continued is None else folders.continued_options(continued)
-    if resume is not None:
-        before = folders.saved_options(resume)
-    description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
-    config = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
-    if resume is not None:
-        folders.check_unchanged(before, config)
-    check(config)
-    return config
-
-
-def _take(flag: str, arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """A flag's path, if it is there, and the other arguments."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument(flag, type=Path, dest="path")
-    known, rest = reader.parse_known_args(list(arguments))
-    return known.path, rest
-
-
-def flags(path: Path) -> list[str]:
-    """A YAML mapping of options, `retain_weight` or `retain-weight` alike, as command-line flags."""
-    if not path.is_file():
-        raise UsageError(f"--config {path}: no such file")
     try:
-        text = path.read_text()
-        content, tree = yaml.safe_load(text), yaml.compose(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: expected a mapping of options, got a {type(content).__name__}")
-    keys = [str(key.value).replace("-", "_") for key, _ in tree.value] if tree else []
-    if repeated := [key for key in keys if keys.count(key) > 1]:
-        raise UsageError(f"--config {path}: {repeated[0]!r} is given twice")
-    choices, hints = [field.name for field in fields(Config)], get_type_hints(Config)
-    result = []
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in choices:
-            raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(choices)}")
-        flag = flag_of(name)
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, str | int | float) for each in values):
-            raise UsageError(f"--config {path}: {key}: expected a value or a list of values, got {value!r}")
-        if isinstance(value, bool) and hints[name] is not bool:
-            raise UsageError(f"--config {path}: {key}: YAML reads this as {value}; put it in quotes")
-        if isinstance(value, bool):
-            result.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list):
-            result += [flag, *map(str, values)]
-        else:
-            result.append(f"{flag}={value}")
-    return result
+        text = path.read_text("utf-8-sig")
+        top = yaml.compose(text, yaml.BaseLoader)
+        for node in top.value if isinstance(top, yaml.SequenceNode) else [top]:
+            keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+            if repeated := [key for key in keys if keys.count(key) > 1]:
+                raise UsageError(f"{flag} {path}: {repeated[0]!r} is given twice")
+        return yaml.load(text, yaml.BaseLoader)
+    except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
 def flag_of(name: str) -> str:
@@ -195,8 +144,8 @@ def table() -> str:
     for node, below in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr):
             name, meaning = ast.unparse(node.target), ast.literal_eval(below.value)
-            kind = hints[name]
-            choices = ", ".join(f"`{each}`" for each in get_args(kind)) if get_origin(kind) is Literal else ""
+            kinds = [kind for kind in (hints[name], *get_args(hints[name])) if get_origin(kind) is Literal]
+            choices = ", ".join(f"`{each}`" for kind in kinds for each in get_args(kind))
             default = f"`{defaults[name]}`" if defaults[name] not in ("", None, ()) else ""
             text = " ".join(meaning.split()) + (f" ({choices})" if choices else "")
             lines.append(f"| `{flag_of(name)}` | {default} | {text} |")
@@ -209,13 +158,14 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(content: Mapping[str, Any]) -> Config:
-    """The options that `to_dict` gave; one that is not there has its default."""
+    """The options that `to_dict` gave; one that is not there has its default. UsageError for what no option can be."""
     hints = get_type_hints(Config)
     known: dict[str, Any] = {}
     for field in fields(Config):
         value = content.get(field.name, field.default)
-        if isinstance(value, list):
-            value = tuple(value)
+        value = tuple(value) if isinstance(value, list) else value
+        if field.default is not None and type(value) is not type(field.default):
+            raise UsageError(f"{flag_of(field.name)} {value!r}: kept by a run, and no {type(field.default).__name__}")
         known[field.name] = Path(value) if isinstance(value, str) and Path in get_args(hints[field.name]) else value
     return Config(**known)
 
@@ -223,13 +173,17 @@ def from_dict(content: Mapping[str, Any]) -> Config:
 def check(config: Config) -> None:
     """UsageError for a number out of its range."""
     counts = ("steps", "batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
-    positive = ("learning_rate", "guidance_scale", "retain_weight", "retention_budget")
+    positive = ("retain_weight", "retention_budget")
     ranges = {
         **dict.fromkeys(counts, (1, 10**9, "a count from 1")),
         **dict.fromkeys(positive, (1e-30, 1e30, "a finite number above 0")),
+        "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
+        "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "anchor_guidance": (-1e3, 1e3, "from -1000 to 1000"),
     }
+    if config.retain and config.retain_method == "none":
+        raise UsageError("--retain: names prompts to keep, and --retain-method none keeps nothing; leave out one")
     low, high = config.timestep_window
     if not 0 <= low < high <= 1:
         raise UsageError(f"--timestep-window {low} {high}: must be two fractions, 0 <= LOW < HIGH <= 1")

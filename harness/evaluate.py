@@ -22,12 +22,13 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError
 from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.image.kid import poly_kernel
 
 from harness.concepts import Concepts
-from harness.config import Config
+from harness.config import Config, UsageError
 from harness.latents import sample
 from harness.miniature import judge as judging
 from harness.models import Conditioning, Family
@@ -41,6 +42,8 @@ METRICS = (
 )
 TARGET_SEEDS = 2
 GENERAL_RETAINED = 16
+FEWEST = 4
+"""Retained pictures for a kernel distance: its interval is that of half samples, which need two."""
 SEED = 10_000
 REFERENCE_SEED = 20_000
 
@@ -126,7 +129,10 @@ def find_judge(folder: Path | None) -> judging.Judge | None:
     """The classifier that the model's folder holds, if any."""
     if folder is None or not (folder / "judge" / judging.FILE).is_file():
         return None
-    return judging.load(folder / "judge")
+    try:
+        return judging.load(folder / "judge")
+    except (RuntimeError, SafetensorError) as error:
+        raise UsageError(f"--model: {folder / 'judge'} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def reference(
@@ -163,7 +169,8 @@ def judged(pictures: Tensor, shown: Panel, held: Reference) -> dict[str, tuple[f
         return {}
     answers = scores(pictures, shown, held.judge)
     result = {name: (score.mean().item(), _wilson(score)) for name, score in answers.items()}
-    result[METRICS[3]] = _kernel_distance(held.judge.features(pictures[shown.retained :]), held.features)
+    if len(held.features) >= FEWEST:
+        result[METRICS[3]] = _kernel_distance(held.judge.features(pictures[shown.retained :]), held.features)
     return result
 
 

@@ -8,6 +8,7 @@ difference is printed.
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +19,14 @@ import torch
 import tyro
 from diffusers import AutoModel
 from huggingface_hub import HfApi
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness import lowrank, models, processes, report
 from harness.card import model_card
 from harness.config import Config, UsageError, from_dict, to_dict
 from harness.families import Family
-from harness.folders import DELTA, finished, written_whole
+from harness.folders import DELTA, finished, load_tensors, save_tensors, written_whole
 from harness.latents import encode, sample
 from harness.models import Denoiser, fingerprint
 
@@ -82,12 +82,11 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     Raises:
         UsageError: the model is not the one that the run started from.
     """
-    trained, named = load_file(run / DELTA, str(model.device)), dict(model.network.named_parameters())
+    (trained, metadata), named = load_tensors(run / DELTA), dict(model.network.named_parameters())
     changed = models.select(model, parameter_group) if parameter_group == "lora" else trained
     frozen = {name: named[name].detach().clone() for name in changed if name in named}
-    with safe_open(run / DELTA, "pt") as file:
-        if file.metadata()["original_sha256"] != fingerprint(frozen):
-            raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
+    if metadata.get("original_sha256") != fingerprint(frozen):
+        raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
     return frozen, trained
 
 
@@ -103,7 +102,7 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base
     if not processes.is_main():
         return
     weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
-    save_file(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
+    save_tensors(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
 
 
 def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,7 +131,7 @@ def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dt
     original = {name: state[name].detach().cpu().clone() for name in changed}
     model.network.load_state_dict(dict(changed), strict=False)
     model.pipeline.save_pretrained(folder, safe_serialization=True)
-    save_file(original, folder / ORIGINAL, metadata)
+    save_tensors(original, folder / ORIGINAL, metadata)
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,10 @@ def export(options: Export) -> Path:
         UsageError: no finished run, an output that exists, a number out of range, or a file that does not sample as
             the trained model does.
     """
-    if not 0 <= options.strength <= 1.5 or options.rank < 1:
-        raise UsageError(f"--strength {options.strength}, --rank {options.rank}: from 0 to 1.5, and a count from 1")
+    if not 0 <= options.strength <= 1.5:
+        raise UsageError(f"--strength {options.strength}: must be from 0 to 1.5")
+    if options.rank < 1:
+        raise UsageError(f"--rank {options.rank}: must be a count from 1")
     output = options.output or options.run / "export" / options.format
     if output.exists():
         raise UsageError(f"--output {output}: exists already; choose another folder")
@@ -200,10 +201,12 @@ def export(options: Export) -> Path:
             raise UsageError(f"{options.format}: samples differ from the trained model's by {difference:.3g}")
     moved = (expected - original).abs().max().item()
     left_out = f", without {lost:.2%} of the change's norm" if options.format == "lora" else ""
+    left_out += "; a larger --rank leaves out less" if lost > TOLERANCE else ""
     print(
-        f"Wrote {output}{left_out}. Opened again, its samples differ from the trained model's on the same seeds by at"
+        f"Wrote {output}{left_out}. Opened again, its samples on the same seeds differ from those of the trained\n"
+        f"model at strength {options.strength:g} by at most {difference:.3g} (latents); the erasure itself moves them "
+        f"by {moved:.3g}."
     )
-    print(f"most {difference:.3g} (latents); the erasure itself moves them by {moved:.3g}.")
     return output
 
 
@@ -213,20 +216,16 @@ def write(erasure: Erasure, changed: Mapping[str, Tensor], options: Export, fold
     metadata = {"format": "pt", "strength": str(options.strength), "base": erasure.config.model, **names}
     match options.format:
         case "delta":
-            save_file({name: _stored(each, dtype) for name, each in changed.items()}, folder / DELTA, metadata)
+            save_tensors({name: each.to(dtype) for name, each in changed.items()}, folder / DELTA, metadata)
         case "lora":
             kinds: dict[str, nn.Module] = dict(erasure.model.network.named_modules())
             factors, lost = lowrank.factors(erasure.frozen, erasure.trained, options.strength, options.rank, kinds)
             prefix = erasure.model.component
-            save_file({f"{prefix}.{k}": _stored(each, dtype) for k, each in factors.items()}, folder / LORA, metadata)
+            save_tensors({f"{prefix}.{k}": each.to(dtype) for k, each in factors.items()}, folder / LORA, metadata)
             return lost
         case "pipeline":
             save_pipeline(erasure.model, changed, folder, dtype)
     return 0.0
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to("cpu", dtype).contiguous()
 
 
 def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
@@ -235,7 +234,7 @@ def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
     if form == "pipeline":
         return erasure.sample(models.load(folder, model.device))
     if form == "delta":
-        erasure.put(load_file(folder / DELTA))
+        erasure.put(load_tensors(folder / DELTA)[0])
     else:
         model.pipeline.load_lora_weights(folder, weight_name=LORA)
     return erasure.sample(model)
@@ -253,15 +252,20 @@ def undo(folder: Path) -> Path:
             f"--undo {folder}: no exported pipeline with an {ORIGINAL}; a delta or a LoRA changes no file of the "
             "original, so loading that again, or `unload_lora_weights`, undoes it"
         )
-    with safe_open(folder / ORIGINAL, "pt") as file:
-        metadata = file.metadata()
+    original, metadata = load_tensors(folder / ORIGINAL)
     component, dtype = folder / metadata["component"], getattr(torch, metadata["dtype"])
-    network = AutoModel.from_pretrained(str(component), use_safetensors=True).to(dtype)
-    network.load_state_dict(load_file(folder / ORIGINAL), strict=False)
+    try:
+        network = AutoModel.from_pretrained(str(component), use_safetensors=True).to(dtype)
+    except models.LOADING_ERRORS as error:
+        raise UsageError(f"--undo {folder}: {component} cannot be read: {' '.join(str(error).split())}") from error
+    network.load_state_dict(original, strict=False)
     if fingerprint(network.state_dict()) != metadata["sha256"]:
         raise UsageError(f"--undo {folder}: its weights were changed after the export; nothing was undone")
     with written_whole(component, replace=True) as out:
         network.save_pretrained(out, safe_serialization=True)
+        for there in component.iterdir():  # what someone else put there stays
+            if not (out / there.name).exists() and there.suffix != ".safetensors":
+                shutil.copy2(there, out)
     for file in (ORIGINAL, "README.md"):
         (folder / file).unlink(missing_ok=True)
     return folder
@@ -273,15 +277,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Export, args=arguments, prog="python -m harness.export", description=__doc__)
     try:
         if options.undo:
-            print(f"The original weights are back, bit for bit, in {undo(options.run)}.")
+            print(f"The original weights are back, bit for bit in the type exported, in {undo(options.run)}.")
             return 0
         folder = export(options)
         if options.push_to_hub:
             HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
             HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=folder)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report.say("error", error, 2)
+    except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
+        return report.say_shortage(error)
     return 0
 
 

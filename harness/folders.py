@@ -1,17 +1,22 @@
 """The run folder: written beside its final place, moved there whole, and until then ready to be gone on with."""
 
+import glob
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from harness import processes
 from harness.config import Config, UsageError, flag_of, from_dict
@@ -20,6 +25,9 @@ RESUME = "resume"
 """What an unfinished run goes on from lies in a folder of this name within its own."""
 DELTA = "unet_delta.safetensors"
 OPTIONS = "options.json"
+PROMPTS = "prompts.json"
+"""What was erased by which prompts and what was retained."""
+INPUTS = "inputs.json"
 LOCK = "lock"
 MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
@@ -28,15 +36,12 @@ MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwri
 def run_folder(config: Config, target: str, divergence: str) -> Path:
     """Where a run goes; UsageError if something is there already and may not be replaced."""
     name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{config.objective}".lower())
-    try:
-        folder = (config.output or Path("runs") / name).expanduser()
-        there = os.path.lexists(folder)  # a dangling link is in the way too
-        with suppress(FileNotFoundError):
-            os.lstat(folder.with_name(f".{folder.name}.unfinished-00000000"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"--output {str(config.output)!r}: no name for a folder: {error}") from error
+    folder = usable("--output", config.output or Path("runs") / name)
+    there = os.path.lexists(folder)  # a dangling link is in the way too
+    folder = folder.resolve() if folder.is_symlink() else folder
     if there and not config.overwrite:
-        raise UsageError(f"--output {folder}: exists already; choose another folder, or --overwrite to replace it")
+        flag, way = ("--resume", "") if config.resume else ("--output", "choose another folder, or ")
+        raise UsageError(f"{flag} {folder}: exists already; {way}--overwrite to replace it")
     if there and not (folder / "run.json").is_file():
         raise UsageError(f"--output {folder}: holds no run.json, so it is no run folder and will not be overwritten")
     for parent in folder.absolute().parents:
@@ -44,7 +49,20 @@ def run_folder(config: Config, target: str, divergence: str) -> Path:
             if not parent.is_dir() or not os.access(parent, os.W_OK):
                 raise UsageError(f"--output {folder}: {parent} is no folder that can be written to")
             break
+    for left in () if config.resume else sorted(folder.parent.glob(f".{glob.escape(folder.name)}.unfinished-*")):
+        print(f"note: {left} is an unfinished run, which --resume goes on with", file=sys.stderr)
     return folder
+
+
+def usable(flag: str, path: Path) -> Path:
+    """The path with the user's home in it; UsageError for one that no file can have."""
+    try:
+        path = path.expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path.with_name(f".{path.name}.unfinished-00000000"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{flag} {str(path)!r}: no name of a file: {error}") from error
+    return path
 
 
 def find_unfinished(run: Path) -> Path:
@@ -53,8 +71,9 @@ def find_unfinished(run: Path) -> Path:
     Raises:
         UsageError: there is none, or more than one.
     """
-    run = run.expanduser().absolute()
-    found = [run] if ".unfinished-" in run.name else sorted(run.parent.glob(f".{run.name}.unfinished-*"))
+    run = usable("--resume", run).absolute()
+    beside = run.parent.glob(f".{glob.escape(run.name)}.unfinished-*")
+    found = [run] if ".unfinished-" in run.name else sorted(beside)
     found = [folder for folder in found if (folder / RESUME / OPTIONS).is_file()]
     if len(found) == 1:
         return found[0]
@@ -71,12 +90,7 @@ def saved_options(run: Path) -> Config:
         UsageError: there is no such run, or its options cannot be read.
     """
     folder = find_unfinished(run)
-    try:
-        content = json.loads((folder / RESUME / OPTIONS).read_text())
-        if missing := {field.name for field in fields(Config)} - content.keys():
-            raise KeyError(*missing)
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UsageError(f"--resume {folder}: {RESUME}/{OPTIONS} is damaged, or of another version: {error}") from error
+    content = read_json(folder / RESUME / OPTIONS, *(field.name for field in fields(Config)))
     name = re.sub(r"^\.|\.unfinished-.*", "", folder.name)
     return replace(from_dict(content), output=folder.with_name(name), resume=folder)
 
@@ -84,11 +98,19 @@ def saved_options(run: Path) -> Config:
 def finished(run: Path) -> dict[str, Any]:
     """The run.json of a finished run; UsageError where there is none, or no weights."""
     if not (run / "run.json").is_file() or not (run / DELTA).is_file():
-        raise UsageError(f"{run}: no finished run; needed are its run.json and {DELTA}")
+        raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}")
+    return read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
+
+
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON object that has these keys; UsageError for anything else."""
     try:
-        return dict(json.loads((run / "run.json").read_text()))
-    except ValueError as error:
-        raise UsageError(f"{run / 'run.json'}: damaged: {error}") from error
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+        raise UsageError(f"{path}: damaged, or of another version: needed is a mapping with {', '.join(keys)}")
+    return content
 
 
 def continued_options(run: Path) -> Config:
@@ -142,9 +164,9 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
         _move(unfinished, folder)
         shutil.rmtree(folder / RESUME, ignore_errors=True)
     except BaseException as error:
-        if any(file.name not in (LOCK, OPTIONS) for file in unfinished.rglob("*") if file.is_file()):
+        if any(file.name not in (LOCK, OPTIONS, PROMPTS, INPUTS) for file in unfinished.rglob("*") if file.is_file()):
             error.add_note(f"what was written so far is kept in {unfinished}")
-            if (unfinished / RESUME / OPTIONS).is_file():
+            if (unfinished / RESUME / OPTIONS).is_file() and not isinstance(error, UsageError | ArithmeticError):
                 error.add_note(f"to go on: python -m harness.unlearn --resume {unfinished}")
         else:
             shutil.rmtree(unfinished)
@@ -173,6 +195,46 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def keep_same(path: Path, content: dict[str, Any]) -> None:
+    """Write what a run begins with as JSON; where it goes on, ask that it be the same.
+
+    Raises:
+        UsageError: it is not, as after a change to a file that an option names, or to the model.
+    """
+    content = json.loads(json.dumps(content))
+    if not path.is_file():
+        write_json(path, content)
+    elif other := [key for key, value in read_json(path, *content).items() if value != content[key]]:
+        raise UsageError(
+            f"--resume: not what this run began with, {path}: {', '.join(other)}; a file that --concepts, --prompts or "
+            "--continue names, or the model, has changed since: put it back, or start another run"
+        )
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file whose metadata stand in the order of their keys.
+
+    The library's own order is random, and equal results would differ in their bytes.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(stored, path, dict(metadata))
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A safetensors file's tensors, on the CPU, and its metadata; UsageError for a damaged one."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path}: cannot be read as safetensors: {error}") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ from harness import processes
 from harness.config import MINIATURE, UsageError
 from harness.families import FAMILIES, Conditioning, Family, NoiseSchedule
 from harness.families.stable_diffusion import StableDiffusion
+from harness.folders import usable
 from harness.miniature import WEIGHTS
 
-__all__ = ["Conditioning", "Denoiser", "Family", "NoiseSchedule", "check_prompts", "load", "resolve", "select"]
+__all__ = ["Conditioning", "Denoiser", "Family", "NoiseSchedule", "load", "resolve", "select"]
 
 INDEX = "model_index.json"
 SINGLE_FILE_PARTS = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -44,7 +45,7 @@ def resolve(model: str) -> Path | str:
     """
     if model == MINIATURE:
         return WEIGHTS
-    path = Path(model).expanduser()
+    path = usable("--model", Path(model))
     if path.is_dir():
         if not (path / INDEX).is_file():
             raise UsageError(
@@ -136,14 +137,21 @@ def resolve_device(name: str) -> torch.device:
 
 def check_prompts(model: Family, prompts: Iterable[str]) -> None:
     """UsageError for a prompt that a text encoder would cut off."""
-    limits = model.token_limits()
     for prompt in prompts:
-        for tokenizer, limit in limits:
-            if (length := len(tokenizer(prompt).input_ids)) > limit:
-                raise UsageError(
-                    f"prompt {textwrap.shorten(prompt, 80)!r}: {length} tokens, more than the tokenizer's limit of "
-                    f"{limit}; shorten it"
-                )
+        if too_long := _too_long(model, prompt):
+            raise UsageError(f"prompt {textwrap.shorten(prompt, 80)!r}: {too_long}; shorten it, or give --prompts")
+
+
+def short_enough(model: Family, prompts: Iterable[str]) -> list[str]:
+    """The prompts that no text encoder would cut off."""
+    return [prompt for prompt in prompts if not _too_long(model, prompt)]
+
+
+def _too_long(model: Family, prompt: str) -> str:
+    for tokenizer, limit in model.token_limits():
+        if (length := len(tokenizer(prompt).input_ids)) > limit:
+            return f"{length} tokens, more than the tokenizer's limit of {limit}"
+    return ""
 
 
 def check_sampling(model: Family, steps: int) -> None:

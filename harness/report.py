@@ -5,6 +5,7 @@ import logging
 import math
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 from harness import processes
 from harness.calibration import Objective
 from harness.concepts import Concepts
+from harness.config import Config, flag_of, to_dict
 from harness.evaluate import METRICS, Panel
 from harness.objective import Losses
 from harness.timesteps import BINS, bins
@@ -97,7 +99,9 @@ def log_row(step: int, every: Sequence[Seen], objective: Objective) -> Row:
         return row
     s, timesteps, concept = (column.flatten() for column in taken.samples())
     erase, retain, estimate, norm, _ = taken.numbers.mean(0).tolist()
-    row |= {"s": _quantiles(s), "erase": erase, "retain": retain, "gradient_norm": norm}
+    row |= {"s": _quantiles(s), "erase": erase, "gradient_norm": norm}
+    if objective.retain_method != "none":
+        row["retain"] = retain
     if not math.isnan(estimate):
         row["estimate"] = estimate
     weight, exact = (f(s, concept.long()) for f in (losses.relative_weight, losses.divergence))
@@ -159,15 +163,25 @@ def overflow_message(step: int, skipped: int, last: Seen, precision: str) -> str
     )
 
 
-def shortage(error: BaseException) -> str | None:
-    """What helps where disk or memory is full; None for any other error."""
+def say(verdict: str, error: BaseException, code: int) -> int:
+    """Print in one line why a command ends; returns its exit code, or that of the process that failed first."""
+    line, code = processes.first_failure(f"{verdict}: {error}", code)
+    line = "; ".join([line, *getattr(error, "__notes__", [])])
+    print(" ".join(line.split()), file=sys.stderr)
+    return code
+
+
+def say_shortage(error: BaseException) -> int:
+    """Say that disk or memory is full, and what helps; any other error is raised again."""
     if isinstance(error, torch.OutOfMemoryError):
-        return (
+        error.add_note(
             "what helps in another run: a lower --batch-size, --precision bf16, or --parameter-group cross-attention-kv"
         )
-    if re.search("no space left|quota exceeded|file too large", str(error), re.IGNORECASE):
-        return "the disk is full, or a limit on files is reached: make room first"
-    return None
+    elif re.search("no space left|quota exceeded|file too large", str(error), re.IGNORECASE):
+        error.add_note("the disk is full, or a limit on files is reached: make room first")
+    else:
+        raise error
+    return say("stopped", error, 4)
 
 
 def environment(device: torch.device) -> Row:
@@ -254,7 +268,8 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
             axis.fill_between(steps, low, high, alpha=0.25, linewidth=0, label="10 % to 90 %")
             axis.plot(steps, middle, label="median")
             axis.legend()
-    axes[2].plot(steps, [row["retain"] for row in rows])
+    if "retain" in rows[0]:
+        axes[2].plot(steps, [row["retain"] for row in rows])
     axes[2].set(title="s of the retained prompts (mean)", xlabel="step")
     for key, label in (("divergence", "exact"), ("estimate", "the critic's estimate")):
         if key in rows[0]:
@@ -281,22 +296,38 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
     """For people: what a model has lost, run by run, and what of it came back; nothing to say of a single erasure."""
     lines = []
     for entry in ledger if len(ledger) > 1 else ():
-        line, before, now = f'"{entry["target"]}"', entry["when_erased"], entry["now"]
-        if now is not None:
-            line += f": unlearning accuracy {now:.3f}"
-            if before is not None and now < before - CAME_BACK:
-                line += f", was {before:.3f} when erased: some of it came back"
+        before, now, then = entry["when_erased"], entry["now"], entry["sampling"]
+        line = f'"{entry["target"]}": ' + ("not judged" if now is None else f"unlearning accuracy {now:.3f}")
+        if now is not None and before is not None and now < before - CAME_BACK:
+            line += f", was {before:.3f} when erased: some of it came back"
+            if then != ledger[-1]["sampling"]:
+                line += f", or the samples, then of {then[0]} steps at guidance {then[1]:g}, are no longer as good"
         lines.append(line)
     return lines
 
 
+def flags_chosen(config: Row) -> list[str]:
+    """The options of a run that are not the defaults, but for what the last screen says anyway."""
+    defaults, said = to_dict(Config()), ("target", "anchor", "divergence", "output", "overwrite", "resume")
+    changed = {name: value for name, value in config.items() if name not in said and value != defaults[name]}
+    return [shlex.join([flag_of(name), *_words(value)]) for name, value in changed.items()]
+
+
+def _words(value: Any) -> list[str]:
+    """An option's values; a truth that is no default has none."""
+    values = value if isinstance(value, list | tuple) else [] if value is True else [value]
+    return [str(each) for each in values]
+
+
 def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
-    """What was erased, how well, at what cost, and where to look."""
-    lines = [
-        "",
-        f'Erased "{summary["target"]}" towards "{summary["anchor"]}" with {summary["divergence"]}.',
-        "",
-    ]
+    """What was trained for what, how well, at what cost, and where to look."""
+    names, config = (f'"{summary["target"]}"', f'"{summary["anchor"]}"'), summary["config"]
+    where = "away from itself" if names[0] == names[1] else f"towards {names[1]}"
+    steps = summary["stopped"]["step"] if summary["stopped"] else config["steps"]
+    lines = ["", f"{names[0]} was led {where} with {summary['divergence']}, {steps} steps."]
+    if chosen := flags_chosen(config):
+        lines.append(f"Options: {' '.join(chosen)}")
+    lines.append("")
     if metrics:
         lines.append(f"{'':32}{'original':>10}{'erased':>10}{'oracle':>10}   95 % interval")
     for name in (name for name in METRICS if name in metrics):

@@ -1,7 +1,8 @@
 """What a run works on: checked before a model is loaded, then the loaded model, its prompts and its references."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,15 @@ class Plan:
         earlier = folders.finished(options.continue_from)["ledger"] if options.continue_from else []
         if earlier and options.parameter_group == "lora":
             raise UsageError("--parameter-group lora: adapters cannot continue a run; choose another group")
-        chosen = concepts.choose(options, vocabulary, [entry["target"] for entry in earlier])
+        chosen = concepts.choose(options, vocabulary, _lost(options, earlier))
+        if options.latents < (count := len(chosen.erased)):
+            raise UsageError(f"--latents {options.latents}: fewer than the {count} concepts, each of which needs one")
+        replaced = {entry["anchor"]: entry["target"] for entry in earlier}
+        if taken := [concept.target for concept in chosen.erased if concept.target in replaced]:
+            raise UsageError(
+                f"--target {taken[0]!r}: put in the place of {replaced[taken[0]]!r} by a run that this one continues; "
+                "erase both from the original at once, with --concepts"
+            )
         specs, weights = zip(*((each.divergence, each.weight) for each in chosen.erased), strict=True)
         losses = Losses.of(specs, weights, options.objective)
         rule = StopRule.of(options, vocabulary is not None and evaluate.find_judge(folder) is not None)
@@ -52,6 +61,15 @@ class Plan:
     def folder(self) -> Path | None:
         """The model's folder, which may hold a judge and oracles; None for a hub id."""
         return self.source if isinstance(self.source, Path) else None
+
+
+def _lost(options: Config, earlier: Sequence[dict[str, Any]]) -> dict[str, Sequence[str]]:
+    """What the model has lost already: by target the prompts that it was erased by."""
+    if options.continue_from is None:
+        return {}
+    kept = folders.read_json(options.continue_from / folders.PROMPTS, "erased", "earlier")
+    prompts = kept["earlier"] | {concept["target"]: concept["target_prompts"] for concept in kept["erased"]}
+    return {entry["target"]: prompts.get(entry["target"], [entry["target"]]) for entry in earlier}
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,17 @@ class Setting:
         prompts = (panel or self.panel).prompts
         return latents.sample(self.model, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
 
+    def fingerprints(self, options: Config) -> dict[str, str]:
+        """Digests of what a training starts from, but for the prompts."""
+        parts = self.model.pipeline.components
+        encoders = {name: part for name, part in parts.items() if name.startswith("text_encoder") and part is not None}
+        states = {"denoiser": self.model.network.state_dict()}
+        states |= {name: part.state_dict() for name, part in encoders.items()}
+        if options.continue_from:
+            states["run continued"] = folders.load_tensors(options.continue_from / folders.DELTA)[0]
+        digests = {name: models.fingerprint(state) for name, state in states.items()}
+        return digests | {"scheduler": json.dumps(dict(parts["scheduler"].config), default=str, sort_keys=True)}
+
 
 def prepare(options: Config, plan: Plan) -> Setting:
     """Load the model, check that it can do what is asked, and encode the prompts."""
@@ -79,11 +108,19 @@ def prepare(options: Config, plan: Plan) -> Setting:
     sampler(model.noise_schedule(), options)
     # again, now that there is a text encoder to ask which concepts are near
     chosen = concepts.choose(options, plan.vocabulary, plan.concepts.earlier, partial(latents.nearest, model))
+    if not options.retain:  # what nobody asked for by name need not fit
+        chosen = replace(chosen, retain_prompts=tuple(models.short_enough(model, chosen.retain_prompts)))
     panel = evaluate.panel(chosen, plan.vocabulary)
     varied = [prompt + suffix for prompt in chosen.prompts for suffix in latents.suffixes(options)]
     prompts = [*varied, *panel.prompts, ""]
     models.check_prompts(model, prompts)
-    return Setting(model, plan.folder, chosen, panel, latents.encode(model, prompts))
+    embeddings = latents.encode(model, prompts)
+    for concept in chosen.erased if options.anchor_guidance >= 0 else ():
+        both = (concept.target_prompts, concept.anchor_prompts)
+        read = (models.Conditioning.stack([embeddings[prompt] for prompt in each]).prompt_embeds for each in both)
+        if torch.equal(*read):
+            raise UsageError(f"--anchor {concept.anchor!r}: the text encoder reads it as it does {concept.target!r}")
+    return Setting(model, plan.folder, chosen, panel, embeddings)
 
 
 @dataclass(frozen=True)
@@ -127,19 +164,23 @@ def watch(
         if step % rule.every:
             return ""
         pictures = setting.sample(options, f"evaluate at step {step}", panel)
-        return processes.on_main(lambda: rule.reason(means(pictures), original))
+        why = processes.on_main(lambda: rule.reason(means(pictures), original))
+        return why and f"{why}, on {len(rows)} of {len(setting.panel.prompts)} prompts"
 
     return reason
 
 
-def ledger(plan: Plan, setting: Setting, accuracies: dict[str, float]) -> list[dict[str, Any]]:
+def ledger(plan: Plan, setting: Setting, options: Config, accuracies: dict[str, float]) -> list[dict[str, Any]]:
     """Every concept that the model has lost, each with its unlearning accuracy when it was erased, and now."""
     earlier = [entry | {"now": accuracies.get(entry["target"])} for entry in plan.earlier]
     current = [
         {
             "target": concept.target,
             "anchor": concept.anchor,
+            "anchor_guidance": options.anchor_guidance,
             "divergence": divergence.spec,
+            "weight": concept.weight,
+            "sampling": [options.sampling_steps, options.guidance_scale],
             "when_erased": accuracies.get(concept.target),
             "now": accuracies.get(concept.target),
         }

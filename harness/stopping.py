@@ -35,12 +35,14 @@ class StopRule:
         found = [CONDITION.fullmatch(part) for part in options.stop_when.split(",")]
         if not all(found):
             raise UsageError(
-                f'--stop-when {options.stop_when!r}: expected conditions such as "UA>=0.95,IRA>=0.9" on '
-                f"{', '.join(NAMES)}, between 0 and 1"
+                f'--stop-when {options.stop_when!r}: expected conditions such as "UA>=0.95,IRA>=0.9": '
+                f"{', '.join(NAMES)}, then >= and a number from 0 to 1, with commas between them"
             )
         if not judged:
             raise UsageError("--stop-when: this model's folder holds no judge and no vocabulary.json to measure with")
         conditions = {NAMES[match[1]]: float(match[2]) for match in found if match}
+        if len(conditions) < len(found):
+            raise UsageError(f"--stop-when {options.stop_when!r}: asks for the same metric twice")
         return cls(conditions, options.retention_budget, options.evaluate_every)
 
     def reason(self, now: Mapping[str, float], original: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fdiv
-from harness import checkpoint, config, critic, evaluate, export, folders, latents, processes, report, retention
+from harness import (
+    checkpoint,
+    command,
+    config,
+    critic,
+    evaluate,
+    export,
+    folders,
+    latents,
+    processes,
+    report,
+    retention,
+)
 from harness.calibration import Objective, calibrate, difference, make_critic
 from harness.config import Config, UsageError
 from harness.models import Denoiser
@@ -49,30 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end(arguments: Sequence[str] | None) -> int:
     try:
         with checkpoint.on_signals(checkpoint.interrupt):
-            run(config.parse(arguments))
+            run(command.parse(arguments))
     except fdiv.Refused as error:
-        return _say("refused", error, 1)
+        return report.say("refused", error, 1)
     except (UsageError, *DIVERGENCE_ERRORS) as error:
-        return _say("error", error, 2)
+        return report.say("error", error, 2)
     except OverflowedError as error:
-        return _say("stopped", error, 3)
+        return report.say("stopped", error, 3)
     except processes.LostError as error:
-        return _say("stopped", error, 1)
+        return report.say("stopped", error, 1)
     except checkpoint.Interrupted as error:
-        return _say("interrupted", error, 128 + error.number)
+        return report.say("interrupted", error, 128 + error.number)
     except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
-        if (hint := report.shortage(error)) is None:
-            raise
-        error.add_note(hint)
-        return _say("stopped", error, 4)
+        return report.say_shortage(error)
     return 0
-
-
-def _say(verdict: str, error: BaseException, code: int) -> int:
-    line, code = processes.first_failure(f"{verdict}: {error}", code)
-    line = "; ".join([line, *getattr(error, "__notes__", [])])
-    print(" ".join(line.split()), file=sys.stderr)
-    return code
 
 
 def run(options: Config) -> Path:
@@ -84,6 +86,9 @@ def run(options: Config) -> Path:
     names = {"target": setting.concepts.target, "anchor": setting.concepts.anchor, "divergence": plan.losses.spec}
     with folders.written_whole(output, options.overwrite, options.resume) as out:
         store = checkpoint.Store(out, options)
+        if processes.is_main():
+            folders.keep_same(out / folders.PROMPTS, asdict(setting.concepts))
+            folders.keep_same(out / folders.RESUME / folders.INPUTS, setting.fingerprints(options))
         references = sample_references(setting, options)
         base = export.put_over(setting.model, options.continue_from) if options.continue_from else {}
         sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options, store.once)
@@ -98,6 +103,8 @@ def run(options: Config) -> Path:
         training_seconds = time.perf_counter() - trained_from
         export.save_delta(result.denoiser, out / folders.DELTA, names, base)
         pictures = setting.sample(options, "pictures after")
+        if not pictures.isfinite().all():
+            raise OverflowedError("the trained model's pictures are not finite: no weights to use", result.denoiser)
         if not processes.is_main():
             return output
         metrics = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
@@ -105,9 +112,10 @@ def run(options: Config) -> Path:
         _draw(out, setting, references, pictures, result.rows, f"{options.objective}, scale {options.scale}", names)
         if options.save_pipeline:
             export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics, base)
+        accuracies = evaluate.accuracy_by_target(pictures, setting.panel, references.held)
         summary = names | {
             "config": config.to_dict(options),
-            "ledger": ledger(plan, setting, evaluate.accuracy_by_target(pictures, setting.panel, references.held)),
+            "ledger": ledger(plan, setting, options, accuracies),
             "prompts": {
                 "target": sum(len(concept.target_prompts) for concept in setting.concepts.erased),
                 "retained": len(setting.concepts.retain_prompts),
@@ -219,20 +227,20 @@ def train(
             state.step, state.skipped = step, state.skipped + 1 if last.skipped else 0
             if watched and step < options.steps:
                 state.stopped = watched(step)
-            overflowed = state.skipped == MOST_SKIPPED
+            overflowed = state.skipped >= min(MOST_SKIPPED, options.steps)
             ends = bool(signalled() or overflowed or state.stopped) or step == options.steps
             if step == 1 or step % LOG_EVERY == 0 or state.stopped or step == options.steps:
                 state.rows.append(row := report.log_row(step, state.seen, objective))
                 if store:
                     store.log(row)
                 if "s" in row:
-                    bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row['retain']:.3g}")
+                    bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row.get('retain', 0):.3g}")
                 state.seen.clear()
             if store and (ends or step % options.checkpoint_every == 0):
                 store.save(state)
             if overflowed:
                 raise OverflowedError(report.overflow_message(step, state.skipped, last, options.precision), denoiser)
-            if ends:
+            if ends and step < options.steps:
                 break
     stopped = {"step": state.step, "reason": state.stopped} if state.stopped else None
     return Result(denoiser, objective, state.rows, stopped)

@@ -54,12 +54,18 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         return None
     try:
         content = json.loads(file.read_text())
+        axes, templates, superclass = (content[name] for name in ("axes", "templates", "superclass"))
+        lists = [*axes.values(), templates]
+        if not all(isinstance(each, list) and each and all(isinstance(item, str) for item in each) for each in lists):
+            raise TypeError("each axis and the templates are lists of texts")
+        for template in templates:
+            template.format(**{axis: values[0] for axis, values in axes.items()})
         return Vocabulary(
-            axes={axis: tuple(values) for axis, values in content["axes"].items()},
-            templates=tuple(content["templates"]),
-            superclass={axis: tuple((a, b) for a, b in pairs) for axis, pairs in content["superclass"].items()},
+            axes={axis: tuple(values) for axis, values in axes.items()},
+            templates=tuple(templates),
+            superclass={axis: tuple((a, b) for a, b in superclass[axis]) for axis in axes},
             default_target=content["default"]["target"],
             default_anchor=content["default"]["anchor"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: no vocabulary with axes, templates, superclass and a default: {error!r}") from error

@@ -1,6 +1,7 @@
 """What goes wrong with an unfinished run is one clear line, and nothing of it is lost."""
 
 import errno
+import re
 import shutil
 from dataclasses import fields
 
@@ -10,7 +11,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from harness import checkpoint, config, folders, models, unlearn
+from harness import command, folders, models, unlearn
 from harness.config import Config
 
 FLAGS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", "--batch-size", "2", "--latents", "4"]
@@ -89,6 +90,31 @@ def test_a_run_goes_on_from_its_folder_from_its_unfinished_one_and_with_its_flag
     assert line.endswith("no unfinished run there; it has finished already")
 
 
+def test_the_name_of_a_run_may_hold_any_character(unfinished, tmp_path):
+    unfinished.rename(tmp_path / ".r[u]n*.unfinished-abc")
+    assert unlearn.main(["--resume", str(tmp_path / "r[u]n*")]) == 0
+    assert (tmp_path / "r[u]n*" / "run.json").is_file()
+
+
+def test_another_run_with_the_same_output_says_that_one_is_unfinished(unfinished, model, tmp_path, capsys):
+    arguments = ["--model", str(model), *FLAGS, "--output", str(tmp_path / "run")]
+    assert unlearn.main([*arguments, "--steps", "1"]) == 0
+    assert f"note: {unfinished} is an unfinished run, which --resume goes on with" in capsys.readouterr().err
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
+    assert f"--resume {tmp_path / 'run'}: exists already; --overwrite to replace it" in capsys.readouterr().err
+
+
+def test_a_run_folder_behind_a_link_is_replaced_and_the_link_stays(model, tmp_path):
+    arguments = ["--model", str(model), *FLAGS, "--steps", "1"]
+    assert unlearn.main([*arguments, "--output", str(tmp_path / "real")]) == 0
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    before = (tmp_path / "real" / "run.json").read_bytes()
+    assert unlearn.main([*arguments, "--output", str(tmp_path / "link"), "--overwrite"]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "run.json").read_bytes() != before
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "real"}
+
+
 @pytest.mark.parametrize("damage", ["truncated", "tampered"])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(resume, unfinished, damage):
     newest = _checkpoints(unfinished)[-1]
@@ -148,19 +174,53 @@ def test_what_may_change_are_options():
     assert set(folders.MAY_CHANGE) < {field.name for field in fields(Config)}
 
 
-def test_other_weights_of_the_model_are_refused(resume, unfinished, model, monkeypatch):
+@pytest.mark.parametrize("part", ["denoiser", "text_encoder", "scheduler"])
+def test_another_model_than_the_run_began_with_is_refused(resume, unfinished, monkeypatch, part):
     load = models.load
 
     def other(*arguments):
         loaded = load(*arguments)
-        for parameter in loaded.network.parameters():
-            parameter.data.mul_(1.001)
+        if part == "scheduler":
+            loaded.pipeline.scheduler.register_to_config(prediction_type="v_prediction")
+            return loaded
+        network = loaded.network if part == "denoiser" else loaded.pipeline.text_encoder
+        next(network.parameters()).data.mul_(1.001)
         return loaded
 
-    monkeypatch.setattr(models, "load", other)
-    code, line, _ = resume()
+    before = _contents(unfinished)
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "load", other)
+        code, line, _ = resume()
     assert code == 2
-    assert line.startswith("error: --resume: the model's weights are not those that this run began with")
+    assert re.search(f"error: --resume: not what this run began with, .*: {part}; .*put it back", line)
+    assert "to go on" not in line
+    assert _contents(unfinished) == before
+    assert resume()[0] == 0
+
+
+@pytest.mark.parametrize("option", ["--prompts", "--concepts"])
+def test_files_that_were_changed_since_the_run_began_are_refused(model, tmp_path, monkeypatch, capsys, option):
+    file = tmp_path / "file"
+    file.write_text("a big {}\n" if option == "--prompts" else "- {target: a star, anchor: a circle}\n")
+    flags = FLAGS[4:] if option == "--concepts" else FLAGS
+    with monkeypatch.context() as patch:
+        _break_in_step(patch, 7, ZeroDivisionError("broken"))
+        with pytest.raises(ZeroDivisionError):
+            unlearn.main(["--model", str(model), *flags, option, str(file), "--output", str(tmp_path / "run")])
+    was = file.read_text()
+    file.write_text(was.replace("big", "small").replace("star", "comet"))
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
+    assert re.search("--resume: not what this run began with, .*erased; a file", capsys.readouterr().err)
+    file.write_text(was)
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 0
+
+
+def test_an_overflowed_run_does_not_succeed_when_it_is_resumed(model, tmp_path, capsys):
+    flags = ["--divergence", "pearson", "--learning-rate", "1", "--steps", "40", "--output", str(tmp_path / "run")]
+    assert unlearn.main(["--model", str(model), *FLAGS, *flags]) == 3
+    assert "to go on" not in capsys.readouterr().err
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 3
+    assert "stopped: 6 steps in a row were not finite" in capsys.readouterr().err
 
 
 def test_a_second_process_is_kept_out_as_long_as_the_first_lives(resume, unfinished):
@@ -183,8 +243,7 @@ def test_a_full_disk_loses_nothing(resume, unfinished, monkeypatch, failing):
 
     before = _contents(unfinished / "resume")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
-        patch.setattr(unlearn.export, "save_file", full)
+        patch.setattr(folders, "save_file", full)
         code, line, _ = resume()
     assert code == 4
     assert line.startswith("stopped: [Errno 28] No space left on device")
@@ -210,7 +269,7 @@ def test_out_of_memory_names_three_flags_that_exist(resume, monkeypatch):
     assert line.startswith("stopped: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has; ")
     for flag in (["--batch-size", "1"], ["--precision", "bf16"], ["--parameter-group", "cross-attention-kv"]):
         assert flag[0] in line
-        config.parse(flag)
+        command.parse(flag)
 
 
 @pytest.mark.parametrize("name", ["nothing", ".nothing.unfinished-x"])
@@ -231,4 +290,4 @@ def test_options_that_cannot_be_read_are_refused(resume, unfinished):
     (unfinished / "resume" / "options.json").write_text('{"model": ')
     code, line, _ = resume()
     assert code == 2
-    assert "resume/options.json is damaged, or of another version" in line
+    assert "resume/options.json: cannot be read as JSON" in line

@@ -1,13 +1,16 @@
 """Target, anchor and retained prompts."""
 
 import itertools
+import json
 import re
+from typing import get_args
 
 import pytest
 
-from harness.concepts import bank, choose
-from harness.config import Config, UsageError
+from harness.concepts import choose
+from harness.config import ConceptType, Config, UsageError
 from harness.miniature import WEIGHTS, world
+from harness.templates import CHOICE, TEMPLATE, bank
 from harness.vocabulary import read_vocabulary
 
 
@@ -70,8 +73,25 @@ def test_a_target_equal_to_the_anchor_is_refused(vocabulary, has_vocabulary):
         choose(Config(target="star", anchor="star"), vocabulary if has_vocabulary else None)
 
 
-def test_a_vocabulary_that_cannot_be_read_is_one_line(tmp_path):
-    (tmp_path / "vocabulary.json").write_text("{}")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"templates": []},
+        {"templates": ["{foo}"]},
+        {"templates": ["{"]},
+        {"templates": "a {shape}"},
+        {"superclass": {}},
+        {"axes": {"shape": "circle"}},
+        {"axes": {"shape": ["circle", 3]}},
+        {"axes": {"shape": []}},
+        {"default": None},
+    ],
+)
+def test_a_vocabulary_that_cannot_be_read_is_one_line(tmp_path, change):
+    whole = json.loads((WEIGHTS / "vocabulary.json").read_text())
+    (tmp_path / "vocabulary.json").write_text(json.dumps(whole))
+    assert read_vocabulary(tmp_path).axes == world.AXES
+    (tmp_path / "vocabulary.json").write_text(json.dumps(whole | change))
     with pytest.raises(UsageError, match="no vocabulary with axes, templates, superclass and a default"):
         read_vocabulary(tmp_path)
 
@@ -148,7 +168,10 @@ def test_a_file_of_templates_replaces_the_bank(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'': each line needs {} once"),
+        ("", "holds no line"),
+        ("[a|b] {}", "'[a|b] {}': each line needs {} once"),
+        ("a [{}|b|c]", "each line needs {} once"),
+        ("[[{}|x]|y]", "each line needs {} once"),
         ("a picture", "'a picture': each line needs {} once"),
         ("{} and {}", "each line needs {} once"),
         ("a [cat|{}]", "each line needs {} once"),
@@ -200,14 +223,19 @@ def test_a_file_names_many_concepts_each_with_anchor_weight_and_divergence(tmp_p
         ("[]", "expected a list of mappings"),
         ("- {anchor: moon}", "names no target"),
         ("- {target: star, weigth: 2}", "unknown key 'weigth'; choices: target, anchor"),
-        ("- {target: star, weight: 0}", "weight 0: must be a finite number above 0"),
+        ("- {target: star, weight: 0}", "weight: must be a finite number above 0"),
         ("- {target: star, concept_type: animal}", "concept_type 'animal'; choices: object, style"),
         ("- {target: [star]}", "must be text"),
         ("- {target: star}\n- {target: star}", "erased twice"),
         ("- {target: star, anchor: neon}\n- {target: neon}", "choices for the shape 'star'"),
         ("- {target: star, anchor: moon}\n- {target: moon}", "choices for the shape 'star': circle, square"),
         ("- {target: elephant}", "unknown concept 'elephant'"),
-        ("{", "no YAML file"),
+        ("- {target: star, weight: heavy}", "weight: must be a finite number above 0"),
+        ("- {target: star, target: moon}", "'target' is given twice"),
+        ("- {target: ' '}", "names no target"),
+        ("- {target: star, prompts: '\\0'}", "cannot be read as text"),
+        ("{", "cannot be read as YAML"),
+        ("[" * 5000, "cannot be read as YAML"),
     ],
 )
 def test_a_file_of_concepts_that_cannot_be_used_is_refused(tmp_path, vocabulary, text, message):
@@ -218,26 +246,80 @@ def test_a_file_of_concepts_that_cannot_be_used_is_refused(tmp_path, vocabulary,
 def test_a_file_of_concepts_stands_alone(tmp_path, vocabulary):
     with pytest.raises(UsageError, match="leave out those options"):
         choose(_concepts(tmp_path, "- {target: star}", target="moon"), vocabulary)
-    with pytest.raises(UsageError, match="no YAML file"):
+    with pytest.raises(UsageError, match="cannot be read as YAML"):
         choose(Config(concepts=tmp_path / "none.yaml"), vocabulary)
 
 
 def test_what_an_earlier_run_erased_is_held_and_cannot_be_an_anchor(vocabulary):
-    chosen = choose(Config(target="star"), vocabulary, earlier=["neon"])
-    assert chosen.earlier == ("neon",)
+    chosen = choose(Config(target="star"), vocabulary, earlier={"neon": ["a neon star"]})
+    assert list(chosen.earlier) == ["neon"]
     assert any("neon" in prompt for prompt in chosen.retain_prompts)
     assert not any("neon" in prompt for prompt in chosen.erased[0].target_prompts)
-    given = choose(Config(target="star", retain=("a moon",)), vocabulary, earlier=["neon"])
+    assert not any("star" in prompt for prompt in chosen.retain_prompts)
+    given = choose(Config(target="star", retain=("a moon",)), vocabulary, earlier={"neon": []})
     assert given.retain_prompts[0] == "a moon"
     assert all("neon" in prompt for prompt in given.retain_prompts[1:])
-    general = choose(Config(target="a cat"), None, earlier=["a grumpy dog"])
-    assert "a photo of a grumpy dog" in general.retain_prompts
     with pytest.raises(UsageError, match="erased twice, here or by a run that this one continues"):
-        choose(Config(target="star"), vocabulary, earlier=["star"])
+        choose(Config(target="star"), vocabulary, earlier={"star": []})
+    with pytest.raises(UsageError, match="--target is needed: the default, 'star', is erased already"):
+        choose(Config(), vocabulary, earlier={"star": []})
     with pytest.raises(UsageError, match="choices for the shape 'star'"):
-        choose(Config(target="star", anchor="moon"), vocabulary, earlier=["moon"])
+        choose(Config(target="star", anchor="moon"), vocabulary, earlier={"moon": []})
 
 
-def test_guidance_away_from_the_target_may_have_the_target_as_its_anchor(vocabulary):
-    (one,) = choose(Config(target="star", anchor="star", anchor_guidance=-1.0), vocabulary).erased
-    assert one.target_prompts == one.anchor_prompts
+def test_what_an_earlier_run_erased_from_any_model_is_held_by_the_prompts_that_erased_it():
+    prompts = ["a house in the style of Van Gogh", "Van Gogh"]
+    chosen = choose(Config(target="a cat"), None, earlier={"Van Gogh": prompts})
+    assert chosen.retain_prompts[-2:] == tuple(prompts)
+
+
+def test_a_world_of_which_nothing_would_be_left_is_refused(tmp_path, vocabulary):
+    shapes = world.AXES["shape"]
+    every = "".join(f"- {{target: {shape}}}\n" for shape in shapes)
+    with pytest.raises(UsageError, match="no shape would be left, so nothing to retain or to judge by"):
+        choose(_concepts(tmp_path, every), vocabulary)
+    with pytest.raises(UsageError, match="no shape would be left"):
+        choose(Config(target=shapes[-1]), vocabulary, earlier=dict.fromkeys(shapes[:-1], ()))
+
+
+def test_as_many_concepts_as_a_bank_has_names_leave_what_there_is(tmp_path):
+    names = bank("object").retain[: len(bank("object").retain) - 3]
+    entries = "".join(f"- {{target: {name}}}\n" for name in names)
+    chosen = choose(_concepts(tmp_path, entries), None)
+    assert len(chosen.erased) == len(names)
+    assert any(bank("object").retain[-1] in prompt for prompt in chosen.retain_prompts)
+
+
+def test_templates_of_the_users_own_go_before_the_vocabularys_and_the_banks(tmp_path, vocabulary):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a shiny {}\n", "utf-8-sig")
+    (one,) = choose(Config(prompts=file), vocabulary).erased
+    assert (one.target_prompts, one.anchor_prompts, one.axis) == (("a shiny star",), ("a shiny circle",), "shape")
+    general = choose(Config(target="a star", anchor="a moon", prompts=file), None)
+    assert all(prompt.startswith("a shiny ") for prompt in general.retain_prompts)
+    with pytest.raises(UsageError, match=r"--concept-type style: this model's vocabulary\.json has templates"):
+        choose(Config(concept_type="style"), vocabulary)
+
+
+@pytest.mark.parametrize("name", get_args(ConceptType))
+def test_a_banks_templates_are_such_as_a_file_may_hold(name):
+    assert all(TEMPLATE.fullmatch(template) for template in bank(name).templates)
+    assert all(CHOICE.search(template) for template in bank(name).templates)
+
+
+@pytest.mark.parametrize(
+    ("target", "anchor", "others"),
+    [("Van Gogh", "van  gogh", ()), ("a dog", "the dog", ()), ("a cat", "a dog", ("the dog",))],
+)
+def test_names_that_mean_the_same_are_the_same(target, anchor, others):
+    with pytest.raises(UsageError, match=r"equal to the target|erased too"):
+        choose(Config(target=target, anchor=anchor), None, earlier=dict.fromkeys(others, ()))
+
+
+@pytest.mark.parametrize("anchor", ["star", ""])
+def test_guidance_away_from_the_target_has_the_target_as_its_anchor(vocabulary, anchor):
+    for known in (vocabulary, None):
+        (one,) = choose(Config(target="star", anchor=anchor, anchor_guidance=-1.0), known).erased
+        assert one.target_prompts == one.anchor_prompts
+        with pytest.raises(UsageError, match=r"--anchor 'circle': .* so that has to be the target, 'star'"):
+            choose(Config(target="star", anchor="circle", anchor_guidance=-1.0), known)

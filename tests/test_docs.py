@@ -10,7 +10,8 @@ import pytest
 
 import fdiv
 from harness import unlearn
-from harness.config import Config, parse, table
+from harness.command import parse
+from harness.config import Config, table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

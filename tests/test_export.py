@@ -1,7 +1,9 @@
 """One erasure three ways: each opened again by diffusers itself and compared with the weights that were trained."""
 
+import errno
 import json
 import re
+import shutil
 
 import pytest
 import tiny
@@ -10,7 +12,7 @@ from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from harness import export, lowrank, models, unlearn
+from harness import export, folders, lowrank, models, unlearn
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "2", "--sampling-steps", "2", "--learning-rate", "0.02"]
 CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon"]
@@ -193,6 +195,61 @@ def test_undoing_restores_the_original_weights_bit_for_bit(runs, call, kind, gro
     assert {tensor.dtype for tensor in stored.values()} == {export.DTYPES[dtype]}
 
 
+def test_undoing_leaves_what_someone_else_put_there(runs, call):
+    _, run = runs()
+    _, folder, _ = call(run, "--format", "pipeline")
+    (folder / "unet" / "mine.txt").write_text("mine")
+    assert export.main([str(folder), "--undo"]) == 0
+    assert (folder / "unet" / "mine.txt").read_text() == "mine"
+
+
+def test_equal_weights_give_equal_files(tmp_path):
+    metadata = {"b": 'quote " and \\ and \n', "a": "Zoë \u2603 \x1f", "c": "", "format": "pt"}
+    tensors = {"x": torch.arange(6.0).view(2, 3).T, "y": torch.zeros(2, dtype=torch.bfloat16)}
+    files = [tmp_path / str(i) for i in range(8)]
+    for file in files:
+        folders.save_tensors(tensors, file, metadata)
+        kept, said = folders.load_tensors(file)
+        assert said == metadata
+        assert all(torch.equal(kept[name], each) for name, each in tensors.items())
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+@pytest.mark.parametrize("flags", [["--format", "delta"], ["--undo"]])
+def test_a_damaged_file_is_one_line(runs, tmp_path, capsys, flags):
+    _, run = runs()
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert export.main([str(copy), "--format", "pipeline", "--output", str(copy / "pipeline")]) == 0
+    file = copy / ("unet_delta.safetensors" if "delta" in flags else "pipeline/original.safetensors")
+    file.write_bytes(file.read_bytes()[:-50])
+    capsys.readouterr()
+    assert export.main([str(copy), *flags]) == 2
+    assert re.match(f"error: {file}: cannot be read as safetensors: .*\n$", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", "{"])
+def test_a_damaged_summary_is_one_line(runs, tmp_path, capsys, content):
+    _, run = runs()
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "run.json").write_text(content)
+    for command, flags in ((export, [str(copy)]), (unlearn, ["--continue", str(copy), "--target", "a moon"])):
+        assert command.main(flags) == 2
+        assert re.match(f"error: {copy / 'run.json'}: (damaged|cannot be read as JSON)", capsys.readouterr().err)
+
+
+def test_a_full_disk_is_one_line(runs, call, monkeypatch):
+    _, run = runs()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders, "save_file", full)
+    code, folder, printed = call(run)
+    assert code == 4
+    assert "the disk is full" in printed.err
+    assert not folder.exists()
+
+
 def test_a_runs_own_pipeline_is_undone_too_and_only_once(tmp_path, capsys):
     source = tiny.folder(tmp_path / "model")
     arguments = ["--model", str(source), "--output", str(tmp_path / "run"), "--save-pipeline", *CONCEPTS, *FAST]
@@ -242,7 +299,7 @@ def test_a_card_has_the_metrics_and_a_hub_models_name():
     summary = {"target": "a", "anchor": "b", "divergence": "kl", "config": config | {"learning_rate": 0.1}}
     text = export.model_card(summary, {"unlearning_accuracy": {"original": 0.1, "erased": 0.9}}, "lora", 1.0)
     assert "base_model: someone/model\n" in text
-    assert "| unlearning accuracy | 0.1 | 0.9 |" in text
+    assert "| unlearning accuracy | 0.1000 | 0.9000 |" in text
 
 
 def test_a_file_that_does_not_sample_as_the_trained_model_is_refused(runs, call, monkeypatch):
@@ -284,7 +341,7 @@ def test_numbers_out_of_range_are_refused(runs, call, flags, message):
 
 
 def test_no_run_and_an_existing_output_are_refused(runs, call, tmp_path):
-    assert "no finished run; needed are its run.json" in call(tmp_path)[2].err
+    assert "no finished run, which has a run.json" in call(tmp_path)[2].err
     (tmp_path / "there").mkdir()
     assert "exists already; choose another folder" in call(runs()[1], output="there")[2].err
 

@@ -42,3 +42,8 @@ def test_no_condition_is_no_rule():
 def test_another_form_is_refused_with_an_example(when):
     with pytest.raises(UsageError, match="expected conditions such as"):
         _rule(when)
+
+
+def test_a_metric_is_asked_for_once():
+    with pytest.raises(UsageError, match="asks for the same metric twice"):
+        _rule("UA>=1,UA>=0")

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,25 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from harness import evaluate, export, report, unlearn
-from harness.calibration import Objective
-from harness.concepts import bank
+from harness import evaluate, export, latents, report, unlearn
+from harness.calibration import Objective, calibrate
 from harness.config import Config
-from harness.models import NoiseSchedule
-from harness.objective import Losses, Scale
+from harness.models import Denoiser, NoiseSchedule
+from harness.objective import Losses, Scale, reference_weight
 from harness.report import Seen
+from harness.templates import bank
 from harness.timesteps import TimestepSampler
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
-FILES = {"run.json", "steps.jsonl", "metrics.json", "before_after.png", "curves.png", "unet_delta.safetensors"}
+FILES = {
+    "run.json",
+    "prompts.json",
+    "steps.jsonl",
+    "metrics.json",
+    "before_after.png",
+    "curves.png",
+    "unet_delta.safetensors",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +44,8 @@ def erase(model, tmp_path, capsys):
     """Run the command line on the tiny model; gives the exit code, the run folder, and what it printed."""
 
     def call(*flags, output="run", fast=True):
-        arguments = [
-            "--model",
-            str(model),
-            "--target",
-            "a star",
-            "--anchor",
-            "a circle",
-            "--retain",
-            "a moon",
-            "a ring",
-        ]
+        arguments = ["--model", str(model), "--target", "a star", "--anchor", "a circle"]
+        arguments += ["--retain", "a moon", "a ring"] if "none" not in flags else []
         arguments += [*(FAST if fast else []), "--output", str(tmp_path / output), *flags]
         code = unlearn.main(arguments)
         return code, tmp_path / output, capsys.readouterr()
@@ -64,7 +64,9 @@ def test_a_run_leaves_a_finished_folder_and_a_last_screen(erase):
     assert summary["versions"]["torch"] == torch.__version__
     assert summary["seconds"]["training"] > 0
     assert summary["peak_memory_bytes"] > 2**20
-    assert 'Erased "a star" towards "a circle" with squared_hellinger.' in printed.out
+    assert '"a star" was led towards "a circle" with squared_hellinger, 3 steps.' in printed.out
+    assert "Options: --model" in printed.out
+    assert "--retain 'a moon' 'a ring' --latents 4" in printed.out
     assert str(folder) in printed.out
 
 
@@ -229,7 +231,16 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--stop-when", "UA>0.9"], "--stop-when 'UA>0.9': expected conditions such as"),
         (["--stop-when", "UA>=0.9"], "holds no judge"),
         (["--continue", "/no/run"], "/no/run: no finished run"),
-        (["--prompts", "/no/file"], "--prompts /no/file: no text file"),
+        (["--prompts", "/no/file"], "--prompts /no/file: cannot be read as text: [Errno 2]"),
+        (["--retain-method", "none", "--retain", "a moon"], "--retain-method none keeps nothing"),
+        (["--retain", "a small Star"], "--retain 'a small Star': names the target 'a star'"),
+        (["--anchor-guidance", "-1"], "--anchor 'a circle': an --anchor-guidance below 0 leads away"),
+        (["--anchor", "A  star"], "equal to the target"),
+        (["--learning-rate", "3"], "--learning-rate 3.0: must be above 0 and at most 1"),
+        (["--model", "~nosuchuser/x"], "--model '~nosuchuser/x': no name of a file"),
+        (["--model", "x" * 300], "no name of a file"),
+        (["--resume", "~nosuchuser/x"], "--resume '~nosuchuser/x': no name of a file"),
+        (["--resume", "/no/run", "--continue", "/no/run"], "a run that is resumed has the options"),
     ],
     ids=lambda value: value[1][:12] if isinstance(value, list) else "",
 )
@@ -302,7 +313,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
 
 def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
     """Five skipped steps are enough: the weights and the checkpoint of the last good one are kept."""
-    code, folder, printed = erase("--divergence", "pearson", "--learning-rate", "1e9", "--steps", "40")
+    code, folder, printed = erase("--divergence", "pearson", "--learning-rate", "1", "--steps", "40")
     assert code == 3
     assert re.search(
         r"stopped: 5 steps in a row were not finite, up to step \d+: .*erasure loss.* in fp32", printed.err
@@ -363,7 +374,10 @@ def test_a_row_averages_its_steps_and_counts_the_skipped():
     seen = [_seen([1.0, 3.0], 0.1, 0.2, 0.3), _seen([inf, nan], nan, 0.4, inf, 1.0), _seen([5.0, 7.0], 0.3, 0.4, 0.5)]
     row = report.log_row(20, seen, _objective("kl"))
     assert row["s"][1] == 4.0
-    assert (row["erase"], row["retain"], row["skipped"]) == (pytest.approx(0.2), pytest.approx(0.3), 1)
+    assert (row["erase"], row["skipped"]) == (pytest.approx(0.2), 1)
+    assert "retain" not in row
+    kept = replace(_objective("kl"), retain_method="weight")
+    assert report.log_row(20, seen, kept)["retain"] == pytest.approx(0.3)
     assert report.log_row(20, seen[1:2], _objective("kl")) == {"step": 20, "skipped": 1}
 
 
@@ -414,6 +428,75 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
     restored = _unet(tmp_path / "second" / "pipeline")
     assert all(torch.equal(restored[name], original[name]) for name in original)
     assert export.main([str(tmp_path / "second"), "--format", "delta"]) == 0
+
+
+def test_what_took_the_place_of_an_erased_concept_cannot_be_erased_after_it(judged, tmp_path, capsys):
+    _erase(judged, tmp_path / "first", "--target", "star")
+    flags = ["--continue", str(tmp_path / "first"), "--target", "circle", *FAST]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "second")]) == 2
+    assert "--target 'circle': put in the place of 'star' by a run that this one" in capsys.readouterr().err
+
+
+def test_every_concept_has_a_latent_or_the_run_is_refused(judged, tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text("- {target: star}\n- {target: outline}\n")
+    flags = ["--model", str(judged), "--concepts", str(tmp_path / "two.yaml"), *FAST, "--latents", "1"]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 2
+    assert "--latents 1: fewer than the 2 concepts" in capsys.readouterr().err
+
+
+def test_a_target_that_the_text_encoder_reads_as_its_anchor_is_refused(model, tmp_path, monkeypatch, capsys):
+    encode = latents.encode
+
+    def alike(*arguments):
+        found = encode(*arguments)
+        return dict.fromkeys(found, next(iter(found.values())))
+
+    monkeypatch.setattr(latents, "encode", alike)
+    flags = ["--model", str(model), "--target", "a star", "--anchor", "a circle", *FAST, "--scale", "unit"]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 2
+    assert "--anchor 'a circle': the text encoder reads it as it does 'a star'" in capsys.readouterr().err
+
+
+def test_retained_prompts_that_nobody_asked_for_need_not_fit(tmp_path):
+    short = tiny.pipeline()
+    short.tokenizer.model_max_length = 14
+    short.save_pretrained(tmp_path / "model")
+    (tmp_path / "prompts.txt").write_text("{}\na big {}\n")
+    flags = ["--model", str(tmp_path / "model"), "--target", "star", "--anchor", "circle", *FAST]
+    output = ["--output", str(tmp_path / "run"), "--prompts", str(tmp_path / "prompts.txt")]
+    assert unlearn.main([*flags, *output]) == 0
+    kept = json.loads((tmp_path / "run" / "prompts.json").read_text())["retain_prompts"]
+    assert 2 < len(kept) < 2 * 16 + 2
+    assert all(len(short.tokenizer(prompt).input_ids) <= 14 for prompt in kept)
+
+
+@pytest.mark.parametrize("scale", ["unit", "posterior", "auto", "binned"])
+def test_importance_masses_are_the_mean_lengths_of_the_gradients_in_the_noise_prediction(scale):
+    """Apart from the trainer: autograd through D(s), each sample alone, at the very batches of the calibration."""
+    model, options = tiny.model(), Config(scale=scale, timestep_sampling="importance", batch_size=8, latents=4)
+    with torch.no_grad():
+        target, anchor = (model.encode([prompt] * 4) for prompt in ("a star", "a circle"))
+    kept = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    sampled = latents.Sampled(kept, anchor, target, torch.tensor([0, 1, 0, 1]), kept[:0], anchor[:0], anchor[:1])
+    losses, schedule = Losses.of(["squared_hellinger", "kl"], [1.0, 3.0], "closed_form"), model.noise_schedule()
+    denoiser = Denoiser(model, "cross-attention-kv")
+    objective = calibrate(denoiser, sampled, losses, schedule, options, torch.Generator().manual_seed(7))
+    uniform = TimestepSampler(schedule, (0, 1), "constant")
+    drawn = latents.batches(sampled, schedule, uniform, options, torch.Generator().manual_seed(7))
+    lengths: list[list[float]] = [[] for _ in range(10)]
+    for batch in (next(drawn) for _ in range(32)):
+        with torch.no_grad():
+            p = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
+            q = denoiser(batch.noisy, batch.timesteps, batch.trained)
+        q.requires_grad_()
+        s = objective.scale.difference(p, q, batch.timesteps).square().flatten(1).sum(1)
+        for i, (k, t) in enumerate(zip(batch.concept.tolist(), batch.timesteps.tolist(), strict=True)):
+            value = losses.weights[k] / reference_weight(losses.gaussian[k]) * losses.gaussian[k](s[i])
+            (gradient,) = torch.autograd.grad(value, q, retain_graph=True)
+            lengths[t * 10 // 1000].append(gradient.norm().item())
+    expected = torch.tensor([sum(each) / len(each) for each in lengths])
+    masses = objective.sampler.masses
+    torch.testing.assert_close(masses / masses.sum(), expected / expected.sum(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_on_other_weights_cannot_be_continued(judged, model, tmp_path, capsys):
