@@ -232,6 +232,7 @@ def test_a_damaged_summary_is_one_line(runs, tmp_path, capsys, content):
     _, run = runs()
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "run.json").write_text(content)
+    capsys.readouterr()
     for command, flags in ((export, [str(copy)]), (unlearn, ["--continue", str(copy), "--target", "a moon"])):
         assert command.main(flags) == 2
         assert re.match(f"error: {copy / 'run.json'}: (damaged|cannot be read as JSON)", capsys.readouterr().err)
