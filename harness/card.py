@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from harness.report import led
+
 HOW = {
     "delta": "from safetensors.torch import load_file\n\n"
     'pipeline.unet.load_state_dict(load_file("unet_delta.safetensors"), strict=False)',
@@ -41,7 +43,7 @@ license_name: as-the-original-model
 
 # {config["model"]} without "{summary["target"]}"
 
-The concept "{summary["target"]}" was brought to "{summary["anchor"]}" by minimising the f-divergence
+Trained with {led(summary["target"], summary["anchor"])} by minimising the f-divergence
 `{summary["divergence"]}` between the two models' reverse steps ({config["objective"]} objective, parameter group
 `{config["parameter_group"]}`, {config["steps"]} steps, learning rate {config["learning_rate"]}, seed {config["seed"]},
 strength {strength:g}).

@@ -245,7 +245,7 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
         label = f'"{panel.named[group[0]]}"\n{model}'
         row[0].text(-0.15, 0.5, label, ha="right", va="center", transform=row[0].transAxes, fontsize=10)
     height = figure.get_size_inches()[1]
-    title = f'"{concepts.target}" brought to "{concepts.anchor}", same seeds'
+    title = f"{led(concepts.target, concepts.anchor)}, same seeds"
     if pictures.get("oracle") is not None:
         title += f'; oracle: never saw a "{concepts.target}"'
     figure.suptitle(title, fontsize=11, y=1 - 0.12 / height)
@@ -270,7 +270,9 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
             axis.legend()
     if "retain" in rows[0]:
         axes[2].plot(steps, [row["retain"] for row in rows])
-    axes[2].set(title="s of the retained prompts (mean)", xlabel="step")
+        axes[2].set(title="s of the retained prompts (mean)", xlabel="step")
+    else:
+        axes[2].set(title="no prompts retained", xticks=(), yticks=())
     for key, label in (("divergence", "exact"), ("estimate", "the critic's estimate")):
         if key in rows[0]:
             axes[3].plot(steps, [row[key] for row in rows], label=label)
@@ -306,6 +308,11 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
     return lines
 
 
+def led(target: str, anchor: str) -> str:
+    """What an erasure does, as a caption; with guidance below 0 the target is its own anchor."""
+    return f'"{target}" led ' + ("away from itself" if target == anchor else f'towards "{anchor}"')
+
+
 def flags_chosen(config: Row) -> list[str]:
     """The options of a run that are not the defaults, but for what the last screen says anyway."""
     defaults, said = to_dict(Config()), ("target", "anchor", "divergence", "output", "overwrite", "resume")
@@ -321,11 +328,9 @@ def _words(value: Any) -> list[str]:
 
 def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
     """What was trained for what, how well, at what cost, and where to look."""
-    names, config = (f'"{summary["target"]}"', f'"{summary["anchor"]}"'), summary["config"]
-    where = "away from itself" if names[0] == names[1] else f"towards {names[1]}"
-    steps = summary["stopped"]["step"] if summary["stopped"] else config["steps"]
-    lines = ["", f"{names[0]} was led {where} with {summary['divergence']}, {steps} steps."]
-    if chosen := flags_chosen(config):
+    steps = summary["stopped"]["step"] if summary["stopped"] else summary["config"]["steps"]
+    lines = ["", f"{led(summary['target'], summary['anchor'])} with {summary['divergence']}, {steps} steps."]
+    if chosen := flags_chosen(summary["config"]):
         lines.append(f"Options: {' '.join(chosen)}")
     lines.append("")
     if metrics:

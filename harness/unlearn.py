@@ -144,7 +144,7 @@ def _draw(
 ) -> None:
     models = {"original": references.held.pictures, "erased": erased, "oracle": references.oracle}
     report.before_after(out / "before_after.png", setting.panel, models, setting.concepts)
-    title = f"{names['target']} to {names['anchor']}: {names['divergence']}, {how}"
+    title = f"{report.led(names['target'], names['anchor'])}: {names['divergence']}, {how}"
     report.curves(out / "curves.png", rows, title)
 
 

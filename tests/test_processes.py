@@ -122,7 +122,7 @@ def test_two_processes_of_accelerates_launcher_come_to_what_one_does_and_one_wri
     _assert_same(output, tmp_path / "one" / "run")
     assert json.loads((output / "run.json").read_text())["processes"] == 2
     assert list(output.parent.iterdir()) == [output]
-    assert done.stdout.count(" was led towards ") == 1
+    assert done.stdout.count(" led towards ") == 1
     assert len(re.findall(r"pictures after: +0%", done.stderr)) == 1
 
 

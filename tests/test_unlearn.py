@@ -64,7 +64,7 @@ def test_a_run_leaves_a_finished_folder_and_a_last_screen(erase):
     assert summary["versions"]["torch"] == torch.__version__
     assert summary["seconds"]["training"] > 0
     assert summary["peak_memory_bytes"] > 2**20
-    assert '"a star" was led towards "a circle" with squared_hellinger, 3 steps.' in printed.out
+    assert '"a star" led towards "a circle" with squared_hellinger, 3 steps.' in printed.out
     assert "Options: --model" in printed.out
     assert "--retain 'a moon' 'a ring' --latents 4" in printed.out
     assert str(folder) in printed.out
