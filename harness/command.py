@@ -12,6 +12,9 @@ import tyro
 from harness import folders
 from harness.config import Config, UsageError, check, flag_of, read_yaml
 
+NOTHING = ("", "~", "null")
+TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
+
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
     """Read the flags; those of an optional `--config FILE.yaml` come first, so the command line goes over them.
@@ -30,6 +33,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         before = folders.saved_options(resume)
     description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
     config = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
+    config = folders.settled(config)
     if resume is not None:
         folders.check_unchanged(before, config)
     check(config)
@@ -54,6 +58,8 @@ def flags(path: Path) -> list[str]:
     result: list[str] = []
     seen: set[str] = set()
     for key, value in content.items():
+        if value in NOTHING:
+            continue
         flag = flag_of(str(key).replace("-", "_"))
         if flag not in kinds:
             raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(kinds)}")
@@ -64,9 +70,9 @@ def flags(path: Path) -> list[str]:
             raise UsageError(f"--config {path}: {flag} is given twice")
         seen.add(flag)
         if kinds[flag] is bool:
-            if value not in ("true", "false"):
+            if str(value).lower() not in TRUTHS:
                 raise UsageError(f"--config {path}: {key}: {value!r}: must be true or false")
-            result.append(flag if value == "true" else f"--no-{flag[2:]}")
+            result.append(flag if TRUTHS[value.lower()] else f"--no-{flag[2:]}")
         elif isinstance(value, list):
             if dashed := [each for each in value if each.startswith("-")]:
                 raise UsageError(f"--config {path}: {key}: {dashed[0]!r} begins with a dash, as flags do")

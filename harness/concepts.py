@@ -30,6 +30,7 @@ from harness.vocabulary import Vocabulary
 
 NEIGHBOURS, OTHERS = 8, 8
 """Retained of a bank's names for each target: the nearest, and as many of the rest at random."""
+ARTICLES = ("a", "an", "the")
 CONCEPT_KEYS = ("target", "anchor", "concept_type", "prompts", "divergence", "weight")
 Rank = Callable[[str, Sequence[str]], list[str]]
 """Orders names by their closeness to a concept, the nearest first."""
@@ -124,8 +125,8 @@ def _check(
         if any(_same(concept.anchor, name) for name in names if name != concept.target):
             raise UsageError(f"--anchor {concept.anchor!r}: erased too, so nothing can be put in its place")
         for prompt in config.retain:
-            if (words := _words(concept.target)) and words <= _words(prompt):
-                raise UsageError(f"--retain {prompt!r}: names the target {concept.target!r}")
+            if any(_same(prompt, erased) for erased in (concept.target, *concept.target_prompts)):
+                raise UsageError(f"--retain {prompt!r}: is to be erased, with {concept.target!r}")
     for axis, values in vocabulary.without(names).items() if vocabulary else ():
         if not values:
             raise UsageError(f"--target {names[0]!r}: no {axis} would be left, so nothing to retain or to judge by")
@@ -147,6 +148,7 @@ def _entry(config: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, f
     where = f"--concepts {path}: {entry}"
     if unknown := [key for key in entry if key not in CONCEPT_KEYS]:
         raise UsageError(f"{where}: unknown key {unknown[0]!r}; choices: {', '.join(CONCEPT_KEYS)}")
+    entry = {key: value for key, value in entry.items() if value not in ("", "~", "null")}
     if wrong := [key for key, value in entry.items() if not isinstance(value, str)]:
         raise UsageError(f"{where}: {wrong[0]} {entry[wrong[0]]!r}: must be text")
     try:
@@ -280,5 +282,6 @@ def _words(name: str) -> set[str]:
 
 
 def _same(name: str, other: str) -> bool:
-    plain = [" ".join(each.lower().split()) for each in (name, other)]
-    return plain[0] == plain[1] or (_words(name) == _words(other) != set())
+    """Whether two names have the same words in the same order, but for articles: "a dog" and "The dog"."""
+    words = [[word for word in re.findall(r"\w+", each.lower()) if word not in ARTICLES] for each in (name, other)]
+    return words[0] == words[1] and (words[0] != [] or name.split() == other.split())

@@ -184,6 +184,11 @@ def check(config: Config) -> None:
     }
     if config.retain and config.retain_method == "none":
         raise UsageError("--retain: names prompts to keep, and --retain-method none keeps nothing; leave out one")
+    for name in ("target", "anchor", "retain"):
+        try:
+            "".join(getattr(config, name)).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{flag_of(name)} {getattr(config, name)!r}: no text: {error}") from error
     low, high = config.timestep_window
     if not 0 <= low < high <= 1:
         raise UsageError(f"--timestep-window {low} {high}: must be two fractions, 0 <= LOW < HIGH <= 1")

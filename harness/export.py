@@ -7,7 +7,6 @@ What is written is opened again as a reader would, samples on the seeds of the t
 difference is printed.
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from harness import lowrank, models, processes, report
 from harness.card import model_card
 from harness.config import Config, UsageError, from_dict, to_dict
 from harness.families import Family
-from harness.folders import DELTA, finished, load_tensors, save_tensors, written_whole
+from harness.folders import DELTA, finished, load_tensors, read_json, save_tensors, written_whole
 from harness.latents import encode, sample
 from harness.models import Denoiser, fingerprint
 
@@ -157,7 +156,7 @@ class Erasure:
         source = models.resolve(options.model or config.model)
         model = models.load(source, device, config.variant, config.revision, config.offline)
         frozen, trained = read_weights(run, model, config.parameter_group)
-        metrics = json.loads((run / "metrics.json").read_text()) if (run / "metrics.json").is_file() else {}
+        metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
         return cls(summary, metrics, config, model, frozen, trained)
 
     def sample(self, model: Family) -> Tensor:
@@ -253,6 +252,8 @@ def undo(folder: Path) -> Path:
             "original, so loading that again, or `unload_lora_weights`, undoes it"
         )
     original, metadata = load_tensors(folder / ORIGINAL)
+    if missing := {"component", "dtype", "sha256"} - metadata.keys():
+        raise UsageError(f"--undo {folder}: {ORIGINAL} is damaged: it does not say {', '.join(sorted(missing))}")
     component, dtype = folder / metadata["component"], getattr(torch, metadata["dtype"])
     try:
         network = AutoModel.from_pretrained(str(component), use_safetensors=True).to(dtype)

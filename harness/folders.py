@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import processes
-from harness.config import Config, UsageError, flag_of, from_dict
+from harness.config import MINIATURE, Config, UsageError, flag_of, from_dict
 
 RESUME = "resume"
 """What an unfinished run goes on from lies in a folder of this name within its own."""
@@ -119,6 +119,14 @@ def continued_options(run: Path) -> Config:
     return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
 
 
+def settled(config: Config) -> Config:
+    """The options with the paths of what is read made absolute, so that a run can go on from any folder."""
+    names = ("prompts", "concepts", "continue_from")
+    paths = {name: path.absolute() for name in names if (path := getattr(config, name)) is not None}
+    local = config.model != MINIATURE and os.path.exists(config.model)
+    return replace(config, model=os.path.abspath(config.model) if local else config.model, **paths)
+
+
 def check_unchanged(before: Config, now: Config) -> None:
     """UsageError for an option on which the result depends and which a resumed run is given another value of."""
     now = replace(now, output=now.output and now.output.expanduser().absolute())
@@ -146,6 +154,7 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
     if not processes.is_main():
         yield processes.on_main(lambda: folder)
         return
+    ours = unfinished is None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = unfinished or Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
@@ -168,7 +177,7 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
             error.add_note(f"what was written so far is kept in {unfinished}")
             if (unfinished / RESUME / OPTIONS).is_file() and not isinstance(error, UsageError | ArithmeticError):
                 error.add_note(f"to go on: python -m harness.unlearn --resume {unfinished}")
-        else:
+        elif ours:
             shutil.rmtree(unfinished)
         raise
     finally:
@@ -208,8 +217,8 @@ def keep_same(path: Path, content: dict[str, Any]) -> None:
         write_json(path, content)
     elif other := [key for key, value in read_json(path, *content).items() if value != content[key]]:
         raise UsageError(
-            f"--resume: not what this run began with, {path}: {', '.join(other)}; a file that --concepts, --prompts or "
-            "--continue names, or the model, has changed since: put it back, or start another run"
+            f"--resume: not what this run began with, {path}: {', '.join(other)}; a file that an option names, or "
+            "the model, has changed since: put it back, or start another run"
         )
 
 

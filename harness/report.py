@@ -242,17 +242,22 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
             cell.axis("off")
         for cell, i in zip(row, chosen, strict=False):
             cell.imshow(pictures[model][i].permute(1, 2, 0).numpy(), interpolation="nearest")  # type: ignore[index]
-        label = f'"{panel.named[group[0]]}"\n{model}'
+        label = _escaped(f'"{panel.named[group[0]]}"\n{model}')
         row[0].text(-0.15, 0.5, label, ha="right", va="center", transform=row[0].transAxes, fontsize=10)
     height = figure.get_size_inches()[1]
     title = f"{led(concepts.target, concepts.anchor)}, same seeds"
     if pictures.get("oracle") is not None:
         title += f'; oracle: never saw a "{concepts.target}"'
-    figure.suptitle(title, fontsize=11, y=1 - 0.12 / height)
+    figure.suptitle(_escaped(title), fontsize=11, y=1 - 0.12 / height)
     margins = {"left": 1.5 / (SHOWN * 1.1 + 1.6), "right": 0.99, "bottom": 0.01, "top": 1 - 0.45 / height}
     figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
     figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def _escaped(words: str) -> str:
+    """Two dollars would begin and end a formula."""
+    return words.replace("$", r"\$")
 
 
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -280,7 +285,7 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     if axes[3].lines:
         axes[3].legend()
     _origin(axes[4], rows)
-    figure.suptitle(title)
+    figure.suptitle(_escaped(title))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -310,7 +315,8 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
 
 def led(target: str, anchor: str) -> str:
     """What an erasure does, as a caption; with guidance below 0 the target is its own anchor."""
-    return f'"{target}" led ' + ("away from itself" if target == anchor else f'towards "{anchor}"')
+    away = "away from themselves" if "," in target else "away from itself"
+    return f'"{target}" led ' + (away if target == anchor else f'towards "{anchor}"')
 
 
 def flags_chosen(config: Row) -> list[str]:
@@ -329,7 +335,10 @@ def _words(value: Any) -> list[str]:
 def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
     """What was trained for what, how well, at what cost, and where to look."""
     steps = summary["stopped"]["step"] if summary["stopped"] else summary["config"]["steps"]
-    lines = ["", f"{led(summary['target'], summary['anchor'])} with {summary['divergence']}, {steps} steps."]
+    lines = [
+        "",
+        f"{led(summary['target'], summary['anchor'])} with {summary['divergence']}, {steps} step{'s' * (steps != 1)}.",
+    ]
     if chosen := flags_chosen(summary["config"]):
         lines.append(f"Options: {' '.join(chosen)}")
     lines.append("")
@@ -340,16 +349,18 @@ def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) 
         shown = "".join(f"{'-' if cell is None else format(cell, '.4f'):>10}" for cell in cells)
         low, high = metrics[name]["interval"]
         lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.4f} to {high:.4f}")
-    if metrics and all(row["oracle"] is None for row in metrics.values()):
+    if len(summary["ledger"]) > 1:
+        lines.append("No oracle: there are such models for a single concept alone.")
+    elif metrics and all(row["oracle"] is None for row in metrics.values()):
         lines.append(f"No oracle: this model's folder holds none that never knew {summary['target']}.")
     if not metrics:
         lines.append("No accuracies: this model's folder holds no judge. Look at the pictures.")
-    seconds = summary["seconds"]
+    seconds, resumed = summary["seconds"], ", since it was resumed" if summary["config"]["resume"] else ""
     lines += [
         "",
         f"Cost: {seconds['training']:.0f} s of training in {seconds['whole']:.0f} s, "
         f"{summary['peak_memory_bytes'] / 2**30:.1f} GiB, {summary['trained_weights']:,} weights, "
-        f"on {summary['device']}.",
+        f"on {summary['device']}{resumed}.",
     ]
     lines += [f"Ledger: {line}." for line in ledger_lines(summary["ledger"])]
     if summary["stopped"]:

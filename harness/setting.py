@@ -88,15 +88,14 @@ class Setting:
         return latents.sample(self.model, prompts, self.embeddings, options, evaluate.SEED, "pt", desc)
 
     def fingerprints(self, options: Config) -> dict[str, str]:
-        """Digests of what a training starts from, but for the prompts."""
+        """Digests of the networks and the schedule that a training starts from."""
         parts = self.model.pipeline.components
-        encoders = {name: part for name, part in parts.items() if name.startswith("text_encoder") and part is not None}
-        states = {"denoiser": self.model.network.state_dict()}
-        states |= {name: part.state_dict() for name, part in encoders.items()}
+        states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         if options.continue_from:
             states["run continued"] = folders.load_tensors(options.continue_from / folders.DELTA)[0]
+        schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
         digests = {name: models.fingerprint(state) for name, state in states.items()}
-        return digests | {"scheduler": json.dumps(dict(parts["scheduler"].config), default=str, sort_keys=True)}
+        return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
 
 
 def prepare(options: Config, plan: Plan) -> Setting:

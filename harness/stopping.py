@@ -8,7 +8,7 @@ from harness.config import Config, UsageError
 from harness.evaluate import METRICS
 
 NAMES = dict(zip(("UA", "IRA", "CRA"), METRICS, strict=False))
-CONDITION = re.compile(rf"\s*({'|'.join(NAMES)})\s*>=\s*([01]|[01]?\.\d+)\s*")
+CONDITION = re.compile(rf"\s*({'|'.join(NAMES)})\s*>=\s*(1(?:\.0*)?|0|0?\.\d+)\s*")
 STRIDE = 5
 """Every so many prompts of the panel are sampled for a decision."""
 

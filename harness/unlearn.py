@@ -83,12 +83,13 @@ def run(options: Config) -> Path:
     plan = Plan.of(options)
     output = folders.run_folder(options, plan.concepts.target, plan.losses.spec)
     setting = prepare(options, plan)
+    certificates = {d.spec: fdiv.certify(d).fingerprint for d in plan.losses.divergences}
     names = {"target": setting.concepts.target, "anchor": setting.concepts.anchor, "divergence": plan.losses.spec}
     with folders.written_whole(output, options.overwrite, options.resume) as out:
         store = checkpoint.Store(out, options)
         if processes.is_main():
             folders.keep_same(out / folders.PROMPTS, asdict(setting.concepts))
-            folders.keep_same(out / folders.RESUME / folders.INPUTS, setting.fingerprints(options))
+            folders.keep_same(out / folders.RESUME / folders.INPUTS, setting.fingerprints(options) | certificates)
         references = sample_references(setting, options)
         base = export.put_over(setting.model, options.continue_from) if options.continue_from else {}
         sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options, store.once)
@@ -120,7 +121,7 @@ def run(options: Config) -> Path:
                 "target": sum(len(concept.target_prompts) for concept in setting.concepts.erased),
                 "retained": len(setting.concepts.retain_prompts),
             },
-            "certificates": {d.spec: fdiv.certify(d).fingerprint for d in plan.losses.divergences},
+            "certificates": certificates,
             "scale": {"kind": result.objective.scale.kind, "constants": result.objective.scale.constants},
             "stopped": result.stopped,
             "trained_weights": sum(p.numel() for p in result.denoiser.trained.values()),

@@ -1,9 +1,14 @@
 """What goes wrong with an unfinished run is one clear line, and nothing of it is lost."""
 
 import errno
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import tiny
@@ -174,7 +179,7 @@ def test_what_may_change_are_options():
     assert set(folders.MAY_CHANGE) < {field.name for field in fields(Config)}
 
 
-@pytest.mark.parametrize("part", ["denoiser", "text_encoder", "scheduler"])
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae", "scheduler"])
 def test_another_model_than_the_run_began_with_is_refused(resume, unfinished, monkeypatch, part):
     load = models.load
 
@@ -183,8 +188,7 @@ def test_another_model_than_the_run_began_with_is_refused(resume, unfinished, mo
         if part == "scheduler":
             loaded.pipeline.scheduler.register_to_config(prediction_type="v_prediction")
             return loaded
-        network = loaded.network if part == "denoiser" else loaded.pipeline.text_encoder
-        next(network.parameters()).data.mul_(1.001)
+        next(getattr(loaded.pipeline, part).parameters()).data.mul_(1.001)
         return loaded
 
     before = _contents(unfinished)
@@ -213,6 +217,47 @@ def test_files_that_were_changed_since_the_run_began_are_refused(model, tmp_path
     assert re.search("--resume: not what this run began with, .*erased; a file", capsys.readouterr().err)
     file.write_text(was)
     assert unlearn.main(["--resume", str(tmp_path / "run")]) == 0
+
+
+def test_a_divergence_that_was_changed_since_the_run_began_is_refused(model, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "mine.py"
+    record = "from sympy import log, sqrt\nfrom fdiv import u\nmine = {}\n"
+    file.write_text(record.format("u*log(u) - u + 1"))
+    flags = ["--model", str(model), *FLAGS, "--divergence", f"{file}:mine", "--output", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        _break_in_step(patch, 7, ZeroDivisionError("broken"))
+        with pytest.raises(ZeroDivisionError):
+            unlearn.main(flags)
+    file.write_text(record.format("(sqrt(u) - 1)**2"))
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
+    assert re.search("--resume: not what this run began with, .*inputs.json: .*mine", capsys.readouterr().err)
+
+
+def test_a_refusal_before_the_first_checkpoint_keeps_the_run(model, tmp_path, monkeypatch, capsys):
+    """And it goes on from any folder, with a scheduler whose file leaves most to its class, as SD 1.5's does."""
+    other = shutil.copytree(model, tmp_path / "model")
+    schedule = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "clip_sample": False}
+    (other / "scheduler" / "scheduler_config.json").write_text(json.dumps(schedule | {"steps_offset": 1}))
+    (tmp_path / "p.txt").write_text("a big {}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def broken(*_):
+        raise ZeroDivisionError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unlearn, "train", broken)
+        with pytest.raises(ZeroDivisionError):
+            unlearn.main(["--model", "./model", *FLAGS, "--prompts", "p.txt", "--output", "run"])
+    monkeypatch.chdir("/")
+    (tmp_path / "p.txt").write_text("a small {}\n")
+    for kept in tmp_path.glob(".run.unfinished-*/resume/*latents*"):
+        kept.unlink()
+    assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
+    (tmp_path / "p.txt").write_text("a big {}\n")
+    command_line = [sys.executable, "-m", "harness.unlearn", "--resume", str(tmp_path / "run")]
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(folders.__file__).parent.parent)}
+    done = subprocess.run(command_line, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_overflowed_run_does_not_succeed_when_it_is_resumed(model, tmp_path, capsys):

@@ -307,6 +307,16 @@ def test_a_banks_templates_are_such_as_a_file_may_hold(name):
     assert all(CHOICE.search(template) for template in bank(name).templates)
 
 
+def test_names_that_share_words_are_others():
+    for one, other in [
+        ("t-shirt", "shirt"), ("iPhone 5", "iPhone 4"), ("X-Men", "men"), ("World War II", "World War I"),
+        ("a red cube on a blue sphere", "a blue cube on a red sphere"), ("AI", "IA"),
+    ]:  # fmt: skip
+        assert choose(Config(target=one, anchor=other, retain_method="none"), None).anchor == other
+    kept = choose(Config(target="dog", retain=("a photo of a hot dog",)), None).retain_prompts
+    assert kept == ("a photo of a hot dog",)
+
+
 @pytest.mark.parametrize(
     ("target", "anchor", "others"),
     [("Van Gogh", "van  gogh", ()), ("a dog", "the dog", ()), ("a cat", "a dog", ("the dog",))],

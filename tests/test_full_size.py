@@ -27,6 +27,6 @@ def test_a_full_size_unet_takes_two_steps_in_little_more_memory_than_its_own(tmp
     assert sum(tensor.numel() for tensor in trained.values()) == 19_169_280
     rows = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
     assert [(row["step"], row["skipped"]) for row in rows] == [(1, 0), (2, 0)]
-    # measured: 2.03, of which .95 are pages of the weights' file, which the system takes back when it needs them, beside
-    # what was laid out anew for convolutions; a second UNet would make it more than 3
+    # measured: 2.03, of which .95 are pages of the weights' file, which the system takes back when it needs them; a
+    # second UNet would make it more than 3
     assert summary["peak_memory_bytes"] < 2.3 * 4 * size

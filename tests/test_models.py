@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler
 
 from harness import latents, models, objective, unlearn
 from harness.config import Config, UsageError
+from harness.families import FAMILIES as FAMILIES_BY_CLASS
 from harness.families.stable_diffusion import UNET_GROUPS
 from harness.models import Conditioning, Denoiser, NoiseSchedule
 
@@ -119,6 +120,14 @@ def _unread(model, denoiser):
         for name, _ in module.named_parameters(recurse=False)
     }
     return norms | denoiser.trained.keys()
+
+
+def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_size():
+    pipeline = tiny.pipeline()
+    for size, sliced in ((16, False), (512, True), ([512, 512], False)):
+        pipeline.vae.register_to_config(sample_size=size)
+        pipeline.vae.disable_slicing()
+        assert FAMILIES_BY_CLASS["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
 
 
 def test_only_the_groups_own_tensors_are_kept_twice():

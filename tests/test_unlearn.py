@@ -233,7 +233,10 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--continue", "/no/run"], "/no/run: no finished run"),
         (["--prompts", "/no/file"], "--prompts /no/file: cannot be read as text: [Errno 2]"),
         (["--retain-method", "none", "--retain", "a moon"], "--retain-method none keeps nothing"),
-        (["--retain", "a small Star"], "--retain 'a small Star': names the target 'a star'"),
+        (["--retain", "The star"], "--retain 'The star': is to be erased, with 'a star'"),
+        (["--retain", "a photo of a star"], "--retain 'a photo of a star': is to be erased"),
+        (["--target", "caf\udce9"], "--target 'caf\\udce9': no text"),
+        (["--stop-when", "UA>=1.5"], "--stop-when 'UA>=1.5': expected conditions"),
         (["--anchor-guidance", "-1"], "--anchor 'a circle': an --anchor-guidance below 0 leads away"),
         (["--anchor", "A  star"], "equal to the target"),
         (["--learning-rate", "3"], "--learning-rate 3.0: must be above 0 and at most 1"),
@@ -428,6 +431,11 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
     restored = _unet(tmp_path / "second" / "pipeline")
     assert all(torch.equal(restored[name], original[name]) for name in original)
     assert export.main([str(tmp_path / "second"), "--format", "delta"]) == 0
+
+
+def test_a_name_with_dollars_is_no_formula(model, tmp_path):
+    flags = ["--model", str(model), "--target", "A$AP Rocky", "--anchor", "Ke$ha", *FAST]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 0
 
 
 def test_what_took_the_place_of_an_erased_concept_cannot_be_erased_after_it(judged, tmp_path, capsys):

@@ -121,7 +121,8 @@ class Family(ABC):
     def __post_init__(self) -> None:
         """Lay the denoiser's weights out as convolutions are fast in; decode large pictures one at a time."""
         self.network.to(memory_format=torch.channels_last)
-        if self.pipeline.vae.config.sample_size >= LARGE:
+        size = self.pipeline.vae.config.get("sample_size")
+        if isinstance(size, int) and size >= LARGE:
             self.pipeline.vae.enable_slicing()
 
     @property
