@@ -346,7 +346,6 @@ def compare_large_s(divergence: Divergence) -> Finding:
     for s, value, following in zip(points, values, [*values[1:], top], strict=True):
         if not value <= following * (1 + 1e-12):
             return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
-    finite = [value for value in values if value < math.inf]
-    s, value = ([0.0, *points][len(finite)], [0.0, *finite][-1])
-    beyond = "" if s == points[-1] else f"; D({points[len(finite)]:g}) exceeds the largest double"
-    return Finding(Evidence.TESTED, f"D increases up to D({s:g}) = {value:.6g}{beyond}")
+    last = sum(value < math.inf for value in values) - 1
+    beyond = "".join(f"; D({s:g}) exceeds the largest double" for s in points[last + 1 : last + 2])
+    return Finding(Evidence.TESTED, f"D increases up to D({points[last]:g}) = {values[last]:.6g}{beyond}")

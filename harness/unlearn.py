@@ -33,6 +33,7 @@ from harness import (
     critic,
     evaluate,
     export,
+    figures,
     folders,
     latents,
     processes,
@@ -144,9 +145,9 @@ def _draw(
     names: dict[str, str],
 ) -> None:
     models = {"original": references.held.pictures, "erased": erased, "oracle": references.oracle}
-    report.before_after(out / "before_after.png", setting.panel, models, setting.concepts)
+    figures.before_after(out / "before_after.png", setting.panel, models, setting.concepts)
     title = f"{report.led(names['target'], names['anchor'])}: {names['divergence']}, {how}"
-    report.curves(out / "curves.png", rows, title)
+    figures.curves(out / "curves.png", rows, title)
 
 
 class OverflowedError(ArithmeticError):

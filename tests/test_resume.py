@@ -13,7 +13,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from harness import checkpoint, report, unlearn
+from harness import checkpoint, figures, unlearn
 
 SAME = ("steps.jsonl", "metrics.json", "before_after.png")
 STEPS = 24
@@ -50,7 +50,7 @@ def _process(arguments, log, moment="", step=0, number=signal.SIGKILL):
 def _main(arguments, log, moment, step, number):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
-    module, name = {"step": (unlearn, "take_step"), "save": (checkpoint, "_digest"), "end": (report, "curves")}.get(
+    module, name = {"step": (unlearn, "take_step"), "save": (checkpoint, "_digest"), "end": (figures, "curves")}.get(
         moment, (None, "")
     )
     if module:

@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from harness import evaluate, export, latents, report, unlearn
+from harness import evaluate, export, figures, latents, report, unlearn
 from harness.calibration import Objective, calibrate
 from harness.config import Config
 from harness.models import Denoiser, NoiseSchedule
@@ -176,14 +176,14 @@ def test_an_existing_run_is_refused_and_replaced_only_on_demand(erase):
 
 def test_a_run_that_finishes_second_does_not_replace_the_first(erase, monkeypatch, tmp_path):
     """Two runs that started on a free folder: the later one keeps its result aside and says where."""
-    curves = report.curves
+    curves = figures.curves
 
     def meanwhile(*arguments):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "run.json").write_text("first")
         curves(*arguments)
 
-    monkeypatch.setattr(report, "curves", meanwhile)
+    monkeypatch.setattr(figures, "curves", meanwhile)
     code, folder, printed = erase()
     assert code == 2
     assert "another run has finished there meanwhile; what was written so far is kept in" in printed.err
@@ -202,7 +202,7 @@ def test_a_folder_that_is_no_run_is_never_overwritten(erase, tmp_path):
 
 
 def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "curves", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(figures, "curves", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full") as caught:
         erase()
     assert "what was written so far is kept in" in caught.value.__notes__[0]
