@@ -341,11 +341,10 @@ def _curvature(divergence: Divergence, log_ratio: Any) -> float:
 def compare_large_s(divergence: Divergence) -> Finding:
     """Ask that D(s) increases with s and stays below f(0+) + f'(inf)."""
     points = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
-    values = [divergence.gaussian(s) for s in points]
-    top = float(divergence.value_at_zero + divergence.slope_at_infinity)
-    for s, value, following in zip(points, values, [*values[1:], top], strict=True):
+    values = list(map(divergence.gaussian, points))
+    limit = [float(divergence.value_at_zero + divergence.slope_at_infinity)]
+    for s, (value, following) in zip(points, pairwise(values + limit), strict=True):
         if not value <= following * (1 + 1e-12):
             return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
-    last = sum(value < math.inf for value in values) - 1
-    beyond = "".join(f"; D({s:g}) exceeds the largest double" for s in points[last + 1 : last + 2])
-    return Finding(Evidence.TESTED, f"D increases up to D({points[last]:g}) = {values[last]:.6g}{beyond}")
+    finite = [(s, value) for s, value in zip(points, values, strict=True) if value < math.inf]
+    return Finding(Evidence.TESTED, "D increases up to D({:g}) = {:.6g}, the last point in range".format(*finite[-1]))

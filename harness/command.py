@@ -12,7 +12,6 @@ import tyro
 from harness import folders
 from harness.config import Config, UsageError, check, flag_of, read_yaml
 
-NOTHING = ("", "~", "null")
 TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 
 
@@ -58,8 +57,6 @@ def flags(path: Path) -> list[str]:
     result: list[str] = []
     seen: set[str] = set()
     for key, value in content.items():
-        if value in NOTHING:
-            continue
         flag = flag_of(str(key).replace("-", "_"))
         if flag not in kinds:
             raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(kinds)}")

@@ -148,7 +148,6 @@ def _entry(config: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, f
     where = f"--concepts {path}: {entry}"
     if unknown := [key for key in entry if key not in CONCEPT_KEYS]:
         raise UsageError(f"{where}: unknown key {unknown[0]!r}; choices: {', '.join(CONCEPT_KEYS)}")
-    entry = {key: value for key, value in entry.items() if value not in ("", "~", "null")}
     if wrong := [key for key, value in entry.items() if not isinstance(value, str)]:
         raise UsageError(f"{where}: {wrong[0]} {entry[wrong[0]]!r}: must be text")
     try:

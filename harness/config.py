@@ -116,6 +116,8 @@ class Config:
 def read_yaml(flag: str, path: Path) -> Any:
     """The mapping, or list of mappings, in a file that an option names; numbers and truth values stay text.
 
+    Keys without a value are left out.
+
     Raises:
         UsageError: no such file, no YAML, or a key that is there twice.
     """
@@ -126,9 +128,17 @@ def read_yaml(flag: str, path: Path) -> Any:
             keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
             if repeated := [key for key in keys if keys.count(key) > 1]:
                 raise UsageError(f"{flag} {path}: {repeated[0]!r} is given twice")
-        return yaml.load(text, yaml.BaseLoader)
+        content = yaml.load(text, yaml.BaseLoader)
     except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return [_said(each) for each in content] if isinstance(content, list) else _said(content)
+
+
+def _said(mapping: Any) -> Any:
+    """A mapping without the keys that YAML gives no value."""
+    if not isinstance(mapping, dict):
+        return mapping
+    return {key: value for key, value in mapping.items() if value not in ("", "~", "null")}
 
 
 def flag_of(name: str) -> str:

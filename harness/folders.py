@@ -213,12 +213,13 @@ def keep_same(path: Path, content: dict[str, Any]) -> None:
         UsageError: it is not, as after a change to a file that an option names, or to the model.
     """
     content = json.loads(json.dumps(content))
-    if not path.is_file():
+    before = read_json(path) if path.is_file() else None
+    if before is None:
         write_json(path, content)
-    elif other := [key for key, value in read_json(path, *content).items() if value != content[key]]:
+    elif other := {key for key in before | content if before.get(key) != content.get(key)}:
         raise UsageError(
-            f"--resume: not what this run began with, {path}: {', '.join(other)}; a file that an option names, or "
-            "the model, has changed since: put it back, or start another run"
+            f"--resume: not what this run began with, {path}: {', '.join(sorted(other))}; a file that an option "
+            "names, or the model, has changed since: put it back, or start another run"
         )
 
 

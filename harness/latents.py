@@ -59,7 +59,8 @@ def sample(
                 generator=[torch.Generator().manual_seed(each) for each in own],
                 output_type=output,
             )
-            results.append(result.images.float().cpu() if output == "pt" else result.images.float())
+            images = result.images.float()
+            results.append(images.cpu() if output == "pt" else images)
     return processes.gather(torch.cat(results), len(prompts))
 
 

@@ -104,6 +104,15 @@ def test_kid_is_the_double_sum_of_its_definition():
     assert value == pytest.approx(sum(terms) / 30, rel=1e-4)
 
 
+def test_too_few_retained_pictures_have_no_kid(shown, held):
+    for stride, there in ((100, False), (60, True)):
+        rows, thin = shown.every(stride)
+        assert (len(thin.prompts) - thin.retained >= evaluate.FEWEST) == there
+        features = held.judge.features(held.pictures[rows][thin.retained :])
+        few = evaluate.Reference(held.pictures[rows], held.judge, features)
+        assert (evaluate.METRICS[3] in evaluate.judged(held.pictures[rows], thin, few)) == there
+
+
 @pytest.mark.parametrize(
     ("right", "of", "low", "high"), [(0, 72, 0.0, 0.0507), (72, 72, 0.9493, 1.0), (50, 100, 0.4038, 0.5962)]
 )

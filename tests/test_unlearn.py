@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,8 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from harness import evaluate, export, figures, latents, report, unlearn
-from harness.calibration import Objective, calibrate
+from harness import figures, unlearn
 from harness.config import Config
-from harness.models import Denoiser, NoiseSchedule
-from harness.objective import Losses, Scale, reference_weight
-from harness.report import Seen
-from harness.templates import bank
-from harness.timesteps import TimestepSampler
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
 FILES = {
@@ -331,226 +324,11 @@ def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
     assert all(torch.equal(kept[f"trained/{name}"], delta[name]) for name in delta)
 
 
-def _seen(s, erase=0.0, retain=0.0, norm=0.0, skipped=0.0, timesteps=None):
-    s = torch.tensor(s)
-    timesteps = torch.zeros(len(s), dtype=torch.long) if timesteps is None else torch.tensor(timesteps)
-    numbers = (torch.tensor(float(each)) for each in (erase, retain, math.nan, norm, skipped))
-    return Seen.of(s, timesteps, torch.zeros(len(s), dtype=torch.long), *numbers)
-
-
-def _objective(spec, kind="closed_form"):
-    schedule = NoiseSchedule(tiny.pipeline())
-    losses = Losses.of([spec], [1.0], kind)
-    return Objective(
-        losses, Scale("unit", schedule, (1.0,)), TimestepSampler(schedule, (0, 1), "constant"), "none", 1.0
-    )
-
-
-def test_the_reason_for_stopping_names_what_was_not_finite():
-    last = _seen([1.0, math.inf, math.nan, 2.0, 3.0], math.nan, 0.3, math.nan, 1.0)
-    message = report.overflow_message(9, 5, last, "bf16")
-    assert "up to step 9: s, erasure loss, gradient in bf16; s was 1, 3, inf at its" in message
-    assert message.endswith("or --precision fp32")
-    assert "precision" not in report.overflow_message(9, 5, last, "fp32")
-
-
-def test_a_rows_relative_weights_mirror_its_s_for_squared_hellinger():
-    s = torch.linspace(0.5, 40.0, 11)  # 11 samples: their 10, 50 and 90 % quantiles are samples themselves
-    row = report.log_row(20, [_seen([each]) for each in s.tolist()], _objective("squared_hellinger"))
-    assert row["s"] == pytest.approx([4.45, 20.25, 36.05])
-    assert row["relative_weight"] == pytest.approx([math.exp(-36.05 / 8), math.exp(-20.25 / 8), math.exp(-4.45 / 8)])
-    assert "estimate" not in row
-
-
-def test_a_row_says_where_in_s_and_time_the_gradient_came_from():
-    """For KL the gradient's length is sqrt(s): 3 and 1 of 4 in two bins; of the other decade a tenth."""
-    row = report.log_row(1, [_seen([9.0, 1.0, 0.04], timesteps=[50, 950, 951])], _objective("kl"))
-    assert row["origin"] == [
-        [0, 0, pytest.approx(3 / 4.2)],
-        [9, -2, pytest.approx(0.2 / 4.2)],
-        [9, 0, pytest.approx(1 / 4.2)],
-    ]
-
-
-def test_a_row_averages_its_steps_and_counts_the_skipped():
-    nan, inf = math.nan, math.inf
-    seen = [_seen([1.0, 3.0], 0.1, 0.2, 0.3), _seen([inf, nan], nan, 0.4, inf, 1.0), _seen([5.0, 7.0], 0.3, 0.4, 0.5)]
-    row = report.log_row(20, seen, _objective("kl"))
-    assert row["s"][1] == 4.0
-    assert (row["erase"], row["skipped"]) == (pytest.approx(0.2), 1)
-    assert "retain" not in row
-    kept = replace(_objective("kl"), retain_method="weight")
-    assert report.log_row(20, seen, kept)["retain"] == pytest.approx(0.3)
-    assert report.log_row(20, seen[1:2], _objective("kl")) == {"step": 20, "skipped": 1}
-
-
 def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
     from harness.folders import run_folder
 
     monkeypatch.chdir(tmp_path)
     assert run_folder(Config(), "Van Gogh", "alpha:a=0.3") == Path("runs/van-gogh-alpha-a=0.3-closed_form")
-
-
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    return tiny.judged_folder(tmp_path_factory.mktemp("judged"))
-
-
-def _erase(judged, output, *flags):
-    assert (
-        unlearn.main(["--model", str(judged), *FAST, "--learning-rate", "0.05", *flags, "--output", str(output)]) == 0
-    )
-    return json.loads((output / "run.json").read_text())
-
-
-def _unet(folder):
-    return UNet2DConditionModel.from_pretrained(folder / "unet").state_dict()
-
-
-def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the_original(judged, tmp_path, capsys):
-    """First all cross-attention, then its keys and values alone: the rest of the first erasure must travel along, to
-    the last bit where the second computes in bf16."""
-    first = _erase(judged, tmp_path / "first", "--target", "star", "--parameter-group", "cross-attention")
-    flags = ["--continue", str(tmp_path / "first"), "--target", "yellow", "--save-pipeline", "--precision", "bf16"]
-    summary = _erase(judged, tmp_path / "second", *flags)
-    assert [entry["target"] for entry in first["ledger"]] == ["star"]
-    assert [(entry["target"], entry["anchor"]) for entry in summary["ledger"]] == [
-        ("star", "circle"),
-        ("yellow", "red"),
-    ]
-    assert all(0 <= entry["now"] <= 1 for entry in summary["ledger"])
-    assert summary["ledger"][0]["when_erased"] == first["ledger"][0]["when_erased"]
-    assert 'Ledger: "star": unlearning accuracy' in capsys.readouterr().out
-    one, two = (load_file(tmp_path / name / "unet_delta.safetensors") for name in ("first", "second"))
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]) != bool(re.search(r"to_[kv]", name))
-    original, erased = _unet(judged), _unet(tmp_path / "second" / "pipeline")
-    assert all(torch.equal(erased[name], two.get(name, original[name])) for name in original)
-    assert export.main([str(tmp_path / "second"), "--undo"]) == 0
-    restored = _unet(tmp_path / "second" / "pipeline")
-    assert all(torch.equal(restored[name], original[name]) for name in original)
-    assert export.main([str(tmp_path / "second"), "--format", "delta"]) == 0
-
-
-def test_a_name_with_dollars_is_no_formula(model, tmp_path):
-    flags = ["--model", str(model), "--target", "A$AP Rocky", "--anchor", "Ke$ha", *FAST]
-    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 0
-
-
-def test_what_took_the_place_of_an_erased_concept_cannot_be_erased_after_it(judged, tmp_path, capsys):
-    _erase(judged, tmp_path / "first", "--target", "star")
-    flags = ["--continue", str(tmp_path / "first"), "--target", "circle", *FAST]
-    assert unlearn.main([*flags, "--output", str(tmp_path / "second")]) == 2
-    assert "--target 'circle': put in the place of 'star' by a run that this one" in capsys.readouterr().err
-
-
-def test_every_concept_has_a_latent_or_the_run_is_refused(judged, tmp_path, capsys):
-    (tmp_path / "two.yaml").write_text("- {target: star}\n- {target: outline}\n")
-    flags = ["--model", str(judged), "--concepts", str(tmp_path / "two.yaml"), *FAST, "--latents", "1"]
-    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 2
-    assert "--latents 1: fewer than the 2 concepts" in capsys.readouterr().err
-
-
-def test_a_target_that_the_text_encoder_reads_as_its_anchor_is_refused(model, tmp_path, monkeypatch, capsys):
-    encode = latents.encode
-
-    def alike(*arguments):
-        found = encode(*arguments)
-        return dict.fromkeys(found, next(iter(found.values())))
-
-    monkeypatch.setattr(latents, "encode", alike)
-    flags = ["--model", str(model), "--target", "a star", "--anchor", "a circle", *FAST, "--scale", "unit"]
-    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 2
-    assert "--anchor 'a circle': the text encoder reads it as it does 'a star'" in capsys.readouterr().err
-
-
-def test_retained_prompts_that_nobody_asked_for_need_not_fit(tmp_path):
-    short = tiny.pipeline()
-    short.tokenizer.model_max_length = 14
-    short.save_pretrained(tmp_path / "model")
-    (tmp_path / "prompts.txt").write_text("{}\na big {}\n")
-    flags = ["--model", str(tmp_path / "model"), "--target", "star", "--anchor", "circle", *FAST]
-    output = ["--output", str(tmp_path / "run"), "--prompts", str(tmp_path / "prompts.txt")]
-    assert unlearn.main([*flags, *output]) == 0
-    kept = json.loads((tmp_path / "run" / "prompts.json").read_text())["retain_prompts"]
-    assert 2 < len(kept) < 2 * 16 + 2
-    assert all(len(short.tokenizer(prompt).input_ids) <= 14 for prompt in kept)
-
-
-@pytest.mark.parametrize("scale", ["unit", "posterior", "auto", "binned"])
-def test_importance_masses_are_the_mean_lengths_of_the_gradients_in_the_noise_prediction(scale):
-    """Apart from the trainer: autograd through D(s), each sample alone, at the very batches of the calibration."""
-    model, options = tiny.model(), Config(scale=scale, timestep_sampling="importance", batch_size=8, latents=4)
-    with torch.no_grad():
-        target, anchor = (model.encode([prompt] * 4) for prompt in ("a star", "a circle"))
-    kept = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    sampled = latents.Sampled(kept, anchor, target, torch.tensor([0, 1, 0, 1]), kept[:0], anchor[:0], anchor[:1])
-    losses, schedule = Losses.of(["squared_hellinger", "kl"], [1.0, 3.0], "closed_form"), model.noise_schedule()
-    denoiser = Denoiser(model, "cross-attention-kv")
-    objective = calibrate(denoiser, sampled, losses, schedule, options, torch.Generator().manual_seed(7))
-    uniform = TimestepSampler(schedule, (0, 1), "constant")
-    drawn = latents.batches(sampled, schedule, uniform, options, torch.Generator().manual_seed(7))
-    lengths: list[list[float]] = [[] for _ in range(10)]
-    for batch in (next(drawn) for _ in range(32)):
-        with torch.no_grad():
-            p = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
-            q = denoiser(batch.noisy, batch.timesteps, batch.trained)
-        q.requires_grad_()
-        s = objective.scale.difference(p, q, batch.timesteps).square().flatten(1).sum(1)
-        for i, (k, t) in enumerate(zip(batch.concept.tolist(), batch.timesteps.tolist(), strict=True)):
-            value = losses.weights[k] / reference_weight(losses.gaussian[k]) * losses.gaussian[k](s[i])
-            (gradient,) = torch.autograd.grad(value, q, retain_graph=True)
-            lengths[t * 10 // 1000].append(gradient.norm().item())
-    expected = torch.tensor([sum(each) / len(each) for each in lengths])
-    masses = objective.sampler.masses
-    torch.testing.assert_close(masses / masses.sum(), expected / expected.sum(), rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_on_other_weights_cannot_be_continued(judged, model, tmp_path, capsys):
-    _erase(judged, tmp_path / "first", "--target", "star")
-    flags = ["--model", str(model), "--target", "a cat", "--continue", str(tmp_path / "first"), *FAST]
-    other = tiny.pipeline()
-    torch.nn.init.normal_(other.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k.weight)
-    other.save_pretrained(tmp_path / "other")
-    flags[1] = str(tmp_path / "other")
-    assert unlearn.main([*flags, "--output", str(tmp_path / "second")]) == 2
-    assert "not the weights that" in capsys.readouterr().err
-    assert not (tmp_path / "second").exists()
-
-
-def test_many_concepts_train_at_once_each_with_its_own_divergence(judged, tmp_path):
-    (tmp_path / "many.yaml").write_text(
-        "- {target: star, divergence: kl}\n- {target: yellow, weight: 2, anchor: near}\n"
-    )
-    summary = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "many.yaml"), "--steps", "12")
-    assert [entry["divergence"] for entry in summary["ledger"]] == ["kl", "squared_hellinger"]
-    assert summary["target"] == "star, yellow"
-    assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == set(evaluate.METRICS)
-
-
-@pytest.mark.parametrize(
-    ("rule", "reason"), [(["--stop-when", "UA>=0"], "the conditions hold: UA"), (["--stop-when", "UA>=0,CRA>=1"], "")]
-)
-def test_a_run_stops_once_its_conditions_hold_and_not_before(judged, tmp_path, rule, reason, capsys):
-    flags = ["--target", "star", "--evaluate-every", "2", "--steps", "5", "--retention-budget", "1"]
-    summary = _erase(judged, tmp_path / "run", *flags, "--learning-rate", "1e-9", *rule)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
-    if reason:
-        assert summary["stopped"]["step"] == rows[-1]["step"] == 2
-        assert summary["stopped"]["reason"].startswith(reason)
-        assert "Stopped at step 2: the conditions hold" in capsys.readouterr().out
-    else:
-        assert summary["stopped"] is None
-        assert rows[-1]["step"] == 5
-
-
-def test_a_general_model_retains_the_neighbours_of_its_target(model, tmp_path):
-    flags = ["--model", str(model), *FAST, "--target", "Van Gogh", "--concept-type", "style", "--anchor", "near"]
-    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 0
-    summary = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert summary["anchor"] in bank("style").retain
-    assert summary["prompts"]["retained"] >= 16 * len(bank("style").templates)
 
 
 def test_importance_sampling_starts_from_the_gradients_that_calibration_saw(erase):
