@@ -19,11 +19,11 @@ from sympy.codegen.cfunctions import expm1
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fdiv
-from fdiv.calculus import DerivationError
-from fdiv.describe import activation_kind, domain_text, label, readable
-from fdiv.domain import Interval
-from fdiv.lowering import softplus
-from fdiv.plots import generator_values, has_scale, weight_scale
+from fdiv.derive.calculus import DerivationError
+from fdiv.exact.domain import Interval
+from fdiv.numeric.lowering import softplus
+from fdiv.show.describe import activation_kind, domain_text, label, readable
+from fdiv.show.plots import generator_values, has_scale, weight_scale
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "divergences"
@@ -37,7 +37,7 @@ w(s) = dD/ds the weight with which the loss answers an error of size s. Families
 parameters. softplus(x) = log(1 + e^x), and W is Lambert's function. Two entries are nearly multiples of each other
 where their D(s) are within 5 % of it for s from 0.001 to 100. `python -m fdiv check NAME` prints the reason for each
 **proved**, **certified** and **tested**; `GaussianLoss` is `fdiv.losses.GaussianLoss`. Renyi, Chernoff and
-Bhattacharyya are no f-divergences but increasing functions of alpha: see `fdiv.wrappers`.
+Bhattacharyya are no f-divergences but increasing functions of alpha: see `fdiv.monotone`.
 """
 
 

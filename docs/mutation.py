@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
-import mutation  # noqa: E402
+from tests.laws import mutation
 
 START, END = "<!-- table -->\n", "\n<!-- end of table -->"
 document = HERE / "mutation.md"

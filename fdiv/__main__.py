@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdiv import certify, compare, require, resolve
-from fdiv.certificate import Refused
-from fdiv.describe import (
+from fdiv.evidence.certificate import Refused
+from fdiv.show.describe import (
     QUANTITIES,
     catalogue_row,
     catalogue_rows,
@@ -113,7 +113,7 @@ def _check(options: argparse.Namespace) -> int:
     certificate = certify(candidate)
     print(json.dumps(certificate.to_dict(), indent=2) if options.json else certificate)
     if options.plot is not None:
-        from fdiv.plots import evidence_picture
+        from fdiv.show.plots import evidence_picture
 
         evidence_picture(candidate, certificate, options.plot)
     return 0 if certificate.accepted else 1
@@ -139,7 +139,7 @@ def _number(text: str) -> float:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from fdiv.plots import compare_pictures
+    from fdiv.show.plots import compare_pictures
 
     chosen = [resolve(text) for text in options.divergences]
     for divergence in chosen:

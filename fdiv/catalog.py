@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from sympy import Abs, Integer, Max, Min, Piecewise, Symbol, log, sign, sqrt
 
-from fdiv.calculus import u
-from fdiv.divergence import Record
-from fdiv.domain import Interval, Parameter
+from fdiv.derive.calculus import u
+from fdiv.exact.domain import Interval, Parameter
+from fdiv.record import Record
 
 a, b, k, t = (Symbol(name, real=True) for name in "abkt")
 la, pi, gamma = (Symbol(name, real=True) for name in ("la", "pi", "gamma"))

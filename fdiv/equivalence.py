@@ -21,10 +21,10 @@ import mpmath
 import sympy
 from sympy import Expr
 
-from fdiv.calculus import Piece, factored, u
-from fdiv.divergence import Divergence
-from fdiv.lowering import MPMATH, lower
-from fdiv.signs import Evidence
+from fdiv.derive.calculus import Piece, factored, u
+from fdiv.evidence.signs import Evidence
+from fdiv.numeric.lowering import MPMATH, lower
+from fdiv.record import Divergence
 
 _DIGITS = 40
 _AGREEMENT = mpmath.mpf(10) ** -25

@@ -17,9 +17,9 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from fdiv.calculus import u
-from fdiv.deadline import OutOfTime, within
-from fdiv.divergence import Divergence, custom
+from fdiv.derive.calculus import u
+from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.record import Divergence, custom
 
 _LONGEST = 500
 _DEEPEST = 40

@@ -19,10 +19,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from fdiv.autograd import Function, derived
-from fdiv.certificate import require
-from fdiv.divergence import Divergence
-from fdiv.lowering import lower, torch_backend
+from fdiv.evidence.certificate import require
+from fdiv.numeric.autograd import Function, derived
+from fdiv.numeric.lowering import lower, torch_backend
+from fdiv.record import Divergence
 
 
 def _computable(x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class VariationalLoss:
 
     @cached_property
     def _functions(self) -> dict[str, Function]:
-        from fdiv.calculus import v
+        from fdiv.derive.calculus import v
 
         activation, backend = self.divergence.activation, torch_backend()
         pairs = {

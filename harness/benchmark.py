@@ -32,12 +32,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from harness import checkpoint, folders, latents, models, report, unlearn
-from harness.calibration import Objective, sampler
+from harness import unlearn
 from harness.config import MINIATURE, Config, UsageError
-from harness.families.stable_diffusion import StableDiffusion
+from harness.data import latents
+from harness.loss.calibration import Objective, sampler
+from harness.loss.objective import Losses, Scale, unit_constant
 from harness.miniature import WEIGHTS
-from harness.objective import Losses, Scale, unit_constant
+from harness.models import load as models
+from harness.models.stable_diffusion import StableDiffusion
+from harness.runs import checkpoint
+from harness.runs import folder as folders
+from harness.show import screen as report
 
 OTHERS = ("squared_hellinger", "jensen_shannon", "pearson", "total_variation")
 PROMPTS = ("a star", "a circle")

@@ -21,13 +21,16 @@ from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from harness import lowrank, models, processes, report
-from harness.card import model_card
 from harness.config import Config, UsageError, from_dict, to_dict
-from harness.families import Family
-from harness.folders import DELTA, finished, load_tensors, read_json, save_tensors, written_whole
-from harness.latents import encode, sample
-from harness.models import Denoiser, fingerprint
+from harness.data.latents import encode, sample
+from harness.models import load as models
+from harness.models import lowrank
+from harness.models.families import Family
+from harness.models.load import Denoiser, fingerprint
+from harness.runs import processes
+from harness.runs.folder import DELTA, finished, load_tensors, read_json, save_tensors, written_whole
+from harness.show import screen as report
+from harness.show.card import model_card
 
 LORA = "pytorch_lora_weights.safetensors"
 ORIGINAL = "original.safetensors"

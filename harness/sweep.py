@@ -17,9 +17,13 @@ from typing import Any
 import tyro
 
 import fdiv
-from harness import evaluate, export, folders, latents, report, unlearn
+from harness import export, unlearn
 from harness.config import Config, UsageError, check
-from harness.setting import Plan, prepare, sample_references
+from harness.data import latents
+from harness.judging import panel as evaluate
+from harness.plan import Plan, prepare, sample_references
+from harness.runs import folder as folders
+from harness.show import screen as report
 
 Row = dict[str, Any]
 

@@ -26,25 +26,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fdiv
-from harness import (
-    checkpoint,
-    command,
-    config,
-    critic,
-    evaluate,
-    export,
-    figures,
-    folders,
-    latents,
-    processes,
-    report,
-    retention,
-)
-from harness.calibration import Objective, calibrate, difference, make_critic
+from harness import config, export
 from harness.config import Config, UsageError
-from harness.models import Denoiser
-from harness.objective import Losses, erasure_loss, retain_loss, squared_distance
-from harness.setting import Plan, References, Setting, ledger, prepare, sample_references, watch
+from harness.data import latents
+from harness.judging import panel as evaluate
+from harness.loss import critic, retention
+from harness.loss.calibration import Objective, calibrate, difference, make_critic
+from harness.loss.objective import Losses, erasure_loss, retain_loss, squared_distance
+from harness.models.load import Denoiser
+from harness.plan import Plan, References, Setting, ledger, prepare, sample_references, watch
+from harness.runs import checkpoint, command, processes
+from harness.runs import folder as folders
+from harness.show import figures
+from harness.show import screen as report
 
 LOG_EVERY = 10
 MOST_SKIPPED = 5

@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     own, failed = config.getoption("--divergence"), terminalreporter.stats.get("failed")
     if own or failed or "spec" in config.getoption("-k"):
-        import law_table
+        from tests.laws import law_table
 
         law_table.write(terminalreporter, own)
 

@@ -17,8 +17,8 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from harness.families import FAMILIES, Family
 from harness.miniature import WEIGHTS, judge
+from harness.models.families import FAMILIES, Family
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}

@@ -18,7 +18,7 @@ import sympy
 from sympy import Expr
 
 from fdiv import Divergence
-from fdiv.calculus import u
+from fdiv.derive.calculus import u
 from theory.oracle import expectation, value
 from theory.theorem import Comparison, Theorem
 

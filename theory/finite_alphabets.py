@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 
 from fdiv import Divergence
-from fdiv.calculus import u
+from fdiv.derive.calculus import u
 from theory.oracle import Numbers, in_doubles
 from theory.theorem import Comparison, Theorem
 

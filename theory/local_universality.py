@@ -34,7 +34,7 @@ from sympy import Expr
 
 import fdiv
 from fdiv import Divergence
-from fdiv.calculus import u
+from fdiv.derive.calculus import u
 from theory.oracle import ball, value
 from theory.theorem import Comparison, Theorem, catalogue
 

@@ -51,7 +51,7 @@ _SHARE = _SHARE / _SHARE.sum()
 
 def _value(divergence: Divergence, theta: float, psi: float) -> float:
     """V by Gauss and Hermite: exact enough, since |psi x| stays small where the weights matter."""
-    from fdiv.calculus import u
+    from fdiv.derive.calculus import u
 
     f, df = in_doubles(divergence.generator), in_doubles(sympy.diff(divergence.generator, u))
 

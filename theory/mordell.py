@@ -26,7 +26,7 @@ from sympy import Expr
 
 import fdiv
 from fdiv import Divergence
-from fdiv.calculus import u
+from fdiv.derive.calculus import u
 from theory.gradient_order import GRID, half_line, weight_at_zero
 from theory.oracle import value
 from theory.theorem import Comparison, Theorem

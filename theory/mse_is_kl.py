@@ -19,7 +19,7 @@ import sympy
 from sympy import Expr
 
 from fdiv import Divergence
-from fdiv.calculus import u
+from fdiv.derive.calculus import u
 from theory.oracle import in_doubles, value
 from theory.theorem import Comparison, Theorem
 

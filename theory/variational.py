@@ -25,8 +25,8 @@ from itertools import pairwise
 import numpy as np
 
 from fdiv import Divergence
-from fdiv.calculus import v
-from fdiv.lowering import lower, numpy_backend
+from fdiv.derive.calculus import v
+from fdiv.numeric.lowering import lower, numpy_backend
 from theory.oracle import Numbers, kinks, value, weight
 from theory.theorem import Comparison, Theorem
 
@@ -80,7 +80,7 @@ def _at_the_subgradient(divergence: Divergence, distance: float) -> float:
     import mpmath
     import sympy
 
-    from fdiv.calculus import u
+    from fdiv.derive.calculus import u
 
     f = sympy.lambdify(u, divergence.generator, "mpmath")
     nodes, shares = np.polynomial.legendre.leggauss(12)

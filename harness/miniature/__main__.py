@@ -7,7 +7,7 @@ import tyro
 
 from harness.config import UsageError
 from harness.miniature.build import Build, build
-from harness.report import quieten_libraries
+from harness.show.screen import quieten_libraries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

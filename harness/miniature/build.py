@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from harness.folders import written_whole
 from harness.miniature import judge as judging
 from harness.miniature import world
 from harness.miniature.recipe import Build, check, recipe
-from harness.models import resolve_device
+from harness.models.load import resolve_device
+from harness.runs.folder import written_whole
 
 TOKENS = 32  # longest prompt
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -1,0 +1,1 @@
+"""Ball arithmetic: signs on an interval, tails, zeros."""

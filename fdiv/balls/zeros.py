@@ -1,0 +1,153 @@
+"""Where two smooth branches of a Max, Min or Abs meet: the zeros of a function of u that have no formula.
+
+Ball arithmetic isolates every zero in x = log u: the tails have a certain sign; a box is discarded where the
+function keeps away from zero, holds one zero where it is monotone and changes its sign, and is split otherwise. A
+zero at a simple fraction, which may be multiple, is recognised exactly; any other is a number known to any precision.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import flint
+import mpmath
+import sympy
+from flint import arb, arb_series
+from sympy import Expr
+
+from fdiv.balls import ball
+from fdiv.balls.tails import OpenError, constant_ball
+from fdiv.derive.calculus import DerivationError, u
+from fdiv.numeric.lowering import MPMATH, lower
+
+_BITS = 192
+_MOST_BOXES = 2000
+_NARROWEST = Fraction(1, 2**60)
+_SPLIT = Fraction(31, 67)  # unlikely to be a zero
+_LARGEST_DENOMINATOR = 12
+_MOST_MULTIPLE = 8
+
+
+class Crossing(sympy.NumberSymbol):
+    """The only zero of a smooth function of u near log u = x, where its slope is not zero."""
+
+    is_real = True
+    is_positive = True
+
+    def __new__(cls, function: Expr, x: Fraction) -> Crossing:
+        """Make a new number; `_crossing` keeps one for each zero, since SymPy compares such numbers by identity."""
+        number = sympy.AtomicExpr.__new__(cls)
+        number.function, number.x = function, x
+        return number
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return self.function, self.x
+
+    def _as_mpf_val(self, precision: int) -> Any:
+        return _to_precision(self.function, self.x, 1 << precision.bit_length())
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{float(self):.6g}"
+
+    _latex = _sympystr
+
+
+@cache
+def _to_precision(function: Expr, x: Fraction, bits: int) -> Any:
+    """Improve e^x by Newton's method."""
+    with mpmath.workprec(bits + 24):
+        value, slope = (lower(e, u, MPMATH) for e in (function, sympy.diff(function, u)))
+        point = mpmath.exp(mpmath.mpf(x.numerator) / x.denominator)
+        for _ in range((bits // 50).bit_length() + 2):  # each step doubles the 60 bits of x
+            point -= value(point) / slope(point)
+        return point._mpf_
+
+
+@cache
+def _crossing(function: Expr, x: Fraction) -> Crossing:
+    return Crossing(function, x)
+
+
+@cache
+def crossings(function: Expr) -> tuple[Expr, ...]:
+    """Return all zeros of a smooth function in (0, inf), also those where it does not change its sign.
+
+    Raises DerivationError where ball arithmetic does not separate them.
+    """
+    try:
+        with flint.ctx.workprec(_BITS):
+            return tuple(_isolated(function, ball.sign_beyond(function, -1), ball.sign_beyond(function, 1)))
+    except (OpenError, ZeroDivisionError, ValueError, OverflowError) as error:
+        raise DerivationError(f"this software cannot locate the kinks where {function} = 0: {error}") from error
+
+
+def _isolated(function: Expr, left: Fraction, right: Fraction) -> list[Expr]:
+    found: list[Expr] = []
+    boxes = [(left, right)]
+    for _ in range(_MOST_BOXES):
+        if not boxes:
+            return found
+        low, high = boxes.pop()
+        value, slope = _on_box(function, low, high)
+        if value is not None and not value.contains(0):
+            continue
+        simple = _simple_zero(function, low, high) if high - low < Fraction(1, 4) else None
+        if simple is not None:
+            found.append(simple)
+        elif slope is not None and not slope.contains(0):
+            if _negative(function, low) != _negative(function, high):
+                near = _narrowed(function, low, high)
+                found.append(_simple_zero(function, *near) or _crossing(function, sum(near) / 2))
+        elif high - low < _NARROWEST:
+            break
+        else:
+            middle = low + (high - low) * _SPLIT
+            boxes += [(low, middle), (middle, high)]
+    raise OpenError("its zeros are not separated")
+
+
+def _on_box(function: Expr, low: Fraction, high: Fraction) -> tuple[Any, Any]:
+    """Enclose the function and its derivative by x = log u; None where it is undefined on a part of the box."""
+    middle, half = (low + high) / 2, arb(0, ball.exact((high - low) / 2).upper())
+    try:
+        value, slope = ball.series(function, arb_series([ball.exact(middle) + half, 1], prec=2))
+        centred = ball.enclose(function, ball.exact(middle)) + slope * half
+    except (OpenError, ZeroDivisionError, ValueError):
+        return None, None
+    return (centred if value.contains(0) else value), slope
+
+
+def _negative(function: Expr, x: Fraction) -> bool:
+    value = ball.enclose(function, ball.exact(x))
+    if value.contains(0):
+        raise OpenError("a zero lies at the end of a box")
+    return bool(value < 0)
+
+
+def _narrowed(function: Expr, low: Fraction, high: Fraction) -> tuple[Fraction, Fraction]:
+    falling = _negative(function, high)
+    while high - low > _NARROWEST:
+        middle = low + (high - low) * _SPLIT
+        low, high = (middle, high) if _negative(function, middle) != falling else (low, middle)
+    return low, high
+
+
+def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:
+    """Return a simple fraction that is certainly the only zero in the box, of whatever multiplicity, or None.
+
+    If the first derivative that does not vanish there keeps away from zero on the box, Taylor's formula has no other.
+    """
+    ends = [ball.exact(end).exp() for end in (low, high)]
+    near = ball.fraction((ends[0] + ends[1]) / 2).limit_denominator(_LARGEST_DENOMINATOR)
+    if not ends[0] < ball.exact(near) < ends[1]:
+        return None
+    place, derivative = sympy.Rational(near), function
+    for order in range(_MOST_MULTIPLE):
+        value = derivative.subs(u, place)
+        if not constant_ball(value).contains(0) or sympy.simplify(value) != 0:
+            whole = ball.exact(low).union(ball.exact(high))
+            return place if order and not ball.enclose(derivative, whole).contains(0) else None
+        derivative = sympy.diff(derivative, u)
+    return None

@@ -1,0 +1,1 @@
+"""From a generator to its conjugate, activation and values between Gaussians."""

@@ -1,0 +1,162 @@
+"""From u to v = log u: forms that survive |v| = 80 in single precision.
+
+Products are added up in the exponent, positive sums become softplus, other sums are divided by a power of 1 + u, and
+a constant that cancels becomes expm1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, reduce
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Expr
+
+from fdiv.derive.calculus import Piece, factored, normal, u, v
+from fdiv.numeric.lowering import MPMATH, Backend, cancelled, lower, numpy_backend, softplus
+
+
+def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr:
+    """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
+
+    Several forms are tried, and the shortest of those about as accurate as the best is returned: which form
+    is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
+    relative error. Only ratios inside `piece` count.
+    """
+    forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
+    rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
+    rewritten += [_reflected(form) for form in rewritten]
+    variants = (g for f in dict.fromkeys(rewritten) for g in (cancelled(f, v), _deeply(f), f))
+    candidates = list(dict.fromkeys(variants))
+    errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
+    good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
+    return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
+
+
+def _logarithmic(node: Expr, scaled: bool) -> Expr:
+    """Write u as e^v, and powers and logs of sums through logarithms: of any sum if `scaled`, else of positive ones."""
+    if node == u:
+        return sympy.exp(v)
+    if isinstance(node, sympy.log) or (node.is_Pow and node.base.is_Add and not node.exp.has(u)):
+        total, power = (node.args[0], None) if isinstance(node, sympy.log) else node.as_base_exp()
+        found = _log_of_sum(total, scaled)
+        if found is None:
+            return node.subs(u, sympy.exp(v))
+        logarithm, rest = found
+        if power is None:
+            return logarithm + sympy.log(rest)
+        return _collect_exponent([sympy.exp(power * logarithm), rest**power])
+    if node.is_Mul:
+        return _collect_exponent([_logarithmic(argument, scaled) for argument in node.args])
+    return node.func(*(_logarithmic(argument, scaled) for argument in node.args)) if node.args else node
+
+
+def _collect_exponent(factors: list[Expr]) -> Expr:
+    factors = [part for factor in factors for part in sympy.Mul.make_args(factor)]
+    exponents = [factor.args[0] for factor in factors if isinstance(factor, sympy.exp)]
+    rest = [factor for factor in factors if not isinstance(factor, sympy.exp)]
+    return sympy.Mul(*rest, sympy.exp(sympy.expand(sympy.Add(*exponents))))
+
+
+def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
+    """Return (a, r) with total = r e^a, neither of which overflows, or None unless it is a sum of monomials c u^p.
+
+    A positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its powers p:
+    u^p / (1 + u)^n is at most 1.
+    """
+    monomials = []
+    for term in sympy.Add.make_args(sympy.expand(total)):
+        coefficient, power = term.as_independent(u, as_Add=False)
+        base, exponent = power.as_base_exp()
+        if (base != u and power != 1) or exponent.has(u):
+            return None
+        monomials.append((exponent if power != 1 else sympy.S.Zero, coefficient))
+    monomials.sort(key=lambda pair: float(pair[0]))
+    if all(coefficient.is_positive for _, coefficient in monomials):
+        logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
+        chain = reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+        return chain, sympy.S.One
+    if not scaled:
+        return None
+    low, high = monomials[0][0], monomials[-1][0]
+    shares = (c * sympy.exp((low - p) * softplus(-v) + (p - high) * softplus(v)) for p, c in monomials)
+    return low * v + (high - low) * softplus(v), sympy.Add(*shares)
+
+
+def _reflected(expression: Expr) -> Expr:
+    """Write softplus(x) as x + softplus(-x), which is better where x cancels against another term."""
+    return sympy.expand(expression.replace(softplus, lambda x: x + softplus(sympy.expand(-x))), power_exp=False)
+
+
+def _multiplied(expression: Expr) -> Expr:
+    """Multiply out factors with a common real power, which turns (u + 1)(u^2 - u + 1) into the positive sum u^3 + 1."""
+    if not expression.is_Mul:
+        return expression
+    bases: dict[Expr, Expr] = {}
+    for factor in expression.args:
+        base, power = factor.as_base_exp()
+        key = power if base.is_Add else sympy.S.Zero
+        bases[key] = bases.get(key, sympy.S.One) * (base if base.is_Add else factor)
+    rest = bases.pop(sympy.S.Zero, sympy.S.One)
+    return rest * sympy.Mul(*(sympy.expand(base) ** power for power, base in bases.items()))
+
+
+def _gathered(expression: Expr) -> Expr:
+    """Take a power of a sum out of terms whose powers of it differ by integers: w (1+w)^p - (1+w)^(p+1) = -(1+w)^p."""
+    groups: dict[tuple[Expr, Expr], list[tuple[Expr, Expr]]] = {}
+    for term in sympy.Add.make_args(sympy.expand(expression)):
+        roots = [p for p in sympy.Mul.make_args(term) if p.is_Pow and p.base.is_Add and not p.exp.is_Integer]
+        base, power = roots[0].as_base_exp() if roots and roots[0].exp.is_Rational else (sympy.S.One, sympy.S.Zero)
+        groups.setdefault((base, power % 1), []).append((power, term / base**power))
+    parts = []
+    for (base, _), terms in groups.items():
+        lowest = min(power for power, _ in terms)
+        parts.append(base**lowest * sympy.expand(sympy.Add(*(rest * base ** (p - lowest) for p, rest in terms))))
+    return sympy.Add(*parts)
+
+
+def _deeply(node: Expr) -> Expr:
+    """Cancel the constants of every sum inside, such as 1 - e^v under a root."""
+    if not node.args:
+        return node
+    inner = node.func(*map(_deeply, node.args))
+    return cancelled(inner, v) if inner.is_Add else inner
+
+
+def log_ratio_error(candidate: Expr, expression: Expr, piece: Piece, positive: bool = False) -> float:
+    """Return the largest fp32 error of `candidate` on the piece, relative to |true value| or 1e-3 if signed."""
+    points = np.array([0, 1e-3, 0.1, 0.7, 2, 5, 9, 14, 17, 20, 31, 44, 60, 80], dtype=np.float32)
+    grid = np.concatenate([-points[:0:-1], points])
+    low = float(sympy.log(piece.lower)) if piece.lower != 0 else -np.inf
+    high = float(sympy.log(piece.upper))
+    inside = grid[(low < grid) & (grid < high)]
+    grid = inside if len(inside) else np.array([(low + high) / 2], dtype=np.float32)
+    limits = np.finfo(np.float32)
+    with np.errstate(all="ignore"):
+        values = lower(candidate, v, _single_precision())(grid).astype(float)
+        with mpmath.workdps(90):
+            exact = lower(expression, u, MPMATH)
+            truth = np.array([float(exact(mpmath.exp(float(x)))) for x in grid])
+        floor = 16 * float(limits.tiny) if positive else 1e-3
+        error = np.abs(values - truth) / np.maximum(floor, np.abs(truth))
+    finite = np.abs(truth) < float(limits.max) / 16
+    return float(np.max(np.where(np.isfinite(values), error, np.inf)[finite], initial=0.0))
+
+
+@cache
+def _single_precision() -> Backend:
+    """Return NumPy with every function rounded from double precision, so that all machines choose the same form.
+
+    What NumPy computes in single precision differs in the last digit from one processor to the next.
+    """
+
+    def rounded(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x, *power: function(np.float64(x), *power).astype(np.float32)
+
+    backend = numpy_backend()
+    functions = {name: rounded(function) for name, function in backend.functions.items()}
+    return replace(backend, functions=functions, power=rounded(backend.power))

@@ -1,0 +1,1 @@
+"""The gate: claims about a divergence, each with its evidence."""

@@ -1,0 +1,290 @@
+"""The gate: `certify` gathers evidence for the claims about a divergence; `require` refuses without it.
+
+A claim is *proved* by an exact argument, *certified* by ball arithmetic, *tested* by an oracle that shares no
+code with the derivation (SymPy's own lambdify, a brute supremum, plain quadrature), or *refuted* with a
+counterexample; a law whose hypothesis fails is *not applicable*, and the reason says why. A required claim that is
+refuted, or could not be settled at all, means that the divergence has no loss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fdiv.evidence import consequences, foundations, store
+from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.evidence.signs import Counterexample, Evidence, Finding
+from fdiv.record import Divergence
+
+_SECONDS = 10.0  # of processor time for one certificate; the catalogue's take less than 3
+_TIMED_OUT, _UNDERIVED = "not settled in the time allowed", "not derived"
+_SETTLED = (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED)
+
+
+class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
+    """The mathematics forbids what was asked; the message shows the counterexample."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about a divergence, with its evidence and the reason for it."""
+
+    name: str
+    evidence: Evidence
+    reason: str
+    required: bool = True
+    counterexample: Counterexample | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim does not stand in the way of a loss."""
+        return self.evidence in _SETTLED or (not self.required and self.evidence is not Evidence.REFUTED)
+
+    @property
+    def open(self) -> bool:
+        """Whether time or this software, and not mathematics, left it unsettled."""
+        return self.evidence is Evidence.NOT_APPLICABLE and self.reason.startswith((_TIMED_OUT, _UNDERIVED))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim as JSON-able data."""
+        shown = self.counterexample
+        example = None if shown is None else {"u": shown.point, "quantity": shown.quantity, "value": _json(shown.value)}
+        return {
+            "name": self.name,
+            "evidence": str(self.evidence),
+            "reason": self.reason,
+            "required": self.required,
+            "counterexample": example,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Claim:
+        """Return the claim that `to_dict` described; raises ValueError, KeyError or TypeError for anything else."""
+        shown = data["counterexample"]
+        example = None
+        if shown is not None:
+            example = Counterexample(float(shown["u"]), str(shown["quantity"]), float(shown["value"]))
+        required = data["required"]
+        if not isinstance(required, bool):
+            raise TypeError(f"required is true or false, got {required!r}")
+        return Claim(str(data["name"]), Evidence(data["evidence"]), str(data["reason"]), required, example)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All claims about one divergence, what they are about, and the versions that found them.
+
+    `fingerprint` is the SHA-256 of the generator's `srepr`; `gaussian` the kind of D(s), "unknown" if a claim on
+    which it rests failed.
+    """
+
+    spec: str
+    generator: str
+    fingerprint: str
+    claims: tuple[Claim, ...]
+    gaussian: str
+    versions: tuple[tuple[str, str], ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every required claim is settled and none is refuted."""
+        return all(claim.holds for claim in self.claims)
+
+    @property
+    def objections(self) -> tuple[Claim, ...]:
+        """The claims that stand in the way."""
+        return tuple(claim for claim in self.claims if not claim.holds)
+
+    def claim(self, name: str) -> Claim:
+        """Return the claim of that name; KeyError if it was not reached."""
+        found = {claim.name: claim for claim in self.claims}
+        return found[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the certificate as JSON-able data."""
+        first = self.objections[0].to_dict() if self.objections else {"counterexample": None}
+        return {
+            "divergence": self.spec,
+            "generator": self.generator,
+            "fingerprint": self.fingerprint,
+            "verdict": "accepted" if self.accepted else "refused",
+            "counterexample": first["counterexample"],
+            "claims": [claim.to_dict() for claim in self.claims],
+            "gaussian": self.gaussian,
+            "versions": dict(self.versions),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Certificate:
+        """Return the certificate that `to_dict` described; the verdict is drawn from the claims again.
+
+        Raises ValueError, KeyError or TypeError for anything else. It is a record, and no evidence by itself: what
+        it says can be believed as far as the place it was kept.
+        """
+        return Certificate(
+            str(data["divergence"]),
+            str(data["generator"]),
+            str(data["fingerprint"]),
+            tuple(Claim.from_dict(claim) for claim in data["claims"]),
+            str(data["gaussian"]),
+            tuple((str(name), str(version)) for name, version in data["versions"].items()),
+        )
+
+    def __str__(self) -> str:
+        """Return a table for people, with counterexamples under the claims they refute."""
+        width = max(len(claim.name) for claim in self.claims)
+        lines = [f"{self.spec}: f(u) = {self.generator}", ""]
+        for claim in self.claims:
+            lines.append(f"  {claim.name:<{width}}  {claim.evidence:<14}  {claim.reason}")
+            if claim.counterexample is not None:
+                lines.append(f"  {'':<{width}}  {'':<14}  {claim.counterexample}")
+        return "\n".join([*lines, "", "accepted" if self.accepted else f"refused{self._limit}"])
+
+    @property
+    def _limit(self) -> str:
+        """Say so where nothing is refuted."""
+        refuted = any(claim.evidence is Evidence.REFUTED for claim in self.claims)
+        return "" if refuted else ": what is not settled is a limit of this software, and not of the mathematics"
+
+
+def _json(value: float) -> float | str:
+    return value if abs(value) < float("inf") else str(value)
+
+
+Judge = Callable[[Divergence, Mapping[str, Evidence]], Finding]
+
+
+def _alone(judge: Callable[[Divergence], Finding]) -> Judge:
+    return lambda divergence, settled: judge(divergence)
+
+
+_FOUNDATIONS: tuple[tuple[str, Judge], ...] = (
+    ("f(1) = 0", _alone(foundations.vanishes_at_one)),
+    ("finite on (0, inf)", _alone(foundations.finite)),
+    ("convexity", _alone(foundations.convex)),
+    ("not affine", _alone(foundations.not_affine)),
+)
+_CONSEQUENCES: tuple[tuple[str, Judge], ...] = (
+    ("limits", consequences.limits),
+    ("conjugate", consequences.conjugate),
+    ("conjugate on the whole line", consequences.conjugate_everywhere),
+    ("biconjugation", consequences.biconjugation),
+    ("Fenchel-Young", consequences.fenchel_young),
+    ("adjoint", consequences.adjoint),
+    ("activation", consequences.activation),
+    ("D(s)", consequences.gaussian_value),
+    ("D(0) = 0 <= D(s)", consequences.gaussian_sign),
+    ("w(s) = dD/ds >= 0", consequences.gaussian_weight),
+    ("gradient law", consequences.gradient_law),
+    ("reduction to MSE", consequences.mean_squared_error),
+    ("large s", consequences.large_s),
+)
+# a valid divergence may lack these: no finite Gaussian value, no activation at a kink, no curvature at 1
+_OPTIONAL = {name for name, _ in _CONSEQUENCES[5:]}
+
+
+@cache
+def certify(divergence: Divergence) -> Certificate:
+    """Gather the evidence; later claims are left out when an earlier one, on which they rest, fails.
+
+    What admits a divergence (f(1) = 0, finite, convex, not affine) is always found anew; the rest may come from
+    the disk (see `fdiv.evidence.store`). What cannot be settled within the time limit is said to be open.
+
+    Raises TypeError for what is no divergence, such as a name, and nothing else.
+    """
+    if not isinstance(divergence, Divergence):
+        raise TypeError(
+            f"a certificate needs a Divergence, got {divergence!r}: "
+            "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
+        )
+    start = time.thread_time()
+    claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
+    if len(claims) < len(_FOUNDATIONS) or not claims[-1].holds:
+        return _certificate(divergence, claims, "unknown")
+    key = store.key(divergence)
+    kept = _kept(divergence, claims, store.load(key))
+    if kept is not None:
+        return kept
+    claims = _judged(divergence, _CONSEQUENCES, claims, _SECONDS - (time.thread_time() - start))
+    found = _certificate(divergence, claims, _kind(divergence, claims))
+    if found.accepted and not any(claim.open for claim in claims):
+        store.save(key, found.to_dict())
+    return found
+
+
+def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certificate | None:
+    """Return the stored certificate with today's foundations, or None where it is not one of this divergence."""
+    try:
+        found = Certificate.from_dict(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    expected = [(name, name not in _OPTIONAL) for name, _ in _FOUNDATIONS + _CONSEQUENCES]
+    if [(claim.name, claim.required) for claim in found.claims] != expected:
+        return None
+    fresh = _certificate(divergence, claims + found.claims[len(claims) :], found.gaussian)
+    return fresh if (fresh.spec, fresh.fingerprint) == (found.spec, found.fingerprint) else None
+
+
+def _certificate(divergence: Divergence, claims: tuple[Claim, ...], gaussian: str) -> Certificate:
+    fingerprint = store.fingerprint(divergence.generator)
+    return Certificate(divergence.spec, str(divergence.generator), fingerprint, claims, gaussian, store.versions())
+
+
+def require(divergence: Divergence, *names: str) -> None:
+    """Raise `Refused`, with the first objection and its counterexample, unless certified; TypeError as `certify` does.
+
+    The claims with these `names`, which a divergence may lack, must be settled too.
+    """
+    certificate = certify(divergence)
+    if not certificate.accepted:
+        claim = certificate.objections[0]
+        shown = "" if claim.counterexample is None else f"; {claim.counterexample}"
+        why = f"{claim.name}: {claim.evidence}: {claim.reason}{shown}{certificate._limit}"
+        raise Refused(f"{divergence.spec} is refused: {why}")
+    for claim in map(certificate.claim, names):
+        if claim.evidence not in _SETTLED:
+            limit = "; this is a limit of time or of this software, not of the divergence" if claim.open else ""
+            raise Refused(f"{divergence.spec} has no such loss: {claim.name}: {claim.reason}{limit}")
+
+
+def _judged(
+    divergence: Divergence, judges: tuple[tuple[str, Judge], ...], earlier: tuple[Claim, ...], seconds: float
+) -> tuple[Claim, ...]:
+    """Return the earlier claims and those of `judges`; the foundations stop at the first that does not hold."""
+    claims = list(earlier)
+
+    def gather() -> None:
+        for name, judge in judges:
+            claims.append(_claim(name, judge, divergence, {claim.name: claim.evidence for claim in claims}))
+            if judges is _FOUNDATIONS and not claims[-1].holds:
+                return
+
+    try:
+        within(seconds, gather)
+    except OutOfTime:
+        reached = {claim.name for claim in claims}
+        for name in [name for name, _ in judges if name not in reached][: 1 if judges is _FOUNDATIONS else None]:
+            claims.append(Claim(name, Evidence.NOT_APPLICABLE, _TIMED_OUT, name not in _OPTIONAL))
+    return tuple(claims)
+
+
+def _claim(name: str, judge: Judge, divergence: Divergence, settled: Mapping[str, Evidence]) -> Claim:
+    try:
+        finding = judge(divergence, settled)
+    except MemoryError:  # says nothing about the divergence
+        raise
+    except Exception as error:  # SymPy raises all kinds where it cannot go on; the claim is then open
+        finding = Finding(Evidence.NOT_APPLICABLE, f"{_UNDERIVED}: {_described(error)}")
+    return Claim(name, finding.evidence, finding.reason, name not in _OPTIONAL, finding.counterexample)
+
+
+def _described(error: Exception) -> str:
+    return " ".join(f"{error}".split())[:300] or type(error).__name__
+
+
+def _kind(divergence: Divergence, claims: tuple[Claim, ...]) -> str:
+    known = any(claim.name == "D(s)" and not claim.open for claim in claims)
+    return str(divergence.gaussian.kind) if known and not claims[-1].reason.startswith(_TIMED_OUT) else "unknown"

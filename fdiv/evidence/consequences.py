@@ -1,0 +1,288 @@
+"""What follows for a convex generator: its limits, conjugate, adjoint, activation, and its values between Gaussians.
+
+Each judge returns the evidence for one claim about what `fdiv` derived. An exact argument is made where there is
+one; an oracle that shares no code with the derivation looks at the numbers either way, and can refute them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import flint
+import sympy
+from sympy import Expr
+
+from fdiv.balls.tails import OpenError, constant_ball, is_bounded_by_a_power, limit
+from fdiv.derive.calculus import Piece, s, t, u, v
+from fdiv.derive.conjugate import ConjugatePiece
+from fdiv.evidence import moments, oracles
+from fdiv.evidence.signs import Counterexample, Evidence, Finding, keeps_sign
+from fdiv.exact.identities import is_identity
+from fdiv.numeric.lowering import softplus
+from fdiv.record import Divergence
+
+Settled = Mapping[str, Evidence]  # the claims before this one
+_STARTS = (4, 16, 64)
+
+
+def _following(settled: Settled, premises: tuple[str, ...], reason: str, checked: Finding | None = None) -> Finding:
+    """A theorem is as good as its weakest premise; the oracle's look at it may still refute it."""
+    if checked is not None and checked.evidence is Evidence.REFUTED:
+        return checked
+    order = list(Evidence)
+    weakest, evidence = max(((name, settled[name]) for name in premises), key=lambda pair: order.index(pair[1]))
+    if evidence not in (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED):
+        return Finding(Evidence.NOT_APPLICABLE, f"rests on the claim {weakest!r}, which does not hold")
+    shown = f"{reason}; {checked.reason}" if checked is not None else reason
+    return Finding(evidence, shown)
+
+
+def limits(divergence: Divergence, settled: Settled) -> Finding:
+    """f(0+), f'(0+) and f'(inf) by SymPy's limits, against enclosed leading terms, which share no code with them."""
+    first, last = divergence.pieces[0], divergence.pieces[-1]
+    stated = (
+        ("f(0+)", first.expression, -1, divergence.value_at_zero),
+        ("f'(0+)", first.slope, -1, divergence.slope_at_zero),
+        ("f'(inf)", last.slope, 1, divergence.slope_at_infinity),
+    )
+    shown = ", ".join(f"{name} = {value}" for name, _, _, value in stated).replace("oo", "inf")
+    enclosed = True
+    for name, expression, side, value in stated:
+        agrees = _encloses(expression, side, value)
+        if agrees is False or (agrees is None and not oracles.approaches(expression, side, value)):
+            return Finding(Evidence.REFUTED, f"{name} = {value} contradicts the values of {expression}")
+        enclosed = enclosed and agrees is True
+    if enclosed:
+        return Finding(Evidence.PROVED, f"{shown}: exact limits, confirmed by enclosed leading terms")
+    return Finding(Evidence.TESTED, f"{shown}: exact limits, confirmed by values near the ends")
+
+
+def _encloses(expression: Expr, side: int, value: Expr) -> bool | None:
+    """Whether the enclosed limit of `expression` towards that end is `value`; None if there is none."""
+    if expression == value:
+        return True
+    for start in _STARTS:
+        try:
+            with flint.ctx.workprec(192):
+                found = limit(expression, side, start)
+                if value.is_infinite:
+                    return bool(found == (flint.arb.pos_inf() if value > 0 else flint.arb.neg_inf()))
+                return bool(found.is_finite() and found.overlaps(constant_ball(value)))
+        except (OpenError, ZeroDivisionError, ValueError):
+            continue
+    return None
+
+
+def conjugate(divergence: Divergence, settled: Settled) -> Finding:
+    """f*(f'(u)) = u f'(u) - f(u): with the slope range it proves f* on the interior, however it was found.
+
+    f' is continuous, so that it takes every t between its limits, and f is convex, so that u maximises u t - f(u).
+    """
+    pieces = [piece for piece in divergence.conjugate.pieces if piece.source is not None]
+    implicit = [piece for piece in pieces if piece.expression is None]
+    for piece in pieces:
+        if piece.expression is not None and not _surplus_identity(piece):
+            return Finding(Evidence.TESTED, "f*(f'(u)) = u f'(u) - f(u) was not simplified to an identity")
+    reason = "f*(f'(u)) = u f'(u) - f(u) identically, and f' rises through its whole range"
+    if implicit:
+        reason = "f*(t) = u f'(u) - f(u) where f'(u) = t, which has a root for every t in the range of f'"
+        reason += "; there is no formula in t, and numbers come from an inverse with an asserted residual"
+    return _following(settled, ("convexity", "limits"), reason)
+
+
+def _surplus_identity(piece: ConjugatePiece) -> bool:
+    source = piece.source
+    assert source is not None
+    assert piece.expression is not None
+    slope = sympy.together(source.slope) if source.slope.is_rational_function(u) else source.slope
+    residual = piece.expression.subs(t, slope) - (u * slope - source.expression)
+    return is_identity(residual) or is_identity(residual.subs(u, _stretched(source)))
+
+
+def _stretched(piece: Piece) -> Expr:
+    """Return a map of (0, inf) onto the piece, after which (1 - u)^2 has a root whose sign is known."""
+    if piece.upper == sympy.oo:
+        return piece.lower + u
+    return (piece.lower + piece.upper * u) / (1 + u)
+
+
+def conjugate_everywhere(divergence: Divergence, settled: Settled) -> Finding:
+    """The pieces of f* cover the line: -f(0+) below f'(0+), a line k t - f(k) at each kink, +inf above f'(inf)."""
+    checked = oracles.compare_conjugate(divergence)
+    derived = divergence.conjugate
+    seams = [(a.upper, b.lower) for a, b in pairwise(derived.pieces)]
+    seams += [(derived.pieces[-1].upper, divergence.slope_at_infinity), (derived.pieces[0].lower, -sympy.oo)]
+    whole = all(a == b or sympy.simplify(a - b) == 0 for a, b in seams)
+    whole = whole and all(_line_is_right(divergence, piece) for piece in derived.pieces if piece.source is None)
+    reason = "the pieces meet: -f(0+) below f'(0+), k t - f(k) at a kink k, +inf above f'(inf)"
+    if checked.evidence is Evidence.REFUTED or not whole:
+        return checked
+    return _following(settled, ("conjugate", "limits"), reason, checked)
+
+
+def _line_is_right(divergence: Divergence, piece: ConjugatePiece) -> bool:
+    """A piece without a source belongs to u = 0 or to a kink: it is the line u t - f(u) over that kink's slopes."""
+    if piece.lower == -sympy.oo:
+        return bool(sympy.simplify(piece.expression + divergence.value_at_zero) == 0)
+    places = [place for place, _ in divergence.kinks if piece.ratio is not None and place == piece.ratio]
+    return any(sympy.simplify(piece.expression - (place * t - divergence.value_at(place))) == 0 for place in places)
+
+
+def biconjugation(divergence: Divergence, settled: Settled) -> Finding:
+    """f** = f on (0, inf): Fenchel and Moreau."""
+    reason = "f is convex and continuous on (0, inf), and f* is its conjugate (Fenchel-Moreau)"
+    premises = ("convexity", "conjugate on the whole line")
+    return _following(settled, premises, reason, oracles.compare_biconjugate(divergence))
+
+
+def fenchel_young(divergence: Divergence, settled: Settled) -> Finding:
+    """f(u) + f*(t) >= u t, with equality exactly where t is f'(u), or between the two slopes at a kink."""
+    reason = "f*(t) is a supremum, attained exactly at the u whose subgradients contain t"
+    premises = ("convexity", "conjugate on the whole line")
+    return _following(settled, premises, reason, oracles.compare_fenchel_young(divergence))
+
+
+def adjoint(divergence: Divergence, settled: Settled) -> Finding:
+    """The adjoint of the adjoint is f, and it exchanges f(0+) with f'(inf)."""
+    once = divergence.adjoint
+    exchanged = (once.value_at_zero, divergence.slope_at_infinity), (once.slope_at_infinity, divergence.value_at_zero)
+    if not all(a == b or sympy.simplify(a - b) == 0 for a, b in exchanged):
+        return Finding(Evidence.TESTED, "an involution by definition; f(0+) and f'(inf) were not shown to exchange")
+    pairs = list(zip(once.adjoint.pieces, divergence.pieces, strict=False))
+    if len(once.pieces) == len(divergence.pieces) and all(
+        is_identity(twice.expression - piece.expression) for twice, piece in pairs
+    ):
+        return Finding(Evidence.PROVED, "an involution that exchanges f(0+) and f'(inf)")
+    return oracles.compare_adjoint(divergence)
+
+
+def activation(divergence: Divergence, settled: Settled) -> Finding:
+    """T(v) = f'(e^v) increases from f'(0+) to f'(inf), the interior of dom f* where f* is not constant."""
+    checked = oracles.compare_activation(divergence)
+    found = divergence.activation
+    if checked.evidence is Evidence.REFUTED or not found.canonical or len(divergence.pieces) != 1:
+        return checked
+    (piece,) = divergence.pieces
+    rising = keeps_sign(piece.second, piece, "f''(u)", strict=True)
+    exact = _in_ratio(found.output, piece.slope) and _in_ratio(found.conjugate_term, u * piece.slope - piece.expression)
+    if rising.evidence is not Evidence.PROVED or not exact:
+        return checked
+    reason = "T(v) = f'(e^v) and f*(T(v)) = e^v f' - f identically, and T' = u f''(u) > 0"
+    return _following(settled, ("conjugate", "limits"), f"{reason}, so T increases onto {_span(divergence)}", checked)
+
+
+def _in_ratio(in_log_ratio: Expr, expression: Expr) -> bool:
+    """Whether an expression in v = log u is identically the one in u."""
+    back = in_log_ratio.replace(softplus, lambda x: sympy.log(1 + sympy.exp(x))).subs(v, sympy.log(u))
+    return is_identity(sympy.expand(back, func=True) - expression, thorough=False)
+
+
+def _span(divergence: Divergence) -> str:
+    return f"({divergence.slope_at_zero}, {divergence.slope_at_infinity})".replace("oo", "inf")
+
+
+def _no_gaussian(divergence: Divergence) -> Finding | None:
+    gaussian = divergence.gaussian
+    return None if gaussian.evaluable else Finding(Evidence.NOT_APPLICABLE, gaussian.reason)
+
+
+def gaussian_value(divergence: Divergence, settled: Settled) -> Finding:
+    """D(s) = E_Q[f]: in the closed class by the finitely many derivatives that decide it, else by quadrature."""
+    if missing := _no_gaussian(divergence):
+        return missing
+    checked = oracles.compare_gaussian(divergence)
+    if checked.evidence is Evidence.TESTED and moments.is_expectation(divergence.gaussian.formula, divergence.pieces):
+        reason = "D and E_Q[f] solve one linear differential equation in s with the same initial values"
+        return Finding(Evidence.PROVED, f"{reason}; {checked.reason}")
+    return checked
+
+
+def gaussian_sign(divergence: Divergence, settled: Settled) -> Finding:
+    """D(0) = 0 and D(s) >= 0, by Jensen's inequality."""
+    if missing := _no_gaussian(divergence):
+        return missing
+    reason = "Jensen: E_Q[f(dP/dQ)] >= f(1) = 0, and at s = 0 dP/dQ = 1"
+    return _following(settled, ("f(1) = 0", "convexity", "D(s)"), reason, oracles.compare_sign(divergence))
+
+
+def gaussian_weight(divergence: Divergence, settled: Settled) -> Finding:
+    """w = dD/ds; w >= 0 because f is convex."""
+    if missing := _no_gaussian(divergence):
+        return missing
+    checked, gaussian = oracles.compare_gradient_weight(divergence), divergence.gaussian
+    if checked.evidence is Evidence.REFUTED or gaussian.formula is None or gaussian.gradient_weight_formula is None:
+        return checked
+    if sympy.expand(sympy.diff(gaussian.formula, s) - gaussian.gradient_weight_formula) != 0:
+        return checked
+    return _following(settled, ("convexity", "D(s)"), "the derivative of D's formula; f'' >= 0", checked)
+
+
+def gradient_law(divergence: Divergence, settled: Settled) -> Finding:
+    """w(s) = E_Q[u^2 f''(u)] / 2, a kink k with jump j counting as j delta(u - k): Stein's lemma."""
+    if missing := _no_gaussian(divergence):
+        return missing
+    reason = "Stein's lemma, twice by parts under the Gaussian of log u"
+    return _following(settled, ("w(s) = dD/ds >= 0",), reason, oracles.compare_gradient_law(divergence))
+
+
+def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
+    """D(s)/s -> f''(1)/2 under the hypothesis 0 < f''(1) < inf; or why the hypothesis fails."""
+    curvature = divergence.curvature
+    if curvature is None:
+        left, right = _one_sided(divergence)
+        return Finding(Evidence.NOT_APPLICABLE, f"f is not C^2 at 1: f''(1-) = {left} and f''(1+) = {right}")
+    if not (curvature.is_finite and curvature > 0):
+        jump = next((jump for place, jump in divergence.kinks if place == 1), None)
+        why = "" if jump is None else f", as f' jumps by {jump} there, and D(s) is of order sqrt(s)"
+        shown = f"the hypothesis 0 < f''(1) < inf fails: f''(1) = {curvature}{why}".replace("oo", "inf")
+        return Finding(Evidence.NOT_APPLICABLE, shown)
+    if missing := _no_gaussian(divergence):
+        return missing
+    gaussian, stated = divergence.gaussian, f"0 < f''(1) = {curvature} < inf"
+    if gaussian.formula is not None:
+        slope_at_zero = sympy.limit(gaussian.formula / s, s, 0, "+")
+        if sympy.simplify(slope_at_zero - curvature / 2) == 0:
+            return _following(settled, ("D(s)",), f"{stated}, and lim D(s)/s = f''(1)/2")
+        return Finding(Evidence.REFUTED, f"lim D(s)/s = {slope_at_zero}, not f''(1)/2 = {curvature / 2}")
+    slope = gaussian(1e-12) / 1e-12
+    if abs(slope - float(curvature) / 2) > 1e-5 * float(curvature):  # off by sqrt(s) where f''' jumps
+        shown_at = Counterexample(1e-12, "D(s)/s at s = u", slope)
+        return Finding(Evidence.REFUTED, f"D(s)/s is not f''(1)/2 = {curvature / 2}", shown_at)
+    if _polynomial_growth(divergence):
+        reason = f"{stated}, and u^2 f'' is at most a power of u, so w(s) -> f''(1)/2 by dominated convergence"
+        return Finding(settled["limits"], f"{reason}; D(s)/s at s = 1e-12 agrees")
+    return Finding(Evidence.TESTED, f"{stated}, and D(s)/s = f''(1)/2 at s = 1e-12")
+
+
+def _one_sided(divergence: Divergence) -> tuple[Expr, Expr]:
+    left = next(piece for piece in divergence.pieces if piece.lower < 1 <= piece.upper)
+    right = next(piece for piece in divergence.pieces if piece.lower <= 1 < piece.upper)
+    one = sympy.S.One
+    return left.limit(left.second, one), right.limit(right.second, one)
+
+
+def _polynomial_growth(divergence: Divergence) -> bool:
+    """Whether f'' is enclosed by powers of u towards both ends; between them it is continuous."""
+    ends = ((divergence.pieces[0], -1), (divergence.pieces[-1], 1))
+    return len(divergence.pieces) == 1 and all(_is_bounded(piece.second, side) for piece, side in ends)
+
+
+def _is_bounded(expression: Expr, side: int) -> bool:
+    for start in _STARTS:
+        try:
+            with flint.ctx.workprec(192):
+                return is_bounded_by_a_power(expression, side, start)
+        except (OpenError, ZeroDivisionError, ValueError):
+            continue
+    return False
+
+
+def large_s(divergence: Divergence, settled: Settled) -> Finding:
+    """D(s) -> f(0+) + f'(inf), finite or not, as P and Q become mutually singular."""
+    if missing := _no_gaussian(divergence):
+        return missing
+    top = divergence.value_at_zero + divergence.slope_at_infinity
+    shown = f"D(s) -> f(0+) + f'(inf) = {top}".replace("oo", "inf")
+    reason = f"{shown}: D increases, dP/dQ -> 0 in Q-probability and -> inf in P-probability"
+    return _following(settled, ("limits", "convexity", "D(s)"), reason, oracles.compare_large_s(divergence))

@@ -1,0 +1,350 @@
+"""Brute-force oracles for the tested claims; they read the generator and share no code with the derivations.
+
+The generator becomes a function by SymPy's lambdify (not by `fdiv.numeric.lowering`) in 40 digits, so that the oracle's own
+rounding cannot refute a true claim. The conjugate is a supremum, f' is a difference, D(s) a plain quadrature of E_Q[f].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import mpmath
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+from sympy import Expr
+
+from fdiv.derive.calculus import u, v
+from fdiv.evidence.signs import Counterexample, Evidence, Finding, in_many_digits
+from fdiv.numeric.lowering import lower, numpy_backend
+
+if TYPE_CHECKING:
+    from fdiv.record import Divergence
+
+_CONJUGATE_TOLERANCE = 1e-9
+_GAUSSIAN_TOLERANCE = 1e-11
+_WEIGHT_TOLERANCE = 1e-6
+_NOTHING = 1e-30  # far below every D(s) but those of kinks that no Gaussian reaches
+_POINTS_S = (0.05, 0.7, 4.0)
+_FARTHEST = 36.0  # standard deviations; the normal density is 1e-281 there
+_COARSE = np.linspace(-700, 60, 4001)  # log ratios
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """The generator as a coarse NumPy function and as an exact mpmath one."""
+
+    coarse: Callable[[Any], Any]
+    exact: Callable[[Any], Any]
+
+
+@cache
+def _generator(divergence: Divergence) -> _Generator:
+    coarse = sympy.lambdify(u, divergence.generator, ["scipy", "numpy"])
+    return _Generator(coarse, in_many_digits(divergence.generator))
+
+
+def supremum(divergence: Divergence, point: float) -> float:
+    """Maximise u t - f(u) over log u in [-700, 60]: a grid finds the bracket, a golden section the maximum."""
+    generator = _generator(divergence)
+    ratio = np.exp(_COARSE)
+    with np.errstate(all="ignore"):
+        values = np.nan_to_num(ratio * point - generator.coarse(ratio), nan=-math.inf, posinf=-math.inf)
+    at = int(np.argmax(values))
+    low, high = float(_COARSE[max(at - 3, 0)]), float(_COARSE[min(at + 3, len(_COARSE) - 1)])
+
+    def objective(x: float) -> Any:
+        ratio = mpmath.exp(x)
+        return ratio * point - generator.exact(ratio)
+
+    with mpmath.workdps(40):
+        return float(_highest(objective, low, high, 1e-10))
+
+
+def compare_conjugate(divergence: Divergence) -> Finding:
+    """Compare f* with the supremum on the whole line: below f'(0+), between, and above f'(inf)."""
+    conjugate, unit = divergence.conjugate, _unit(divergence)
+    start, end = float(divergence.slope_at_zero), float(divergence.slope_at_infinity)
+    points = [unit * point for point in (-6.0, -3.0, -1.5, -0.7, -0.1, 0.05, 0.3, 0.9, 1.5, 4.0)]
+    points += [_slope(divergence, -3), _slope(divergence, 3)]
+    points += [start - 0.5 * unit, start - 3.0 * unit] if math.isfinite(start) else []
+    # the supremum is sought up to log u = 60 only
+    far = _slope(divergence, _COARSE[-1] - 1)
+    points = [p for p in sorted(points) if abs(p - end) > 1e-3 * unit and not far < p < end]
+    for point in points:
+        value = conjugate(point)
+        truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
+        if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(unit, abs(truth))):
+            reason = f"f*({point:g}) = {value!r}, but the supremum is {truth!r}"
+            return Finding(Evidence.REFUTED, reason, Counterexample(point, "f*(t) at t = u", value))
+    return Finding(Evidence.TESTED, f"equals the supremum of u t - f(u) at {len(points)} t, below f'(0+) too")
+
+
+def _unit(divergence: Divergence) -> float:
+    """How far f' rises around u = 1, so that a multiple of f is looked at where f is."""
+    return (_slope(divergence, 1) - _slope(divergence, -1)) / 2 or 1.0
+
+
+def _unbounded(divergence: Divergence, point: float) -> bool:
+    """Whether u t - f(u), which is concave, still rises between u = 1000 and 2000 as a slope beyond f'(inf) must."""
+    exact = _generator(divergence).exact
+    with mpmath.workdps(40):
+        rise = 1000 * mpmath.mpf(point) - exact(mpmath.mpf(2000)) + exact(mpmath.mpf(1000))
+        return bool(rise >= 999 * (point - float(divergence.slope_at_infinity)))
+
+
+def _slope(divergence: Divergence, log_ratio: float) -> float:
+    """f'(e^x) by a central difference in 60 digits."""
+    exact = _generator(divergence).exact
+    with mpmath.workdps(60):
+        ratio = mpmath.exp(log_ratio)
+        step = ratio * mpmath.mpf(10) ** -20
+        return float((exact(ratio + step) - exact(ratio - step)) / (2 * step))
+
+
+def gaussian_value(divergence: Divergence, s: float) -> float:
+    """E_Q[f] for log u ~ N(-s/2, s), by composite Gauss-Legendre quadrature in the standard normal variable.
+
+    A tangent of f is subtracted, whose expectation is zero, so that all terms are positive.
+    """
+    exact, root = _generator(divergence).exact, math.sqrt(s)
+    nodes, masses = _normal_nodes(divergence, s)
+    with mpmath.workdps(40):
+        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
+        ratios = [mpmath.exp(root * y - s / 2) for y in nodes.tolist()]
+        values = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
+    return float(np.sum(masses * values))
+
+
+def _normal_nodes(divergence: Divergence, s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return nodes y and weights for a mean over y ~ N(0, 1), cut where e^(sqrt(s) y - s/2) meets a kink."""
+    root = math.sqrt(s)
+    cuts = [float(sympy.log(piece.lower)) for piece in divergence.pieces[1:]]
+    reach = 10 + 2 * root
+    # panels halve towards every cut, where f' may be singular, and towards u = 1, where most generators bend
+    steps = {centre: 0.5 ** np.arange(44 if centre in cuts else 3) for centre in {0.0, *cuts}}
+    graded = [centre + sign * steps[centre] for centre in steps for sign in (-1, 0, 1)]
+    places = (np.concatenate(graded) + s / 2) / root
+    reach = max(reach, *(min(abs(place) + 10, _FARTHEST) for place in places))
+    fine = 4 if divergence.generator.has(sympy.exp) else 1  # e^(10 - u) bends within a tenth of log u, anywhere
+    even = np.linspace(-reach, reach, 2 * fine * math.ceil(1.15 * reach) + 1)
+    breaks = np.unique(np.concatenate([even, places[np.abs(places) < reach]]))
+    points, weights = np.polynomial.legendre.leggauss(16)
+    half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
+    nodes, masses = (middle + half * points).ravel(), (half * weights).ravel()
+    return nodes, masses * np.exp(-nodes * nodes / 2) / math.sqrt(2 * math.pi)
+
+
+def _scaled_points(divergence: Divergence) -> list[float]:
+    """Return the s to test at, shrunk for a D that explodes until s w(s) <= 8 D(s)."""
+
+    def steep(s: float) -> bool:
+        value = divergence.gaussian(s)
+        return not (math.isfinite(value) and s * divergence.gaussian.gradient_weight(s) <= 8 * value)
+
+    shrink = 1.0
+    while shrink > 1e-6 and steep(max(_POINTS_S) * shrink):
+        shrink /= 2
+    return [s * shrink for s in _POINTS_S]
+
+
+def compare_gaussian(divergence: Divergence) -> Finding:
+    """Compare D(s) with the quadrature of E_Q[f]."""
+    points = _scaled_points(divergence)
+    for s in points:
+        value, truth = divergence.gaussian(s), gaussian_value(divergence, s)
+        if not abs(value - truth) <= _GAUSSIAN_TOLERANCE * abs(truth) + _NOTHING:
+            return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r}, but E_Q[f] = {truth!r} there")
+    shown = ", ".join(f"{s:.3g}" for s in points)
+    return Finding(Evidence.TESTED, f"equals a quadrature of E_Q[f] at s = {shown}")
+
+
+def compare_gradient_weight(divergence: Divergence) -> Finding:
+    """Compare w(s) with fourth-order differences of the oracle's D, and ask for w >= 0."""
+    for s in _scaled_points(divergence)[::2]:
+        value = divergence.gaussian.gradient_weight(s)
+        # D may rise like exp(-1/s) near a kink far from 1: a step in which it changes by a hundredth
+        step = min(s / 200, 0.01 * divergence.gaussian(s) / max(value, 1e-300)) or s / 200
+        near, far = (
+            gaussian_value(divergence, s + k * step) - gaussian_value(divergence, s - k * step) for k in (1, 2)
+        )
+        truth = (8 * near - far) / (12 * step)
+        if not (value >= 0 and abs(value - truth) <= _WEIGHT_TOLERANCE * abs(truth) + _NOTHING):
+            return Finding(Evidence.REFUTED, f"w({s:g}) = {value!r}, but dD/ds = {truth!r} there")
+    return Finding(Evidence.TESTED, "equals differences of a quadrature of E_Q[f]; w >= 0 because f is convex")
+
+
+def compare_activation(divergence: Divergence) -> Finding:
+    """Check that T increases inside the domain of f*, and T = f'(u), f*(T) = u f'(u) - f(u), or the supremum there."""
+    activation, domain = divergence.activation, divergence.conjugate.effective_domain
+    grid = np.linspace(-4.5, 4.5, 10)
+    output = lower(activation.output, v, numpy_backend())(grid)
+    term = lower(activation.conjugate_term, v, numpy_backend())(grid)
+    if not (np.diff(output) >= 0).all() or not all(domain.contains(value) for value in output):
+        return Finding(Evidence.REFUTED, f"T is not increasing into {domain}")
+    for x, critic_value, value in zip(grid.tolist(), output.tolist(), term.tolist(), strict=True):
+        slope = _slope(divergence, x) if activation.canonical else critic_value
+        truth = _surplus(divergence, x) if activation.canonical else supremum(divergence, critic_value)
+        if not (_close(critic_value, slope) and _close(value, truth)):
+            found = f"T({x:g}) = {critic_value!r} and f*(T) = {value!r}, but f' = {slope!r} and f* = {truth!r}"
+            return Finding(Evidence.REFUTED, found)
+    kind = "canonical, T(v) = f'(e^v)" if activation.canonical else "a smooth step at each kink"
+    return Finding(Evidence.TESTED, f"{kind}; increasing inside {domain}, with the right f*(T(v))")
+
+
+def _surplus(divergence: Divergence, log_ratio: float) -> float:
+    """u f'(u) - f(u) = f*(f'(u)), by differences."""
+    exact = _generator(divergence).exact
+    with mpmath.workdps(60):
+        ratio = mpmath.exp(log_ratio)
+        step = ratio * mpmath.mpf(10) ** -20
+        return float(ratio * (exact(ratio + step) - exact(ratio - step)) / (2 * step) - exact(ratio))
+
+
+def _close(value: float, truth: float) -> bool:
+    return abs(value - truth) <= 1e-9 * max(1.0, abs(truth))
+
+
+def approaches(expression: Expr, side: int, value: Expr) -> bool:
+    """Whether values of `expression` at u = e^(side x), x up to 480, tend to `value`."""
+    function = in_many_digits(expression)
+    with mpmath.workdps(450):
+        values = [function(mpmath.exp(side * x)) for x in (30, 60, 120, 240, 480)]
+        if value.is_infinite:
+            away = [x if value > 0 else -x for x in values]
+            return away[-1] > 1 and all(a <= b for a, b in pairwise(away))
+        errors = [abs(x - mpmath.mpmathify(value.evalf(450))) for x in values]
+        return errors[-1] < 0.01 * max(1, abs(value)) and all(a >= b for a, b in pairwise(errors))
+
+
+_LOG_RATIOS = (-2.03, -0.97, 0.06, 1.04, 1.96)  # ratios that are nobody's kink
+
+
+def compare_biconjugate(divergence: Divergence) -> Finding:
+    """Compare f(u) with the maximum of u t - f*(t) over t around the slope, by golden section."""
+    for x in _LOG_RATIOS:
+        ratio = math.exp(x)
+        low, high = (_slope(divergence, x + d) for d in (-1, 1))
+        value = _highest(partial(_surplus_at, divergence, ratio), low, high)
+        truth = _value(divergence, ratio)
+        if not abs(value - truth) <= 1e-8 * max(1.0, abs(truth)):
+            shown = Counterexample(ratio, "f**(u)", value)
+            return Finding(Evidence.REFUTED, f"f** is not f, which is {truth!r} there", shown)
+    return Finding(Evidence.TESTED, f"f**(u) = f(u) at {len(_LOG_RATIOS)} ratios")
+
+
+def _value(divergence: Divergence, ratio: float) -> float:
+    with mpmath.workdps(40):
+        return float(_generator(divergence).exact(mpmath.mpf(ratio)))
+
+
+def _surplus_at(divergence: Divergence, ratio: float, slope: float) -> float:
+    return ratio * slope - divergence.conjugate(slope)
+
+
+def _highest(concave: Callable[[float], Any], low: float, high: float, width: float = 1e-9) -> Any:
+    """Return the maximum of a concave function on [low, high], by golden section down to that relative width."""
+    share = (math.sqrt(5) - 1) / 2
+    ends = concave(low), concave(high)
+    left, right = high - share * (high - low), low + share * (high - low)
+    f_left, f_right = concave(left), concave(right)
+    while high - low > width * max(1.0, abs(low), abs(high)):
+        if f_left < f_right:
+            low, left, f_left = left, right, f_right
+            right = low + share * (high - low)
+            f_right = concave(right)
+        else:
+            high, right, f_right = right, left, f_left
+            left = high - share * (high - low)
+            f_left = concave(left)
+    return max(f_left, f_right, *ends)
+
+
+def compare_fenchel_young(divergence: Divergence) -> Finding:
+    """Look at the gap f(u) + f*(t) - u t: zero where t is a slope at u, positive elsewhere."""
+    unit = _unit(divergence)
+    slopes = [_slope(divergence, x) for x in _LOG_RATIOS]
+    conjugates = [divergence.conjugate(slope) for slope in slopes]
+    for i, x in enumerate(_LOG_RATIOS):
+        ratio = math.exp(x)
+        value = _value(divergence, ratio)
+        for j, (slope, conjugate) in enumerate(zip(slopes, conjugates, strict=True)):
+            gap = value + conjugate - ratio * slope
+            scale = 1e-9 * max(unit, abs(value), abs(conjugate), abs(ratio * slope))
+            distinct = abs(slope - slopes[i]) > 1e-4 * max(unit, abs(slope))
+            if not gap >= -scale or (i == j and not gap <= scale) or (distinct and not gap > 0):
+                shown = Counterexample(ratio, f"f(u) + f*(t) - u t at t = {slope:g}", gap)
+                reason = f"the gap of Fenchel and Young is not {'zero' if i == j else 'positive'}"
+                return Finding(Evidence.REFUTED, reason, shown)
+    return Finding(Evidence.TESTED, f"the gap is positive but for t = f'(u), at {len(slopes) ** 2} pairs")
+
+
+def compare_adjoint(divergence: Divergence) -> Finding:
+    """Compare u g(1/u) with f, where g is the derived adjoint."""
+    exact, adjoint = _generator(divergence).exact, _generator(divergence.adjoint).exact
+    for x in _LOG_RATIOS:
+        with mpmath.workdps(40):
+            ratio = mpmath.exp(x)
+            value, truth = ratio * adjoint(1 / ratio), exact(ratio)
+        if not _close(float(value), float(truth)):
+            return Finding(Evidence.REFUTED, f"the adjoint's adjoint is {float(value)!r} at u = {float(ratio):g}")
+    return Finding(Evidence.TESTED, f"u f(1/u) twice is f at {len(_LOG_RATIOS)} ratios; f(0+) and f'(inf) exchange")
+
+
+def compare_sign(divergence: Divergence) -> Finding:
+    """Ask for D(0) = 0 and D(s) >= 0 from s = 1e-12 to 1e6."""
+    zero = divergence.gaussian(0.0)
+    if zero != 0:
+        return Finding(Evidence.REFUTED, f"D(0) = {zero!r}")
+    for s in (10.0**k for k in range(-12, 7)):
+        value = divergence.gaussian(s)
+        if not value >= 0:
+            return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r}", Counterexample(s, "D(s) at s = u", value))
+    return Finding(Evidence.TESTED, "D(0) = 0 and D(s) >= 0 at 19 s from 1e-12 to 1e6")
+
+
+def compare_gradient_law(divergence: Divergence) -> Finding:
+    """Compare w(s) with a quadrature of E_Q[u^2 f''(u)] / 2.
+
+    Where f has kinks or an infinite f'', the same after one integration by parts: E_Q[u f'(u) (y / sqrt(s) - 1)] / 2
+    for log u = sqrt(s) y - s/2.
+    """
+    for s in _scaled_points(divergence)[1:]:
+        nodes, masses = _normal_nodes(divergence, s)
+        with mpmath.workdps(60):
+            log_ratios = [math.sqrt(s) * y - mpmath.mpf(s) / 2 for y in nodes.tolist()]
+            if len(divergence.pieces) == 1:
+                values = np.array([_curvature(divergence, x) for x in log_ratios])
+            else:
+                tangent = _slope(divergence, 1e-9)
+                rises = np.array([float(mpmath.exp(x) * (_slope(divergence, x) - tangent)) for x in log_ratios])
+                values = rises * (nodes / math.sqrt(s) - 1)
+        truth = float(np.sum(masses * values)) / 2
+        value = divergence.gaussian.gradient_weight(s)
+        if not abs(value - truth) <= 1e-9 * abs(truth) + _NOTHING:
+            return Finding(Evidence.REFUTED, f"w({s:g}) = {value!r}, but E_Q[u^2 f''(u)] / 2 = {truth!r} there")
+    return Finding(Evidence.TESTED, "equals a quadrature of E_Q[u^2 f''(u)] / 2")
+
+
+def _curvature(divergence: Divergence, log_ratio: Any) -> float:
+    """u^2 f''(u) by a second difference in the working precision."""
+    exact, ratio, step = _generator(divergence).exact, mpmath.exp(log_ratio), mpmath.mpf(10) ** -15
+    values = exact(ratio * (1 + step)) + exact(ratio * (1 - step)) - 2 * exact(ratio)
+    return float(values / step**2)
+
+
+def compare_large_s(divergence: Divergence) -> Finding:
+    """Ask that D(s) increases with s and stays below f(0+) + f'(inf)."""
+    points = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
+    values = list(map(divergence.gaussian, points))
+    limit = [float(divergence.value_at_zero + divergence.slope_at_infinity)]
+    for s, (value, following) in zip(points, pairwise(values + limit), strict=True):
+        if not value <= following * (1 + 1e-12):
+            return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
+    finite = [(s, value) for s, value in zip(points, values, strict=True) if value < math.inf]
+    return Finding(Evidence.TESTED, "D increases up to D({:g}) = {:.6g}, the last point in range".format(*finite[-1]))

@@ -1,0 +1,332 @@
+"""Whether an expression keeps its sign on an interval of u: proved, certified, tested or refuted, in that order.
+
+Two exact arguments: SymPy's assumptions on a factored form (u > 0), and, for a rational function of a root
+of u, a Sturm count of the sign changes of numerator and denominator. Where both fail, ball arithmetic certifies
+the sign or finds a point that refutes it; what it leaves open is sampled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import mpmath
+import sympy
+from sympy import Expr, Poly
+
+from fdiv.balls import ball
+from fdiv.balls.tails import FUNCTIONS
+from fdiv.derive.calculus import DerivationError, Piece, factored, u
+from fdiv.numeric.lowering import MPMATH
+
+_LARGEST_ROOT = 24  # u = root^k is tried up to this k
+_GRID = 400
+_DIGITS = (2, 8, 20, 60, 200)  # of the boxes around roots, until those tell them from the ends of a piece
+Box = tuple[Expr, Expr]
+
+
+class Evidence(StrEnum):
+    """How far a claim can be believed, strongest first.
+
+    proved: an exact symbolic argument. certified: ball arithmetic. tested: sampled against an oracle. refuted: a
+    counterexample is at hand. not applicable: the law's hypothesis fails, or the claim could not be derived.
+    """
+
+    PROVED = "proved"
+    CERTIFIED = "certified"
+    TESTED = "tested"
+    REFUTED = "refuted"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A number u at which `quantity` has a value that the claim forbids."""
+
+    point: float
+    quantity: str
+    value: float
+
+    def __str__(self) -> str:
+        """Return the quantity, the point and the value in a line."""
+        stated = f"at u = {self.point:.12g}: {self.quantity}"
+        return stated if math.isnan(self.value) else f"{stated} = {self.value:.12g}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Evidence with its reason."""
+
+    evidence: Evidence
+    reason: str
+    counterexample: Counterexample | None = None
+
+
+def weakest(findings: list[Finding]) -> Finding:
+    """Return the finding that is believed least."""
+    order = list(Evidence)
+    return max(findings, key=lambda finding: order.index(finding.evidence))
+
+
+def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
+    """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
+    forms = (expression, factored(expression), sympy.expand(expression), _in_few_powers(expression))
+    if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
+        return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
+    if _is_product_of_signs(forms[1], piece, strict):
+        return Finding(Evidence.PROVED, f"{quantity} = {forms[1]}, whose factors keep their signs by Sturm's count")
+    settled, negative = _by_sturm(expression, piece, strict)
+    if settled:
+        return Finding(Evidence.PROVED, f"Sturm: {quantity} has no sign change, and is positive inside")
+    verdict = ball.certify_sign(expression, piece.lower, piece.upper, strict)
+    if verdict.positive:
+        return Finding(Evidence.CERTIFIED, f"{quantity} {'>' if strict else '>='} 0: {verdict.reason}")
+    if verdict.point is not None:
+        point, value = ball.counterexample(expression, verdict.point, piece.lower, piece.upper)
+        shown = Counterexample(float(point), quantity, value)
+        return Finding(Evidence.REFUTED, f"{quantity} is {verdict.reason}", shown)
+    if negative is not None:
+        return Finding(Evidence.REFUTED, f"{quantity} is negative", Counterexample(negative[0], quantity, negative[1]))
+    return _sample(expression, piece, quantity, strict)
+
+
+def _by_sturm(expression: Expr, piece: Piece, strict: bool) -> tuple[bool, tuple[float, float] | None]:
+    """Return whether a rational function of a root of u is proved to keep its sign, or (u, a negative value)."""
+    root = sympy.Symbol("root", positive=True)
+    fraction = _as_fraction(expression, root)
+    if fraction is None:
+        return False, None
+    order, *polynomials = fraction
+    ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
+    try:
+        boxes = [box for polynomial in polynomials for box in _crossings(polynomial, ends, strict)]
+    except DerivationError:
+        return False, None
+    inside = (sympy.Rational(str(_root_of(point, order).evalf(200))) for point in piece.samples)
+    points = [*(point for point in inside if ends[0] < point < ends[1]), *_beside(boxes, ends)]
+    values = [(point, *(polynomial.eval(point) for polynomial in polynomials)) for point in points]
+    exact = [(point, above / below) for point, above, below in values if below != 0]
+    if not boxes and any(value > 0 for _, value in exact):
+        return True, None
+    negative = [(float(point**order), float(value)) for point, value in exact if value < 0]
+    near = [pair for pair in negative if 0.05 < pair[0] < 20]
+    return False, min(near, key=lambda pair: pair[1]) if near else next(iter(negative), None)
+
+
+def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
+    """Return SymPy's own mpmath function of u; it shares no code with `fdiv.numeric.lowering`.
+
+    Python's max(3, u) would hand on the integer 3, and 1/3 would be a double: constants get many digits first.
+    """
+
+    def spelled(node: Expr) -> Expr:
+        if isinstance(node, sympy.Piecewise):
+            return sympy.Piecewise(*((_many_digits(branch), condition) for branch, condition in node.args))
+        return node.func(*map(_many_digits, node.args))
+
+    kinked = expression.replace(lambda e: isinstance(e, sympy.Max | sympy.Min | sympy.Piecewise), spelled)
+    return sympy.lambdify(u, kinked, "mpmath")
+
+
+def _many_digits(constant: Expr) -> Expr:
+    return sympy.Float(constant, 150) if constant.is_Rational else constant
+
+
+def _in_few_powers(expression: Expr) -> Expr:
+    """Factor with as few independent powers of u as make up the others, each a positive symbol of its own.
+
+    u^(391/80) has no polynomial of sensible degree; (1 + a b)/b has.
+    """
+    exponents = {p.exp for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational}
+    known: dict[Expr, Expr] = {}
+    for exponent in sorted({abs(e) for e in exponents}):
+        sums = (known[a] * known[exponent - a] for a in list(known) if exponent - a in known)
+        known[exponent] = next(sums, sympy.Dummy("power", positive=True))
+    replaced = expression.xreplace({u**e: known[abs(e)] ** sympy.sign(e) for e in exponents})
+    return sympy.factor(sympy.together(replaced)) if len(exponents) <= 8 else expression
+
+
+def _is_product_of_signs(expression: Expr, piece: Piece, strict: bool) -> bool:
+    """Whether every factor is a power whose base has a proved sign on the piece, and the signs make a plus."""
+    sign = 1
+    for factor in sympy.Mul.make_args(expression):
+        base, exponent = factor.as_base_exp()
+        if exponent.is_even and not strict:
+            continue
+        if base == expression or not (exponent.is_Rational or base.is_positive):
+            return False
+        if base.is_positive or _is_positive_polynomial(base, piece):
+            continue
+        if not (exponent.is_Integer and (base.is_negative or _is_positive_polynomial(-base, piece))):
+            return False
+        sign = sign if exponent.is_even else -sign
+    return sign > 0
+
+
+def _is_positive_polynomial(expression: Expr, piece: Piece) -> bool:
+    """Whether a polynomial in a root of u is proved positive on the open piece."""
+    root = sympy.Symbol("root", positive=True)
+    fraction = _as_fraction(expression, root) if expression.has(u) else None
+    if fraction is None:
+        return False
+    order, polynomial, denominator = fraction
+    ends = (_root_of(piece.lower, order), _root_of(piece.upper, order))
+    inside = expression.subs(u, piece.samples[1]).evalf(30)
+    try:
+        return bool(denominator.is_ground and inside > 0 and not _crossings(polynomial, ends, strict=True))
+    except DerivationError:
+        return False
+
+
+def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
+    """Write the expression as a fraction of rational polynomials in root = u^(1/k)."""
+    exponents = [p.exp.q for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
+    order = math.lcm(*map(int, exponents))
+    powered = expression.subs(u, root**order)
+    if order > _LARGEST_ROOT or not powered.is_rational_function(root):
+        return None
+    fraction = sympy.fraction(sympy.cancel(sympy.together(powered)))
+    numerator, denominator = (Poly(part, root) for part in fraction)
+    if not (numerator.domain.is_ZZ or numerator.domain.is_QQ) or not (
+        denominator.domain.is_ZZ or denominator.domain.is_QQ
+    ):
+        return None
+    return order, numerator, denominator
+
+
+def _root_of(end: Expr, order: int) -> Expr:
+    return end if end in (0, sympy.oo) else end ** sympy.Rational(1, order)
+
+
+def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[Box]:
+    """Return a box for each root of odd multiplicity (of any, if `strict`) between the ends.
+
+    Raises DerivationError where a root cannot be told from an end.
+    """
+    factors = [factor for factor, multiplicity in polynomial.sqf_list()[1] if strict or multiplicity % 2]
+    return [box for factor in factors for box in _boxes(factor, ends)]
+
+
+def _boxes(factor: Poly, ends: tuple[Expr, ...]) -> list[Box]:
+    """Isolate the simple roots that lie strictly between the ends, in boxes that do so too."""
+    for end in ends:
+        if end.is_Rational and factor.eval(end) == 0:
+            factor = factor.quo(Poly(factor.gen - end, factor.gen))
+    for digits in _DIGITS:
+        found = [box for box, _ in factor.intervals(eps=sympy.Rational(1, 10**digits))]
+        found = [box for box in found if box[1] > ends[0] and box[0] < ends[1] and not _is_end(factor, ends, *box)]
+        if all(ends[0] < low and high < ends[1] for low, high in found):
+            return found
+    raise DerivationError(f"the roots of {factor.as_expr()} are not told from the ends of a piece")
+
+
+def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bool:
+    return any(
+        end != sympy.oo and left <= end <= right and sympy.simplify(factor.as_expr().subs(factor.gen, end)) == 0
+        for end in ends
+    )
+
+
+def _beside(boxes: list[Box], ends: tuple[Expr, ...]) -> list[Expr]:
+    """Return rational points inside the piece on both sides of each root, from far to very near."""
+    shares = [sympy.Rational(1, 2), *(sympy.Rational(1, 10**digits) for digits in (1, *_DIGITS)), sympy.S.Zero]
+    pairs = ((low * (1 - share), high * (1 + share)) for share in shares for low, high in boxes)
+    return [point for pair in pairs for point in pair if ends[0] < point < ends[1]]
+
+
+def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Finding:
+    """Evaluate at points in 40 digits; a negative or non-real value refutes, if it is more than the sum's rounding."""
+    terms = [in_many_digits(term) for term in sympy.Add.make_args(sympy.expand(expression))]
+    with mpmath.workdps(40):
+        values = [(point, *_total(terms, point)) for point in _grid(piece)]
+    bound = mpmath.mpf(10) ** -30
+    wrong = [
+        (point, value)
+        for point, value, size in values
+        if value is None or value < -bound * size or (strict and value == 0)
+    ]
+    if wrong:
+        # one that a person can follow: near 1 if there is one, and the worst there
+        near = [pair for pair in wrong if abs(mpmath.log(pair[0])) < 3] or wrong[:1]
+        point, value = min(near, key=lambda pair: -mpmath.inf if pair[1] is None else pair[1])
+        shown = Counterexample(float(point), quantity, float("nan") if value is None else float(value))
+        needed = "positive" if strict else "non-negative"
+        return Finding(Evidence.REFUTED, f"{quantity} is not {needed}", shown)
+    stated = f"{quantity} {'>' if strict else '>='} 0 at {_GRID} points in 40 digits"
+    return Finding(Evidence.TESTED, f"{stated}; neither an exact argument nor ball arithmetic settles it")
+
+
+def _total(terms: list[Callable[[Any], Any]], point: mpmath.mpf) -> tuple[mpmath.mpf | None, mpmath.mpf]:
+    """Return the sum of the terms and the sum of their sizes; None for a sum that is not real and finite."""
+    values = [_value(term, point) for term in terms]
+    known = [value for value in values if value is not None]
+    return mpmath.fsum(known) if len(known) == len(values) else None, mpmath.fsum(known, absolute=True)
+
+
+def _grid(piece: Piece) -> list[mpmath.mpf]:
+    """Return points of the piece, log-spaced, dense around 1."""
+    low = mpmath.log(MPMATH.number(piece.lower)) if piece.lower != 0 else mpmath.mpf(-60)
+    high = mpmath.log(MPMATH.number(piece.upper)) if piece.upper != sympy.oo else mpmath.mpf(60)
+    shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
+    # a cubic map puts half of the points into the middle eighth
+    return [
+        mpmath.exp((low + high) / 2 + (high - low) / 2 * (0.05 * z + 0.95 * z**3)) for z in (2 * x - 1 for x in shares)
+    ]
+
+
+def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
+    """Return a real finite value or None."""
+    try:
+        value = mpmath.mpmathify(function(point))  # type: ignore[operator]
+    except (ZeroDivisionError, ValueError, OverflowError):
+        return None
+    return value if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
+
+
+def is_finite(piece: Piece) -> Finding:
+    """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
+    unproved = [inner for inner in _guarded(piece.expression) if not _proved_nonzero(*inner, piece)]
+    if not unproved and not _unfamiliar(piece.expression):
+        return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
+    for inner, _ in unproved:
+        zeros = [root for root in _zeros(inner) if piece.lower < root < piece.upper]
+        if zeros and inner in {base for base, divides in unproved if divides}:
+            shown = Counterexample(float(zeros[0]), str(inner), 0.0)
+            return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
+    function = in_many_digits(piece.expression)
+    with mpmath.workdps(40):
+        for point in _grid(piece):
+            if _value(function, point) is None:
+                found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
+                return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
+    return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
+
+
+def _unfamiliar(expression: Expr) -> set[str]:
+    """Return the functions in it that may jump or have poles for all that is known here, such as floor and tan."""
+    nodes = {node for node in sympy.preorder_traversal(expression) if node.has(u) and node.args}
+    return {str(n.func) for n in nodes if not (n.is_Add or n.is_Mul or n.is_Pow or n.func in FUNCTIONS)}
+
+
+def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:
+    """Return what must not leave (0, inf) for f to be finite, and whether f divides by it."""
+    found = []
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.log) and node.has(u):
+            found.append((node.args[0], False))
+        elif node.is_Pow and node.base.has(u) and not (node.exp.is_Integer and node.exp > 0):
+            found.append((node.base, bool(node.exp.is_negative and node.exp.is_Integer)))
+    return found
+
+
+def _proved_nonzero(inner: Expr, divides: bool, piece: Piece) -> bool:
+    signs = (inner, -inner) if divides else (inner,)
+    return any(keeps_sign(e, piece, str(e), strict=True).evidence is Evidence.PROVED for e in signs)
+
+
+def _zeros(expression: Expr) -> list[Expr]:
+    numerator = sympy.numer(sympy.together(expression))
+    return list(Poly(numerator, u).real_roots()) if numerator.is_polynomial(u) else []

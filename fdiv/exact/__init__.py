@@ -1,0 +1,1 @@
+"""What SymPy does exactly: symbols, normal forms, expansions, inversion."""

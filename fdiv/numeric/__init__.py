@@ -1,0 +1,1 @@
+"""From SymPy expressions to numbers, for every array library."""

@@ -1,0 +1,1 @@
+"""What a person reads of a divergence: facts, readable formulas, pictures."""

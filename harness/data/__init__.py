@@ -1,0 +1,1 @@
+"""Latents and embeddings, made once, and the batches drawn from them."""

@@ -1,0 +1,1 @@
+"""How well a concept is forgotten, and how little else."""

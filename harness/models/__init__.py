@@ -1,0 +1,1 @@
+"""Kinds of models, one file a kind: loading, parameter groups, the frozen prediction."""

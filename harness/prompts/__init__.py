@@ -1,0 +1,1 @@
+"""Which prompts: targets, anchors, what is retained, and the templates they are made from."""

@@ -1,0 +1,87 @@
+"""What the documents say is so."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import fdiv
+from harness import unlearn
+from harness.config import Config, table
+from harness.runs.command import parse
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_screen_has_the_two_commands_and_ci_runs_exactly_the_second():
+    first, second = (block.strip() for block in _blocks("bash")[:2])
+    assert "\n" not in first + second
+    assert first.endswith("-m harness.unlearn")
+    assert (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1] == second
+
+
+def test_the_library_example_runs_and_prints_what_it_says():
+    (example,) = _blocks("python")
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    weights = re.search(r"tensor\(\[(.*)\]\)", done.stdout)
+    assert weights is not None
+    printed = [float(number) for number in weights[1].split(",")]
+    assert printed == pytest.approx([2.718281828 ** (-s / 8) / 4 for s in (0.1, 1.0, 10.0)], abs=1e-4)
+
+
+def _commands(module, text):
+    lines = re.findall(rf"python -m {module} (.*?)(?:  +#.*)?$", text, re.MULTILINE)
+    assert lines
+    return lines
+
+
+@pytest.mark.parametrize("line", _commands("harness.unlearn", README + unlearn.__doc__))
+def test_every_command_shown_has_flags_that_exist_and_a_divergence_that_is_in_the_catalogue(line):
+    import shlex
+
+    # the files and runs that a command reads are not there
+    line = re.sub(r"--(config|continue|resume) \S+", "", line.split("#")[0])
+    arguments = shlex.split(line)
+    options = parse(arguments)
+    assert isinstance(options, Config)
+    fdiv.resolve(options.divergence)
+
+
+@pytest.mark.parametrize("name", sorted({*re.findall(r"^  (\w+\.py|\w+/)", README, re.MULTILINE)}))
+def test_every_file_in_the_readmes_tree_exists(name):
+    assert list(ROOT.glob(f"*/{name}")), name
+
+
+@pytest.mark.parametrize("package", ["fdiv", "harness"])
+def test_every_module_is_in_the_readmes_tree(package):
+    for file in (ROOT / package).glob("*.py"):
+        assert file.name in README or file.name.startswith("__"), file.name
+
+
+def test_the_table_of_options_is_the_dataclasses_own():
+    assert table() in (ROOT / "docs" / "erasure.md").read_text(), (
+        "python -c 'from harness import config; print(config.table())'"
+    )
+    assert len(table().splitlines()) == 2 + len(fields(Config))
+
+
+def test_every_relative_link_and_picture_of_the_readme_exists():
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_constraints_pin_every_dependency():
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    declared = re.findall(r'^\s+"?([a-z-]+)>=|"([a-z-]+)>=', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    names = {a or b for a, b in declared} - {"hatchling"}
+    assert len(names) > 15
+    assert {name.replace("pre-commit", "pre_commit") for name in names} <= pinned

@@ -1,0 +1,135 @@
+"""From predictions to s, and from s to losses, against diffusers' own schedulers."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+import fdiv
+from fdiv.losses import GaussianLoss
+from harness.config import UsageError
+from harness.loss import objective
+from harness.loss.objective import Losses, Scale
+from harness.models.load import NoiseSchedule
+from tests import tiny
+
+
+def _predictions(n=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, 4, 8, 8, generator=generator) for _ in range(3)]
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("timestep", [1, 2, 40, 500, 998, 999])
+def test_posterior_s_is_the_distance_of_the_schedulers_own_reverse_steps(prediction_type, timestep):
+    schedule = NoiseSchedule(tiny.pipeline(prediction_type))
+    scheduler = DDPMScheduler.from_config(schedule.noise_scheduler.config, prediction_type=prediction_type)
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+    noisy, a, b = _predictions()
+    timesteps = torch.full((4,), timestep)
+    noise_p, noise_q = (schedule.noise_prediction(each, noisy, timesteps) for each in (a, b))
+    ours = objective.squared_distance(Scale("posterior", schedule).difference(noise_p, noise_q, timesteps))
+    # One seed for both: the noise that a DDPM step adds cancels in the difference of the two results.
+    after = [
+        scheduler.step(each.double(), timestep, noisy.double(), generator=torch.Generator().manual_seed(7)).prev_sample
+        for each in (a, b)
+    ]
+    theirs = (after[0] - after[1]).square().flatten(1).sum(1) / scheduler._get_variance(timestep)
+    torch.testing.assert_close(ours.double(), theirs, rtol=2e-3, atol=0)
+
+
+def test_unit_s_is_the_official_recipes_channel_sum_and_mean_over_positions():
+    schedule = NoiseSchedule(tiny.pipeline())
+    noisy, a, b = _predictions()
+    scale = Scale("unit", schedule, (objective.unit_constant(noisy),))
+    s = objective.squared_distance(scale.difference(a, b, torch.tensor([1, 10, 100, 999])))
+    torch.testing.assert_close(s, (a - b).square().sum(1).mean((1, 2)))
+    torch.testing.assert_close(s, 4 * (a - b).square().mean((1, 2, 3)))
+
+
+def test_s_does_not_depend_on_which_of_the_two_is_which_and_is_zero_for_equals():
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
+    _, a, b = _predictions()
+    timesteps = torch.tensor([1, 10, 100, 999])
+    forth, back = (objective.squared_distance(scale.difference(*pair, timesteps)) for pair in [(a, b), (b, a)])
+    assert torch.equal(forth, back)
+    assert torch.equal(objective.squared_distance(scale.difference(a, a, timesteps)), torch.zeros(4))
+
+
+@pytest.mark.parametrize(("spec", "expected"), [("squared_hellinger", 8.0), ("pearson", 1.0), ("neyman", 1.0)])
+def test_the_decisive_s_is_where_the_weight_has_changed_by_a_factor_e(spec, expected):
+    assert objective.decisive_s(GaussianLoss(fdiv.divergence(spec))) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("spec", ["kl", "reverse_kl", "jeffreys", "total_variation"])
+def test_a_divergence_without_a_decisive_s_gets_the_fallback(spec):
+    assert objective.decisive_s(GaussianLoss(fdiv.divergence(spec))) == objective.FALLBACK_S
+    assert objective.decisive_s(None) == objective.FALLBACK_S
+
+
+@pytest.mark.parametrize("spec", [*fdiv.names()[:4], "jensen_shannon", "triangular"])
+def test_the_reference_weight_is_the_slope_of_d_at_zero(spec):
+    loss = GaussianLoss(fdiv.divergence(spec))
+    h = torch.tensor(1e-7, dtype=torch.float64)
+    assert objective.reference_weight(loss) == pytest.approx((loss(h) / h).item(), rel=1e-5)
+
+
+def test_the_reference_weight_of_total_variation_is_that_at_one():
+    expected = math.exp(-1 / 8) / (2 * math.sqrt(2 * math.pi))
+    assert objective.reference_weight(GaussianLoss(fdiv.divergence("total_variation"))) == pytest.approx(expected)
+    assert objective.reference_weight(None) == 1.0
+
+
+def test_kl_at_any_scale_is_half_the_mean_squared_error_in_units_of_sigma():
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
+    _, a, b = _predictions()
+    gap = scale.difference(a, b, torch.tensor([1, 10, 100, 999]))
+    losses, concept = Losses.of(["kl"], [1.0], "closed_form"), torch.zeros(4, dtype=torch.long)
+    values = losses.divergence(objective.squared_distance(gap), concept)
+    torch.testing.assert_close(values, 0.3 * (a - b).square().sum((1, 2, 3)) / 2)
+    # over w(0) = 1/2, so that a weight of 1 is that of the retained prompts' mean s
+    loss = objective.erasure_loss(values, concept, losses, torch.ones(4))
+    torch.testing.assert_close(loss, 0.3 * (a - b).square().sum((1, 2, 3)).mean())
+
+
+def test_each_row_has_its_own_concepts_divergence_and_weight():
+    losses = Losses.of(["pearson", "kl", "pearson"], [2.0, 3.0, 0.5], "closed_form")
+    s, concept = torch.tensor([0.1, 0.2, 0.3, 0.4], requires_grad=True), torch.tensor([0, 1, 2, 1])
+    values = losses.divergence(s, concept)
+    torch.testing.assert_close(values, torch.stack([s[0].expm1(), s[1] / 2, s[2].expm1(), s[3] / 2]))
+    omega = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    (gradient,) = torch.autograd.grad(objective.erasure_loss(values, concept, losses, omega), s)
+    expected = torch.stack([2 * s[0].exp(), torch.tensor(3.0 * 2), 0.5 * 4 * s[2].exp(), torch.tensor(3.0 * 8)]) / 4
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(losses.relative_weight(s, concept)[1::2], torch.ones(2))
+
+
+def test_a_variational_run_of_two_divergences_is_refused():
+    with pytest.raises(UsageError, match="one critic has one divergence, not kl, pearson"):
+        Losses.of(["kl", "pearson"], [1.0, 1.0], "variational")
+
+
+def test_a_binned_scale_has_a_constant_for_each_tenth_of_the_schedule():
+    scale = Scale("binned", NoiseSchedule(tiny.pipeline()), tuple(float(k) for k in range(10)))
+    assert scale.precision(torch.tensor([1, 99, 100, 555, 999])).tolist() == [0, 0, 1, 5, 9]
+
+
+def test_a_divergence_changes_the_gradients_length_a_sample_and_never_its_direction():
+    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.05,))
+    _, a, b = _predictions()
+    b.requires_grad_(True)
+    timesteps = torch.tensor([1, 10, 100, 999])
+    gradients = {}
+    for spec in ("kl", "squared_hellinger", "pearson"):
+        loss = GaussianLoss(fdiv.divergence(spec))
+        s = objective.squared_distance(scale.difference(a, b, timesteps))
+        (gradient,) = torch.autograd.grad(loss(s).mean(), b)
+        gradients[spec] = gradient / loss.gradient_weight(s.detach()).view(-1, 1, 1, 1)
+    torch.testing.assert_close(gradients["squared_hellinger"], gradients["kl"])
+    torch.testing.assert_close(gradients["pearson"], gradients["kl"])
+
+
+def test_retention_is_the_mean_s_and_nothing_without_retained_prompts():
+    assert objective.retain_loss(torch.tensor([1.0, 3.0])) == 2.0
+    assert objective.retain_loss(torch.zeros(0)) == 0.0

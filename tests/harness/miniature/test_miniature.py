@@ -1,0 +1,168 @@
+"""The embedded Stable Diffusion: shipped weights, their quality, and the builder."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from harness.judging import panel as evaluate
+from harness.miniature import WEIGHTS, build, judge, world
+from harness.miniature.__main__ import main
+
+TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "unet_steps": 2, "pictures": 100, "samples": 4}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    loaded = StableDiffusionPipeline.from_pretrained(WEIGHTS)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_it_is_a_genuine_latent_diffusion_pipeline_that_diffusers_loads_unchanged(pipeline):
+    assert isinstance(pipeline.tokenizer, CLIPTokenizer)
+    assert isinstance(pipeline.text_encoder, CLIPTextModel)
+    assert isinstance(pipeline.vae, AutoencoderKL)
+    assert isinstance(pipeline.unet, UNet2DConditionModel)
+    assert isinstance(pipeline.scheduler, DDIMScheduler)
+    assert pipeline.vae.config.latent_channels == 4
+    assert pipeline.vae_scale_factor == 8
+    assert any(name.endswith("attn2.to_k.weight") for name in pipeline.unet.state_dict())
+
+
+def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
+    files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 24 * 2**20
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+
+
+def test_an_installed_package_finds_its_weights_from_anywhere(tmp_path):
+    code = "from harness.miniature import WEIGHTS as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    if "No module named 'harness'" in done.stderr:
+        pytest.skip("the package is not installed, only run from its folder")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_recorded_quality_is_what_must_be_reached_before_shipping():
+    quality = json.loads((WEIGHTS / "quality.json").read_text())
+    assert min(quality["samples"].values()) >= 0.95
+    assert min(quality["judge_on_renders"].values()) >= 0.995
+
+
+def test_the_judge_is_right_on_held_out_renders():
+    shares = judge.held_out_accuracy(judge.load(WEIGHTS / "judge"), seed=99, count=1_000)
+    assert set(shares) == set(world.AXES)
+    assert min(shares.values()) >= 0.995
+
+
+def test_guided_samples_show_what_the_prompt_names(pipeline):
+    options = build.Build(output=WEIGHTS, seed=7, samples=96)
+    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / "judge"), options)
+    assert min(shares.values()) >= 0.9
+
+
+@pytest.mark.slow
+def test_960_guided_samples_reach_the_recorded_quality(pipeline):
+    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / "judge"), build.Build(output=WEIGHTS, seed=1))
+    assert min(shares.values()) >= 0.95
+
+
+def test_the_oracle_fits_the_pipeline_and_never_draws_a_star(pipeline):
+    oracle = evaluate.oracle_unet(WEIGHTS, "star")
+    assert oracle is not None
+    original, pipeline.unet = pipeline.unet, oracle
+    try:
+        prompts = [f"a {colour} star in plain style" for colour in world.AXES["colour"]] * 4
+        generator = torch.Generator().manual_seed(0)
+        pictures = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator)
+    finally:
+        pipeline.unet = original
+    shapes = judge.load(WEIGHTS / "judge").values(pictures.images)[:, 0]
+    assert (shapes == world.AXES["shape"].index("star")).float().mean() <= 0.1
+
+
+def test_there_is_no_oracle_for_a_concept_that_none_was_trained_without():
+    assert evaluate.oracle_unet(WEIGHTS, "moon") is None
+    assert evaluate.oracle_unet(None, "star") is None
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    return folder, build.build(build.Build(output=folder, **TINY))
+
+
+def test_the_builder_trains_every_part_and_measures_it(built):
+    folder, quality = built
+    assert set(quality) == {"judge_on_renders", "samples"}
+    assert StableDiffusionPipeline.from_pretrained(folder).unet is not None
+    for part in ("vocabulary.json", "quality.json", "judge/judge.safetensors"):
+        assert (folder / part).is_file()
+
+
+def test_a_build_is_deterministic_for_a_seed(built, tmp_path):
+    folder, _ = built
+    build.build(build.Build(output=tmp_path, **TINY))
+    for file in sorted(folder.rglob("*.safetensors")):
+        again = load_file(tmp_path / file.relative_to(folder))
+        assert all(torch.equal(tensor, again[name]) for name, tensor in load_file(file).items()), file
+
+
+def test_an_interrupted_build_keeps_the_parts_that_stand(built, monkeypatch):
+    folder, _ = built
+    for file in (folder / "unet").iterdir():
+        file.unlink()
+    (folder / "unet").rmdir()
+    for part in ("train_autoencoder", "train_text_encoder", "train_tokenizer"):
+        monkeypatch.setattr(build, part, lambda *_, part=part: pytest.fail(f"{part} ran again"))
+    monkeypatch.setattr(judge, "train", lambda *_: pytest.fail("the judge was trained again"))
+    build.build(build.Build(output=folder, **TINY))
+    assert (folder / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_an_oracle_is_built_around_another_miniatures_encoders(built, tmp_path):
+    folder, _ = built
+    build.build(build.Build(output=tmp_path, without=("star",), encoders=folder, **TINY))
+    for part in ("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        ours, theirs = load_file(tmp_path / part), load_file(folder / part)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    ours, theirs = (load_file(at / "unet" / "diffusion_pytorch_model.safetensors") for at in (tmp_path, folder))
+    assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_an_unknown_concept_to_leave_out_is_refused_with_the_choices(tmp_path, capsys):
+    assert main(["build", "--output", str(tmp_path / "x"), "--without", "elephant"]) == 2
+    assert "--without 'elephant': choices: circle, square" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--without", *world.AXES["shape"]], "--without: leaves no shape to draw"),
+        (["--device", "cuda:99"], "--device cuda:99: torch sees"),
+        (["--encoders", "/no/such/folder"], "no miniature there"),
+    ],
+    ids=["axis", "device", "encoders"],
+)
+def test_a_build_that_cannot_work_is_refused_before_it_starts(tmp_path, capsys, flags, message):
+    assert main(["build", "--output", str(tmp_path / "x"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_parts_that_other_options_built_are_not_reused(built, capsys):
+    folder, _ = built
+    assert main(["build", "--output", str(folder), "--without", "star"]) == 2
+    assert re.search(r"built with another --without .*--unet-steps", capsys.readouterr().err)

@@ -1,0 +1,68 @@
+"""Rows of the log, and why a run ended."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.loss.calibration import Objective
+from harness.loss.objective import Losses, Scale
+from harness.loss.timesteps import TimestepSampler
+from harness.models.load import NoiseSchedule
+from harness.show import screen as report
+from harness.show.screen import Seen
+from tests import tiny
+
+
+def _seen(s, erase=0.0, retain=0.0, norm=0.0, skipped=0.0, timesteps=None):
+    s = torch.tensor(s)
+    timesteps = torch.zeros(len(s), dtype=torch.long) if timesteps is None else torch.tensor(timesteps)
+    numbers = (torch.tensor(float(each)) for each in (erase, retain, math.nan, norm, skipped))
+    return Seen.of(s, timesteps, torch.zeros(len(s), dtype=torch.long), *numbers)
+
+
+def _objective(spec, kind="closed_form"):
+    schedule = NoiseSchedule(tiny.pipeline())
+    losses = Losses.of([spec], [1.0], kind)
+    return Objective(
+        losses, Scale("unit", schedule, (1.0,)), TimestepSampler(schedule, (0, 1), "constant"), "none", 1.0
+    )
+
+
+def test_the_reason_for_stopping_names_what_was_not_finite():
+    last = _seen([1.0, math.inf, math.nan, 2.0, 3.0], math.nan, 0.3, math.nan, 1.0)
+    message = report.overflow_message(9, 5, last, "bf16")
+    assert "up to step 9: s, erasure loss, gradient in bf16; s was 1, 3, inf at its" in message
+    assert message.endswith("or --precision fp32")
+    assert "precision" not in report.overflow_message(9, 5, last, "fp32")
+
+
+def test_a_rows_relative_weights_mirror_its_s_for_squared_hellinger():
+    s = torch.linspace(0.5, 40.0, 11)  # 11 samples: their 10, 50 and 90 % quantiles are samples themselves
+    row = report.log_row(20, [_seen([each]) for each in s.tolist()], _objective("squared_hellinger"))
+    assert row["s"] == pytest.approx([4.45, 20.25, 36.05])
+    assert row["relative_weight"] == pytest.approx([math.exp(-36.05 / 8), math.exp(-20.25 / 8), math.exp(-4.45 / 8)])
+    assert "estimate" not in row
+
+
+def test_a_row_says_where_in_s_and_time_the_gradient_came_from():
+    """For KL the gradient's length is sqrt(s): 3 and 1 of 4 in two bins; of the other decade a tenth."""
+    row = report.log_row(1, [_seen([9.0, 1.0, 0.04], timesteps=[50, 950, 951])], _objective("kl"))
+    assert row["origin"] == [
+        [0, 0, pytest.approx(3 / 4.2)],
+        [9, -2, pytest.approx(0.2 / 4.2)],
+        [9, 0, pytest.approx(1 / 4.2)],
+    ]
+
+
+def test_a_row_averages_its_steps_and_counts_the_skipped():
+    nan, inf = math.nan, math.inf
+    seen = [_seen([1.0, 3.0], 0.1, 0.2, 0.3), _seen([inf, nan], nan, 0.4, inf, 1.0), _seen([5.0, 7.0], 0.3, 0.4, 0.5)]
+    row = report.log_row(20, seen, _objective("kl"))
+    assert row["s"][1] == 4.0
+    assert (row["erase"], row["skipped"]) == (pytest.approx(0.2), 1)
+    assert "retain" not in row
+    kept = replace(_objective("kl"), retain_method="weight")
+    assert report.log_row(20, seen, kept)["retain"] == pytest.approx(0.3)
+    assert report.log_row(20, seen[1:2], _objective("kl")) == {"step": 20, "skipped": 1}

@@ -1,0 +1,125 @@
+"""One dataclass from which flags and files derive."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from harness.config import Config, UsageError, flag_of, from_dict, to_dict
+from harness.runs.command import flags, parse
+
+
+def test_no_flags_give_the_defaults():
+    assert parse([]) == Config()
+
+
+def test_every_option_is_a_flag_and_is_described(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for field in fields(Config):
+        assert flag_of(field.name) in shown
+
+
+def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "retain-weight: 0.5\nsteps: 7\nretain: [a moon, a ring]\n"
+        "overwrite: True\ndivergence: alpha:a=0.3\noutput: out\nprompts: null\naugment: off\nvariant:\nrevision: ~\n"
+    )
+    read = parse(["--steps", "9", "--config", str(file)])
+    assert read == Config(
+        retain_weight=0.5,
+        steps=9,
+        retain=("a moon", "a ring"),
+        overwrite=True,
+        divergence="alpha:a=0.3",
+        output=Path("out"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colour: red", "unknown option 'colour'; choices: --model, --target"),
+        ("- a\n- b", "expected a mapping of options, got a list"),
+        ("a: [", "cannot be read as YAML"),
+        ("steps: 3\nsteps: 4", "'steps' is given twice"),
+        ("batch-size: 3\nbatch_size: 4", "--batch-size is given twice"),
+        ("augment: 1", "augment: '1': must be true or false"),
+        ("retain: [a moon, --steps, 9]", "'--steps' begins with a dash"),
+        ("[" * 5000, "cannot be read as YAML"),
+        ("false", "expected a mapping of options, got a str"),
+        ("retain: {a: b}", "expected a value or a list of values"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, text, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(["--config", str(file)])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_of_a_file_may_begin_with_a_dash(tmp_path):
+    (tmp_path / "run.yaml").write_text("target: -star\n")
+    assert parse(["--config", str(tmp_path / "run.yaml")]).target == "-star"
+
+
+@pytest.mark.parametrize("word", ["no", "010", "12:30", "1_000", "2020-13-45", "!!int foo"])
+def test_a_word_of_a_file_stays_what_it_is(tmp_path, word):
+    (tmp_path / "run.yaml").write_text(f"target: {word}\nretain: [yes, 1e3]\ncontinue: elsewhere\n", "utf-8-sig")
+    assert flags(tmp_path / "run.yaml") == [
+        f"--target={word.removeprefix('!!int ')}",
+        *("--retain", "yes", "1e3"),
+        "--continue=elsewhere",
+    ]
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        parse(["--config", str(tmp_path / "none.yaml")])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--steps", "0"],
+        ["--batch-size", "-1"],
+        ["--latents", "0"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--retain-weight", "-0.1"],
+        ["--guidance-scale", "inf"],
+        ["--guidance-scale", "-1"],
+        ["--seed", "100000000000000000000"],
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(given):
+    with pytest.raises(UsageError, match=f"{given[0]} .*must be"):
+        parse(given)
+
+
+@pytest.mark.parametrize("given", [["--objective", "magic"], ["--stepz", "3"], ["--steps", "many"]])
+def test_wrong_flags_end_with_exit_code_2(given, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(given)
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_options_survive_as_plain_json_values():
+    import json
+
+    assert json.loads(json.dumps(to_dict(Config(output=Path("x")))))["output"] == "x"
+
+
+def test_options_come_back_from_their_json():
+    for name, value in (("steps", "abc"), ("retain", 5), ("timestep_window", 0.1)):
+        with pytest.raises(UsageError, match=f"{flag_of(name)} .*: kept by a run, and no "):
+            from_dict({name: value})
+    options = Config(retain=("a", "b"), timestep_window=(0.1, 0.9), prompts=Path("p.txt"), output=Path("o"))
+    assert from_dict(json.loads(json.dumps(to_dict(options)))) == options
+    assert from_dict({}) == Config()

@@ -1,0 +1,111 @@
+"""What the specification draws from: the domains of a divergence as objects, in log space, ends included."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+import fdiv
+from fdiv.record import Record
+
+_SINGULAR = {  # values of the parameters at which a formula is 0/0, or two families meet
+    "alpha": ("a=0", "a=1", "a=-1.5", "a=3", "a=0.123456"),
+    "amari": ("a=-1", "a=1", "a=3"),
+    "tsallis": ("a=1", "a=2"),
+    "cressie_read": ("la=-1", "la=0"),
+    "t_power": ("t=-0.5", "t=2"),
+    "skew_jensen_shannon": ("pi=0.8",),
+    "skew_kl": ("pi=1",),
+    "skew_reverse_kl": ("pi=1",),
+    "blended_chi_squared": ("la=0", "la=1"),
+    "osterreicher_vajda": ("b=0.3", "b=1", "b=2"),
+    "hockey_stick": ("gamma=1",),
+    "degroot": ("pi=0.7",),
+    "vajda": ("k=1.5", "k=2"),
+    "puri_vincze": ("k=1", "k=2"),
+}
+EXAMPLES = [
+    fdiv.divergence(record.name, **{p.name: p.example for p in record.parameters}).spec
+    for record in fdiv.CATALOG.values()
+]
+SPECS = [*EXAMPLES, *(f"{name}:{value}" for name, values in _SINGULAR.items() for value in values)]
+
+
+def log_ratios(divergence: fdiv.Divergence) -> SearchStrategy[float]:
+    """x = log u: far out, near 0, and at every kink and beside it."""
+    kinks = [0.0, *(math.log(float(piece.lower)) for piece in divergence.pieces[1:])]
+    beside = [k + step for k in kinks for step in (0.0, 1e-9, -1e-9)]
+    return st.sampled_from(beside) | st.floats(-30, 30)
+
+
+def slopes(divergence: fdiv.Divergence) -> SearchStrategy[float]:
+    """t: on the whole line, at and below f'(0+), close to the end of the effective domain, at it and beyond it."""
+    domain = divergence.conjugate.effective_domain
+    start, end = float(divergence.slope_at_zero), float(domain.upper)
+    drawn = st.floats(-8, 8)
+    if math.isfinite(start):
+        drawn |= st.floats(-12, 3).map(lambda x: start - math.exp(x)) | st.just(start)
+    if math.isfinite(end):
+        near = st.floats(-7, 2).map(math.exp)
+        drawn |= near.map(lambda r: end - r) | near.map(lambda r: end + r)
+        drawn |= st.just(end) if domain.upper_closed else st.just(end - 1e-3)
+    return drawn
+
+
+def squared_distances() -> SearchStrategy[float]:
+    """s: 0, and from 1e-12 to 1e6 in log space."""
+    return st.just(0.0) | st.floats(-12, 6).map(lambda x: 10.0**x)
+
+
+def moderate_distances() -> SearchStrategy[float]:
+    """s at which a quadrature in double precision is exact to ten digits."""
+    return st.floats(math.log(0.1), math.log(3)).map(math.exp)
+
+
+def several(*ranges: tuple[float, float]) -> SearchStrategy[tuple[float, ...]]:
+    """Numbers in the ranges, all from one drawn integer.
+
+    Drawn one by one, equal examples are copied onto each other by Hypothesis without end where every score is equal.
+    """
+    steps = [math.sqrt(prime) % 1 for prime in (2, 3, 5, 7, 11, 13, 17, 19)]
+
+    def spread(n: int) -> tuple[float, ...]:
+        pairs = zip(ranges, steps, strict=False)
+        return tuple(low + (high - low) * (n * step % 1) for (low, high), step in pairs)
+
+    return st.integers(0, 2**24).map(spread)
+
+
+def critic_triples() -> SearchStrategy[tuple[float, ...]]:
+    """A critic on three letters."""
+    return several(*[(-4.0, 4.0)] * 3)
+
+
+def alphabets(singular: bool) -> SearchStrategy[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """P and Q on four letters from weights in log space; of some letters P or Q, never both, has nothing."""
+
+    def normalised(logs: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        p, q = np.exp(np.array(logs).reshape(2, 4))
+        if singular:
+            p[0] = 0.0 if logs[0] < -2 else p[0]
+            q[1] = 0.0 if logs[5] < -2 else q[1]
+        return tuple((p / p.sum()).tolist()), tuple((q / q.sum()).tolist())
+
+    return several(*[(-4.0, 0.0)] * 8).map(normalised)
+
+
+def parameters(record: Record) -> SearchStrategy[dict[str, float]]:
+    """Values of a family's parameters from their intervals, in units of each interval, its closed ends included."""
+    drawn = {}
+    for parameter in record.parameters:
+        choices = []
+        for interval in parameter.domain:
+            low, high = float(interval.lower), float(interval.upper)
+            inner = st.floats(0.001, 0.999).map(lambda share, low=low, high=high: low + share * (high - low))
+            ends = [float(e) for e, c in ((low, interval.lower_closed), (high, interval.upper_closed)) if c]
+            choices += [inner, st.sampled_from(ends)] if ends else [inner]
+        drawn[parameter.name] = st.one_of(choices)
+    return st.fixed_dictionaries(drawn)
