@@ -25,7 +25,15 @@ FLOORS = {
         ("numeric",),
         ("exact",),
     ),
-    "theory": (("__main__",), ("book",), ("__init__",), ("theorems",), ("laws",)),
+    "theory": (
+        ("__main__",),
+        ("document", "__init__"),
+        ("training",),
+        ("general",),
+        ("gaussians",),
+        ("theorem", "pictures"),
+        ("laws",),
+    ),
     "harness": (
         ("unlearn", "evaluate", "export", "sweep", "benchmark"),
         ("train",),
@@ -38,7 +46,7 @@ FLOORS = {
         ("models",),
         ("prompts",),
         ("runs",),
-        ("config", "__init__"),
+        ("config", "discovery", "__init__"),
     ),
 }
 """From the top down. A room is a folder, or a file beside the folders; rooms of one floor do not import each other."""

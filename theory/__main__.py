@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from theory import Theorem, TheoremError, theorems
-from theory.book import write
+from theory.document import write
 from theory.theorem import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, write the book if asked for it, and return the exit code."""
+    """Print the table, write the document if asked for it, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__.splitlines()[0])
     names = [theorem.name for theorem in theorems()]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these theorems alone")

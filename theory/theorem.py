@@ -110,7 +110,7 @@ class Theorem:
     where the computed ones share no code with the stated ones. `identities` yields what SymPy must reduce to zero
     for a symbolic proof of the statement, nothing where it cannot carry one. `number` and `part` are the
     place in the sequence; `corrections` says in Markdown what it corrects in the literature; `report` returns
-    Markdown for the book, and `draw` writes the named picture into a folder.
+    Markdown for the document, and `draw` writes the named picture into a folder.
     """
 
     number: int

@@ -15,7 +15,7 @@ import numpy as np
 import sympy
 
 import fdiv
-from fdiv.derive.calculus import DerivationError, v
+from fdiv.exact.symbols import DerivationError, v
 from fdiv.numeric.lowering import lower, numpy_backend
 from tests.laws.oracles_of_generators import Oracle
 

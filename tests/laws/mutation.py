@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 
 import fdiv
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 from tests.laws import laws
 from tests.laws.claims import Claims, DoesNotApply, claims
 from tests.laws.oracles_of_generators import Oracle

@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 
 _GRID = np.unique(np.concatenate([np.linspace(-300, 120, 3361), np.linspace(-8, 8, 1601)]))
 _NODES, _MASSES = np.polynomial.legendre.leggauss(16)

@@ -16,8 +16,8 @@ import pytest
 import fdiv
 import theory
 from theory import __main__ as command
-from theory.book import anchor, corrections, picture_name, section, write
-from theory.oracle import value
+from theory.document import anchor, corrections, picture_name, section, write
+from theory.laws.expectations import value
 from theory.theorem import Comparison, Theorem, TheoremError
 
 FLOORS = {
@@ -95,7 +95,7 @@ def test_it_applies_to_at_least_so_many(theorem: Theorem) -> None:
 
 
 def test_every_file_that_states_a_theorem_is_found_under_its_own_name() -> None:
-    files = Path(theory.__file__).parent.glob("*.py")
+    files = Path(theory.__file__).parent.rglob("*.py")
     names = sorted(theorem.name for theorem in theory.theorems())
     assert sorted(file.stem for file in files if "\nTHEOREM = " in file.read_text()) == names == sorted(FLOORS)
 
@@ -260,7 +260,7 @@ def test_an_unknown_relation_is_refused_with_the_choices() -> None:
 
 
 def test_theory_imports_the_mathematics_and_never_the_trainer() -> None:
-    trees = {file.stem: ast.parse(file.read_text()) for file in Path(theory.__file__).parent.glob("*.py")}
+    trees = {file.stem: ast.parse(file.read_text()) for file in Path(theory.__file__).parent.rglob("*.py")}
     for name, tree in trees.items():
         nodes = list(ast.walk(tree))
         modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

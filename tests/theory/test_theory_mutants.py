@@ -14,26 +14,12 @@ import sympy
 
 import fdiv
 import theory
-from fdiv.derive.calculus import u
-from theory import (
-    adam,
-    alpha_family,
-    calibration,
-    data_processing,
-    finite_alphabets,
-    flow,
-    gradient_chain,
-    gradient_law,
-    gradient_order,
-    local_universality,
-    minmax,
-    mixture,
-    oracle,
-    reverse_step,
-    small_batch,
-    variational,
-)
+from fdiv.exact.symbols import u
+from theory.gaussians import alpha_family, gradient_chain, gradient_law, gradient_order, local_universality
+from theory.general import data_processing, finite_alphabets, mixture, variational
+from theory.laws import expectations
 from theory.theorem import Comparison, Theorem
+from theory.training import adam, calibration, flow, minmax, reverse_step, small_batch
 
 
 def theorem(name: str) -> Theorem:
@@ -121,7 +107,7 @@ def test_every_theorem_has_a_mutant() -> None:
 
 
 def _without_kinks(divergence: fdiv.Divergence, s: float) -> float:
-    return oracle.weight(divergence, s) - sum(
+    return expectations.weight(divergence, s) - sum(
         float(place * jump) * math.exp(-((float(sympy.log(place)) + s / 2) ** 2) / (2 * s)) / math.sqrt(8 * math.pi * s)
         for place, jump in divergence.kinks
     )
@@ -129,7 +115,7 @@ def _without_kinks(divergence: fdiv.Divergence, s: float) -> float:
 
 def _swapped(divergence: fdiv.Divergence, s: float) -> float:
     """E_P for E_Q: the law for u f'' dP, which is u^3 f'' under Q."""
-    return float(oracle.expectation(u**3 * sympy.diff(divergence.generator, u, 2), s)) / 2
+    return float(expectations.expectation(u**3 * sympy.diff(divergence.generator, u, 2), s)) / 2
 
 
 RIGHT_STEP = reverse_step.stated
@@ -194,7 +180,7 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
     ("minmax", "kl", minmax, "field", lambda d, theta, psi: (psi, -theta)),
     ("small_batch", "kl", small_batch, "simulate", lambda d, s, n, draws: np.zeros(draws)),
     ("finite_alphabets", "kl", finite_alphabets, "divergence_of",
-     lambda f, p, q: np.sum(p * oracle.in_doubles(f)(p / q), axis=-1)),
+     lambda f, p, q: np.sum(p * expectations.in_doubles(f)(p / q), axis=-1)),
     ("data_processing", "kl", data_processing, "divergence_of",
      lambda f, p, q: np.sum(q * np.log(p / q) ** 3, axis=-1)),
     ("mixture", "total_variation", mixture, "hockey_stick", lambda k, s: 0.9),
@@ -215,8 +201,8 @@ def test_a_broken_formula_fails(broken: tuple[str, str, Any, str, Any], monkeypa
 def test_exchanging_p_and_q_cannot_be_seen_between_gaussians_and_is_seen_on_two_atoms() -> None:
     divergence = fdiv.divergence("kl")
     s = 1.7
-    exchanged = oracle.expectation(u * divergence.generator.subs(u, 1 / u), s)
-    assert float(exchanged) == pytest.approx(float(oracle.value(divergence, s)), rel=1e-14)
+    exchanged = expectations.expectation(u * divergence.generator.subs(u, 1 / u), s)
+    assert float(exchanged) == pytest.approx(float(expectations.value(divergence, s)), rel=1e-14)
     p, q = np.array([0.2, 0.8]), np.array([0.6, 0.4])
     ways = [float(finite_alphabets.divergence_of(divergence.generator, *pair)) for pair in ((p, q), (q, p))]
     assert abs(ways[0] - ways[1]) > 0.01
@@ -259,7 +245,7 @@ def test_a_positive_weight_does_not_make_a_divergence() -> None:
     """D(s) = s + s^2/4 between Gaussians, though u log^2 u is not convex: the Gaussian value alone proves nothing."""
     false = fdiv.from_expression("u*log(u)**2")
     for s in (0.05, 1.0, 6.0):
-        assert oracle.weight(false, s) == pytest.approx(1 + s / 2, rel=1e-12)
+        assert expectations.weight(false, s) == pytest.approx(1 + s / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +308,7 @@ def test_a_mixture_of_a_flat_and_a_steep_weight_crosses_squared_hellinger_once()
     found = gradient_order.verdict(mixed, fdiv.divergence("squared_hellinger"))
     assert (found.kind, found.bound, found.exhausted) == ("crossing", 1, True)
     (s,) = found.crossings
-    weights = [oracle.weight(mixed, x) / oracle.weight(mixed, 1e-9) for x in (s / 1.1, s, s * 1.1)]
+    weights = [expectations.weight(mixed, x) / expectations.weight(mixed, 1e-9) for x in (s / 1.1, s, s * 1.1)]
     assert weights[1] == pytest.approx(math.exp(-s / 8), rel=1e-6)
     assert weights[0] < math.exp(-s / 8.8)
     assert weights[2] > math.exp(-s * 1.1 / 8)

@@ -35,10 +35,10 @@ from scipy.special import gamma as gamma_function
 from sympy import Expr
 
 from fdiv import Divergence
-from theory.alpha_family import terms
-from theory.gradient_order import weight_at_zero
-from theory.local_universality import four_derivatives_only, second_coefficient, six_derivatives
-from theory.oracle import weight
+from theory.gaussians.alpha_family import terms
+from theory.gaussians.gradient_order import weight_at_zero
+from theory.gaussians.local_universality import four_derivatives_only, second_coefficient, six_derivatives
+from theory.laws.expectations import weight
 from theory.theorem import Comparison, Theorem, catalogue
 
 _SHAPE = 2.0

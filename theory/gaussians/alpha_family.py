@@ -18,8 +18,8 @@ import sympy
 from sympy import Expr
 
 from fdiv import Divergence
-from fdiv.derive.calculus import u
-from theory.oracle import expectation, value
+from fdiv.exact.symbols import u
+from theory.laws.expectations import expectation, value
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (1e-3, 0.3, 4.0)

@@ -30,8 +30,8 @@ from scipy.integrate import solve_ivp
 from scipy.special import expi
 
 from fdiv import Divergence
-from theory.alpha_family import terms
-from theory.oracle import weight
+from theory.gaussians.alpha_family import terms
+from theory.laws.expectations import weight
 from theory.theorem import Comparison, Theorem
 
 _LEGS = ((8.0, 1.0), (1.0, 0.1))

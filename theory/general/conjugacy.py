@@ -20,7 +20,7 @@ import sympy
 from scipy.optimize import minimize_scalar
 
 from fdiv import Divergence
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 from theory.theorem import Comparison, Theorem
 
 _RATIOS = (0.03, 0.4, 0.9, 1.7, 6.0, 40.0)

@@ -27,7 +27,7 @@ import sympy
 from sympy import Expr
 
 from fdiv import Divergence
-from theory.oracle import slope, weight
+from theory.laws.expectations import slope, weight
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.04, 0.9, 6.0)

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from fdiv import Divergence
-from theory.finite_alphabets import divergence_of, random_pair
+from theory.general.finite_alphabets import divergence_of, random_pair
 from theory.theorem import Comparison, Theorem
 
 _LADDER = (1e-3, 0.02, 0.1, 0.3, 0.9, 1.5, 2.5, 8.0, 60.0)

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from scipy.special import ndtr
 
 from fdiv import Divergence
-from theory.oracle import in_balls, value
+from theory.laws.expectations import in_balls, value
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.05, 0.5, 3.0, 20.0)

@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from fdiv import Divergence
-from theory.alpha_family import terms
-from theory.oracle import in_doubles, kinks, weight
+from theory.gaussians.alpha_family import terms
+from theory.laws.expectations import in_doubles, kinks, weight
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.5, 5.0, 30.0, 200.0, 800.0)

@@ -54,12 +54,12 @@ def corrections(about: Iterable[Theorem]) -> str:
 def section(theorem: Theorem) -> str:
     """Return what does not depend on any number: statement, hypotheses, reference and proof."""
     module = sys.modules[theorem.comparisons.__module__]
-    proof = inspect.cleandoc(module.__doc__ or "")
+    proof, path = inspect.cleandoc(module.__doc__ or ""), module.__name__.replace(".", "/")
     lines = [
         f"## {title(theorem)}",
         f"$$ {theorem.statement} $$",
         "Hypotheses: " + "; ".join(theorem.hypotheses) + ".",
-        f"Reference: {theorem.reference}. Code: `theory/{theorem.name}.py`.",
+        f"Reference: {theorem.reference}. Code: `{path}.py`.",
         f"```text\n{proof}\n```",
     ]
     return "\n\n".join(lines)

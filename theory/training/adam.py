@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from fdiv import Divergence
-from theory.oracle import Numbers, weight
+from theory.laws.expectations import Numbers, weight
 from theory.theorem import Comparison, Theorem
 
 _SAMPLES, _PARAMETERS, _OUTPUTS = 256, 32, 4

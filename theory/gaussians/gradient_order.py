@@ -46,8 +46,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from fdiv import Divergence
-from theory.gradient_chain import CHAIN
-from theory.oracle import Numbers, in_doubles, weight
+from theory.gaussians.gradient_chain import CHAIN
+from theory.laws.expectations import Numbers, in_doubles, weight
 from theory.theorem import Comparison, Theorem, catalogue
 
 GRID = np.concatenate([np.geomspace(1e-8, 0.009, 200), np.arange(1, 6001) / 100])

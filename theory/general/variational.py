@@ -25,9 +25,9 @@ from itertools import pairwise
 import numpy as np
 
 from fdiv import Divergence
-from fdiv.derive.calculus import v
+from fdiv.exact.symbols import v
 from fdiv.numeric.lowering import lower, numpy_backend
-from theory.oracle import Numbers, kinks, value, weight
+from theory.laws.expectations import Numbers, kinks, value, weight
 from theory.theorem import Comparison, Theorem
 
 _DISTANCES = (0.4, 1.6)
@@ -80,7 +80,7 @@ def _at_the_subgradient(divergence: Divergence, distance: float) -> float:
     import mpmath
     import sympy
 
-    from fdiv.derive.calculus import u
+    from fdiv.exact.symbols import u
 
     f = sympy.lambdify(u, divergence.generator, "mpmath")
     nodes, shares = np.polynomial.legendre.leggauss(12)

@@ -34,8 +34,8 @@ from sympy import Expr
 
 import fdiv
 from fdiv import Divergence
-from fdiv.derive.calculus import u
-from theory.oracle import ball, value
+from fdiv.exact.symbols import u
+from theory.laws.expectations import ball, value
 from theory.theorem import Comparison, Theorem, catalogue
 
 _POINTS = (1e-4, 1e-6, 1e-8)

@@ -19,8 +19,8 @@ from itertools import pairwise
 import numpy as np
 
 from fdiv import Divergence
-from theory.one_optimum import hockey_stick
-from theory.oracle import in_doubles, kinks, value
+from theory.gaussians.one_optimum import hockey_stick
+from theory.laws.expectations import in_doubles, kinks, value
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.2, 3.0)

@@ -20,8 +20,8 @@ import numpy as np
 import sympy
 
 from fdiv import Divergence
-from fdiv.derive.calculus import u
-from theory.oracle import Numbers, in_doubles
+from fdiv.exact.symbols import u
+from theory.laws.expectations import Numbers, in_doubles
 from theory.theorem import Comparison, Theorem
 
 

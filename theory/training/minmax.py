@@ -41,8 +41,8 @@ from scipy.integrate import solve_ivp
 from sympy import Expr
 
 from fdiv import Divergence
-from theory.local_universality import curved
-from theory.oracle import Numbers, in_doubles
+from theory.gaussians.local_universality import curved
+from theory.laws.expectations import Numbers, in_doubles
 from theory.theorem import Comparison, Theorem
 
 _X, _SHARE = np.polynomial.hermite_e.hermegauss(48)
@@ -51,7 +51,7 @@ _SHARE = _SHARE / _SHARE.sum()
 
 def _value(divergence: Divergence, theta: float, psi: float) -> float:
     """V by Gauss and Hermite: exact enough, since |psi x| stays small where the weights matter."""
-    from fdiv.derive.calculus import u
+    from fdiv.exact.symbols import u
 
     f, df = in_doubles(divergence.generator), in_doubles(sympy.diff(divergence.generator, u))
 

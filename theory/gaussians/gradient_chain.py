@@ -25,8 +25,8 @@ from sympy import Expr
 
 import fdiv
 from fdiv import Divergence
-from fdiv.derive.calculus import u
-from theory.oracle import weight
+from fdiv.exact.symbols import u
+from theory.laws.expectations import weight
 from theory.theorem import Comparison, Theorem
 
 CHAIN = ("triangular", "jensen_shannon", "squared_hellinger", "kl", "pearson")

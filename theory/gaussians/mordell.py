@@ -26,9 +26,9 @@ from sympy import Expr
 
 import fdiv
 from fdiv import Divergence
-from fdiv.derive.calculus import u
-from theory.gradient_order import GRID, half_line, weight_at_zero
-from theory.oracle import value
+from fdiv.exact.symbols import u
+from theory.gaussians.gradient_order import GRID, half_line, weight_at_zero
+from theory.laws.expectations import value
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.3, 2.0, 5.0, 40.0)

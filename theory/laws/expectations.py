@@ -23,7 +23,7 @@ from sympy import Expr
 from sympy.printing.pycode import MpmathPrinter
 
 from fdiv import Divergence
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 
 _BITS = 113
 _MEAN, _SIGMA = "0.4", "0.7"  # of Q; any choice must do, and 0 and 1 would hide a mistake

@@ -39,11 +39,11 @@ from pathlib import Path
 import numpy as np
 
 from fdiv import Divergence
-from theory.local_universality import curved
-from theory.mse_is_kl import weights
-from theory.oracle import Numbers
+from theory.gaussians.local_universality import curved
+from theory.gaussians.mse_is_kl import weights
+from theory.general.variational import activation, line
+from theory.laws.expectations import Numbers
 from theory.theorem import Comparison, Theorem
-from theory.variational import activation, line
 
 _DRAWS = 40_000
 

@@ -1,0 +1,1 @@
+"""Theorems on what a divergence is between two Gaussians of one covariance."""

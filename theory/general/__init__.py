@@ -1,0 +1,1 @@
+"""Theorems that hold for any P and Q."""

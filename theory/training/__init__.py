@@ -1,0 +1,1 @@
+"""Theorems on what a divergence does in training."""
