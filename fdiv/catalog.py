@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sympy import Abs, Integer, Max, Min, Piecewise, Symbol, log, sign, sqrt
 
-from fdiv.derive.calculus import u
 from fdiv.exact.domain import Interval, Parameter
+from fdiv.exact.symbols import u
 from fdiv.record import Record
 
 a, b, k, t = (Symbol(name, real=True) for name in "abkt")

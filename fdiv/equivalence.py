@@ -21,8 +21,10 @@ import mpmath
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import Piece, factored, u
+from fdiv.derive.generator import Piece
 from fdiv.evidence.signs import Evidence
+from fdiv.exact.simplify import factored
+from fdiv.exact.symbols import u
 from fdiv.numeric.lowering import MPMATH, lower
 from fdiv.record import Divergence
 

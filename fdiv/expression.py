@@ -17,8 +17,8 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import u
 from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.exact.symbols import u
 from fdiv.record import Divergence, custom
 
 _LONGEST = 500

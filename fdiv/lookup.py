@@ -20,7 +20,7 @@ import sympy
 
 from fdiv import monotone
 from fdiv.catalog import ALIASES, CATALOG
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 from fdiv.expression import from_expression
 from fdiv.record import Divergence, ParameterError, Record, UnknownDivergence, custom
 

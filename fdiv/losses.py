@@ -110,7 +110,7 @@ class VariationalLoss:
 
     @cached_property
     def _functions(self) -> dict[str, Function]:
-        from fdiv.derive.calculus import v
+        from fdiv.exact.symbols import v
 
         activation, backend = self.divergence.activation, torch_backend()
         pairs = {

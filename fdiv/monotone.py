@@ -15,7 +15,7 @@ import sympy
 from sympy import Expr
 
 from fdiv.catalog import CATALOG
-from fdiv.derive.calculus import s
+from fdiv.exact.symbols import s
 from fdiv.record import Divergence, ParameterError
 
 

@@ -8,20 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import final
 
 import sympy
 from sympy import Expr
 
-from fdiv.balls.zeros import Crossing
-from fdiv.derive import calculus
-from fdiv.derive.calculus import Piece, u
+from fdiv.derive.activation import Activation, derive_activation
+from fdiv.derive.conjugate import Conjugate, derive_conjugate
+from fdiv.derive.gaussian import Gaussian, derive_gaussian
+from fdiv.derive.generator import Generator
 from fdiv.exact.domain import Parameter
-
-if TYPE_CHECKING:
-    from fdiv.derive.activation import Activation
-    from fdiv.derive.conjugate import Conjugate
-    from fdiv.derive.gaussian import Gaussian
+from fdiv.exact.simplify import adjoint, limit_generator
+from fdiv.exact.symbols import u
 
 
 class UnknownDivergence(ValueError):  # noqa: N818  (named as the fault, like ParameterError)
@@ -36,7 +34,7 @@ class ParameterError(ValueError):
 class Record:
     """A row of the catalogue: nothing but data.
 
-    The generator f is a SymPy expression in `calculus.u` and the symbols named by `parameters`; it is
+    The generator f is a SymPy expression in `u` and the symbols named by `parameters`; it is
     convex on (0, inf) with f(1) = 0, and D_f(P||Q) = E_Q[f(dP/dQ)].
     """
 
@@ -72,9 +70,10 @@ def _number(name: str, parameter: Parameter, value: object) -> float:
     return number
 
 
+@final
 @dataclass(frozen=True)
-class Divergence:
-    """A record with its parameters bound; every property below is derived from the generator alone, once."""
+class Divergence(Generator):
+    """A record with its parameters bound; all but its names is derived from the generator alone, once."""
 
     record: Record
     values: tuple[tuple[str, float], ...] = ()
@@ -114,69 +113,8 @@ class Divergence:
         exact = {sympy.Symbol(name, real=True): sympy.Rational(repr(value)) for name, value in self.values}
         generator = self.record.generator.subs(exact)
         if generator.has(sympy.nan, sympy.zoo, sympy.oo):
-            return calculus.limit_generator(self.record.generator, exact)
+            return limit_generator(self.record.generator, exact)
         return generator
-
-    @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
-        """The smooth pieces of f, in increasing order of u."""
-        return calculus.pieces(self.generator)
-
-    def value_at(self, place: Expr) -> Expr:
-        """f at a place between two pieces; where two branches of a Max cross, the value that both have."""
-        if isinstance(place, Crossing):  # SymPy would compare the two, which are equal, in ever more digits
-            left = next(piece for piece in self.pieces if piece.upper == place)
-            return left.limit(left.expression, place)
-        return self.generator.subs(u, place)
-
-    @cached_property
-    def kinks(self) -> tuple[tuple[Expr, Expr], ...]:
-        """(place, jump of the slope) where two pieces meet and the slope jumps."""
-        pairs = zip(self.pieces, self.pieces[1:], strict=False)
-        jumps = ((a.upper, b.limit(b.slope, b.lower) - a.limit(a.slope, a.upper)) for a, b in pairs)
-        return tuple((place, sympy.simplify(jump)) for place, jump in jumps if sympy.simplify(jump) != 0)
-
-    @cached_property
-    def value_at_zero(self) -> Expr:
-        """f(0+), possibly infinite."""
-        first = self.pieces[0]
-        return first.limit(first.expression, first.lower)
-
-    @cached_property
-    def slope_at_zero(self) -> Expr:
-        """f'(0+), possibly -infinite: below it the conjugate is the constant -f(0+)."""
-        first = self.pieces[0]
-        return first.limit(first.slope, first.lower)
-
-    @cached_property
-    def slope_at_infinity(self) -> Expr:
-        """f'(inf) = lim f(u)/u, possibly infinite: where the conjugate becomes infinite."""
-        last = self.pieces[-1]
-        return last.limit(last.slope, last.upper)
-
-    @cached_property
-    def curvatures(self) -> tuple[Expr, Expr]:
-        """f''(1-) and f''(1+); both infinite at a kink."""
-        if any(place == 1 for place, _ in self.kinks):
-            return sympy.oo, sympy.oo
-        ends = [sympy.simplify(p.limit(p.second, sympy.S.One)) for p in self._around_one]
-        return ends[0], ends[-1]
-
-    @property
-    def curvature(self) -> Expr | None:
-        """f''(1); infinite at a kink, None where the two one-sided values differ."""
-        left, right = self.curvatures
-        return left if left == right else None
-
-    @property
-    def _around_one(self) -> list[Piece]:
-        return [piece for piece in self.pieces if piece.lower <= 1 <= piece.upper]
-
-    @cached_property
-    def slope_at_one(self) -> Expr:
-        """A subgradient of f at 1: the slope from the right."""
-        piece = self._around_one[-1]
-        return piece.limit(piece.slope, sympy.S.One)
 
     @cached_property
     def adjoint(self) -> Divergence:
@@ -184,7 +122,7 @@ class Divergence:
         record = Record(
             f"adjoint_{self.name}",
             f"adjoint of {self.title}",
-            calculus.adjoint(self.generator),
+            adjoint(self.generator),
             self.reference,
         )
         return Divergence(record)
@@ -192,22 +130,16 @@ class Divergence:
     @cached_property
     def conjugate(self) -> Conjugate:
         """f*(t) = sup over u >= 0 of u t - f(u), on the whole line."""
-        from fdiv.derive.conjugate import derive_conjugate
-
         return derive_conjugate(self)
 
     @cached_property
     def gaussian(self) -> Gaussian:
         """D(s) and w(s) = dD/ds between Gaussians of one covariance."""
-        from fdiv.derive.gaussian import derive_gaussian
-
         return derive_gaussian(self)
 
     @cached_property
     def activation(self) -> Activation:
         """The canonical output activation T(v) = f'(e^v) and f*(T(v))."""
-        from fdiv.derive.activation import derive_activation
-
         return derive_activation(self)
 
 

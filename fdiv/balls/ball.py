@@ -22,7 +22,7 @@ from flint import arb, arb_series, fmpq
 from sympy import Expr
 
 from fdiv.balls.tails import FUNCTIONS, OpenError, constant_ball, tail_is_positive
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 
 _BITS = 192
 _MOST_BOXES = 1000

@@ -16,7 +16,7 @@ import sympy
 from flint import arb, ctx, fmpq
 from sympy import Expr
 
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 
 Terms = dict[tuple[Fraction, Fraction], Any]  # (p, n) -> C
 _ORDER = 4  # terms of a Taylor expansion before the remainder

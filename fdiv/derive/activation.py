@@ -14,18 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy
 from sympy import Expr
 from sympy.codegen.cfunctions import expm1
 
-from fdiv.derive.calculus import Piece, normal, u, v
+from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.log_ratio import in_log_ratio
+from fdiv.exact.simplify import normal
+from fdiv.exact.symbols import u, v
 from fdiv.numeric.lowering import softplus
-
-if TYPE_CHECKING:
-    from fdiv.record import Divergence
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,14 @@ class _Stretch:
     rough: bool = False  # whether a slope is infinite at an end
 
 
-def derive_activation(divergence: Divergence) -> Activation:
+def derive_activation(generator: Generator) -> Activation:
     """Derive T and f* o T; raises DerivationError where a limit of the slope cannot be derived."""
-    if not divergence.kinks:
-        stretches = [_Stretch(sympy.log(piece.upper), _smooth(piece), _rough(piece)) for piece in divergence.pieces]
+    if not generator.kinks:
+        stretches = [_Stretch(sympy.log(piece.upper), _smooth(piece), _rough(piece)) for piece in generator.pieces]
         return _joined(stretches, canonical=True)
-    if len(divergence.kinks) == 1 and all(piece.affine for piece in divergence.pieces):
-        return _logistic(divergence)
-    return _joined(_stretches(divergence), canonical=False)
+    if len(generator.kinks) == 1 and all(piece.affine for piece in generator.pieces):
+        return _logistic(generator)
+    return _joined(_stretches(generator), canonical=False)
 
 
 def _joined(stretches: list[_Stretch], canonical: bool) -> Activation:
@@ -92,10 +91,10 @@ def _rough(piece: Piece) -> bool:
     return any(piece.limit(piece.second, end).is_infinite for end in ends)
 
 
-def _stretches(divergence: Divergence) -> list[_Stretch]:
+def _stretches(generator: Generator) -> list[_Stretch]:
     """Lay curved pieces and jumps of f' side by side along v."""
-    jumps, found, shift = dict(divergence.kinks), [], sympy.S.Zero
-    pieces = divergence.pieces
+    jumps, found, shift = dict(generator.kinks), [], sympy.S.Zero
+    pieces = generator.pieces
     for i, piece in enumerate(pieces):
         first, last = i == 0, i == len(pieces) - 1
         tail = piece.affine and ((first and piece.upper in jumps) or (last and piece.lower in jumps))
@@ -120,11 +119,11 @@ def _stretches(divergence: Divergence) -> list[_Stretch]:
     return found
 
 
-def _logistic(divergence: Divergence) -> Activation:
+def _logistic(generator: Generator) -> Activation:
     """Smooth the only kink k between straight lines: a logistic step, and f*(T) = k (T - f'(0)) - f(0)."""
-    ((place, jump),) = divergence.kinks
+    ((place, jump),) = generator.kinks
     offset = v - sympy.log(place)
     step = jump * sympy.exp(-softplus(-offset))
     slope = jump * sympy.exp(-softplus(-offset) - softplus(offset))
-    output = divergence.slope_at_zero + step
-    return Activation(output, place * step - divergence.value_at_zero, slope, place * slope, canonical=False)
+    output = generator.slope_at_zero + step
+    return Activation(output, place * step - generator.value_at_zero, slope, place * slope, canonical=False)

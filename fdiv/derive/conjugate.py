@@ -11,20 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import mpmath
 import numpy as np
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import DerivationError, Piece, factored, normal, t, u
+from fdiv.derive.generator import Generator, Piece
 from fdiv.exact.domain import Interval
 from fdiv.exact.inversion import invert
+from fdiv.exact.simplify import factored, normal
+from fdiv.exact.symbols import DerivationError, t, u
 from fdiv.numeric.lowering import MPMATH, Backend, Function, lower, numpy_backend
-
-if TYPE_CHECKING:
-    from fdiv.record import Divergence
 
 _LARGEST_NUMBER = 10**4000
 
@@ -96,13 +94,13 @@ class Conjugate:
         return conjugate_on(self, backend)
 
 
-def derive_conjugate(divergence: Divergence) -> Conjugate:
+def derive_conjugate(generator: Generator) -> Conjugate:
     """Assemble f* from the pieces, kinks and limits of a convex generator."""
-    first, last = divergence.pieces[0], divergence.pieces[-1]
+    first, last = generator.pieces[0], generator.pieces[-1]
     found: list[ConjugatePiece] = []
-    if divergence.slope_at_zero != -sympy.oo:
-        found.append(ConjugatePiece(-sympy.oo, divergence.slope_at_zero, -divergence.value_at_zero, sympy.S.Zero))
-    for piece, following in zip(divergence.pieces, (*divergence.pieces[1:], None), strict=True):
+    if generator.slope_at_zero != -sympy.oo:
+        found.append(ConjugatePiece(-sympy.oo, generator.slope_at_zero, -generator.value_at_zero, sympy.S.Zero))
+    for piece, following in zip(generator.pieces, (*generator.pieces[1:], None), strict=True):
         start, end = piece.limit(piece.slope, piece.lower), piece.limit(piece.slope, piece.upper)
         if not piece.affine:
             found.append(_smooth(piece, start, end))
@@ -110,7 +108,7 @@ def derive_conjugate(divergence: Divergence) -> Conjugate:
             kink, after = piece.upper, following.limit(following.slope, following.lower)
             if sympy.simplify(after - end) > 0:
                 found.append(ConjugatePiece(end, after, _line(piece, kink), kink))
-    top = divergence.slope_at_infinity
+    top = generator.slope_at_infinity
     at_end = sympy.oo if top == sympy.oo else last.limit(sympy.expand(u * top - last.expression), last.upper)
     if not found:
         raise DerivationError(f"the generator {first.expression} is affine, so its divergence is identically zero")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import mpmath
 import numpy as np
@@ -21,13 +21,12 @@ import sympy
 from sympy import Expr
 from sympy.codegen.cfunctions import log1p
 
-from fdiv.derive.calculus import DerivationError, Piece, normal, s, u
+from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.trapezoid import Trapezoid, tabulated
 from fdiv.exact.asymptotics import UnknownExpansion, terms_above
+from fdiv.exact.simplify import normal
+from fdiv.exact.symbols import DerivationError, s, u
 from fdiv.numeric.lowering import MPMATH, Backend, Function, cancelled, lower, numpy_backend
-
-if TYPE_CHECKING:
-    from fdiv.record import Divergence
 
 _ACCURACY = 1e-13
 _PROBES = (1e-12, 1e-9, 1e-6, 1e-3, 0.05, 0.3, 1.0, 3.0, 9.0, 30.0, 1e2, 1e3, 1e4, 1e6)
@@ -170,9 +169,9 @@ def _at_zero_too(formula: Expr, backend: Backend) -> Function:
     return extended
 
 
-def derive_gaussian(divergence: Divergence) -> Gaussian:
+def derive_gaussian(generator: Generator) -> Gaussian:
     """Find the closed form or tabulate the quadrature; never raises for a convex generator."""
-    moments = [_moments(piece) for piece in divergence.pieces]
+    moments = [_moments(piece) for piece in generator.pieces]
     kind: Literal["closed", "quadrature"] = "quadrature" if None in moments else "closed"
     formula = weight = None
     if kind == "closed":
@@ -181,9 +180,9 @@ def derive_gaussian(divergence: Divergence) -> Gaussian:
         if _accurate(Gaussian("closed", formula, weight)):
             return Gaussian("closed", formula, weight)
     try:
-        return Gaussian(kind, formula, weight, quadrature=_quadrature(divergence))
+        return Gaussian(kind, formula, weight, quadrature=_quadrature(generator))
     except (DerivationError, NotImplementedError) as error:
-        if kind == "quadrature" and _grows_too_fast(divergence):
+        if kind == "quadrature" and _grows_too_fast(generator):
             why = "f grows faster than every power of u, so D(s) is not finite for every s"
             return Gaussian("infinite", reason=why)
         return Gaussian(kind, formula, weight, reason=f"this software has no accurate numeric form of D(s): {error}")
@@ -247,10 +246,10 @@ def _accurate(closed: Gaussian) -> bool:
     return True
 
 
-def _grows_too_fast(divergence: Divergence) -> bool:
+def _grows_too_fast(generator: Generator) -> bool:
     """Whether f outgrows every power of u at an end: its index u f'/f of regular variation is infinite."""
-    first, last = divergence.pieces[0], divergence.pieces[-1]
-    ends = [(first, first.lower, divergence.value_at_zero), (last, last.upper, divergence.slope_at_infinity)]
+    first, last = generator.pieces[0], generator.pieces[-1]
+    ends = [(first, first.lower, generator.value_at_zero), (last, last.upper, generator.slope_at_infinity)]
     return any(
         piece.limit(u * piece.slope / piece.expression, end).is_infinite
         for piece, end, bound in ends
@@ -258,28 +257,28 @@ def _grows_too_fast(divergence: Divergence) -> bool:
     )
 
 
-def _quadrature(divergence: Divergence) -> Trapezoid:
+def _quadrature(generator: Generator) -> Trapezoid:
     """Tabulate f above its tangent for small s, and f less its growth at both ends for large s."""
-    growth = _growth(divergence)
+    growth = _growth(generator)
     common = sympy.Add(*(c * u**p * sympy.log(u) ** n for (p, n), c in growth.items()))
     closed = sympy.Add(*(c * _moment(p, n, sympy.S.Zero, sympy.oo) for (p, n), c in growth.items()))
-    above = [Piece(p.lower, p.upper, p.expression - divergence.slope_at_one * (u - 1)) for p in divergence.pieces]
-    rest = [Piece(p.lower, p.upper, p.expression - common) for p in divergence.pieces]
-    return tabulated(tuple(above), tuple(rest), divergence.kinks, _tidy(closed), _weight_at_zero(divergence))
+    above = [Piece(p.lower, p.upper, p.expression - generator.slope_at_one * (u - 1)) for p in generator.pieces]
+    rest = [Piece(p.lower, p.upper, p.expression - common) for p in generator.pieces]
+    return tabulated(tuple(above), tuple(rest), generator.kinks, _tidy(closed), _weight_at_zero(generator))
 
 
-def _weight_at_zero(divergence: Divergence) -> float:
+def _weight_at_zero(generator: Generator) -> float:
     """w(0+) = E_Q[u^2 f''(u)] / 2 at s -> 0: half the mean of f''(1-) and f''(1+); 0 where it is infinite."""
-    sides = divergence.curvatures
+    sides = generator.curvatures
     return float(sympy.Add(*sides)) / 4 if all(side.is_finite for side in sides) else 0.0
 
 
-def _growth(divergence: Divergence) -> dict[tuple[Expr, int], Expr]:
+def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
     """Return the terms c u^p (log u)^n, as {(p, n): c}, without which e^{-x/2} f(e^x) has a decaying even part."""
     half = sympy.Rational(1, 2)
     try:
-        top = terms_above(divergence.pieces[-1].expression, u, half)
-        inverted = terms_above(divergence.pieces[0].expression.subs(u, 1 / u), u, -half)
+        top = terms_above(generator.pieces[-1].expression, u, half)
+        inverted = terms_above(generator.pieces[0].expression.subs(u, 1 / u), u, -half)
     except UnknownExpansion as error:
         raise DerivationError(str(error)) from error
     bottom = {(-p, n): c * (-1) ** n for (p, n), c in inverted.items()}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from fdiv.derive.calculus import normal, t, u, v
 from fdiv.derive.log_ratio import in_log_ratio
+from fdiv.exact.simplify import normal
+from fdiv.exact.symbols import t, u, v
 from fdiv.numeric.lowering import Backend, Function, lower
 
 if TYPE_CHECKING:

@@ -16,7 +16,9 @@ import numpy as np
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import Piece, factored, normal, u, v
+from fdiv.derive.generator import Piece
+from fdiv.exact.simplify import factored, normal
+from fdiv.exact.symbols import u, v
 from fdiv.numeric.lowering import MPMATH, Backend, cancelled, lower, numpy_backend, softplus
 
 

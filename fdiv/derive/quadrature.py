@@ -30,7 +30,8 @@ from flint import acb, arb, ctx
 from numpy.typing import NDArray
 from sympy import Expr
 
-from fdiv.derive.calculus import DerivationError, Piece, u, v
+from fdiv.derive.generator import Piece
+from fdiv.exact.symbols import DerivationError, u, v
 from fdiv.numeric.lowering import Backend, flint_backend, lower, outward
 
 Array = NDArray[np.float64]

@@ -10,8 +10,9 @@ import numpy as np
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import Piece, s
+from fdiv.derive.generator import Piece
 from fdiv.derive.quadrature import SMALLEST, Integrand, Table, tabulate
+from fdiv.exact.symbols import s
 from fdiv.numeric.lowering import Backend, Function, numpy_backend
 
 _GONE = 1e4  # at this s e^{-s/8} is zero in double precision, and s times it would be NaN at infinity

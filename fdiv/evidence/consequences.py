@@ -14,11 +14,12 @@ import sympy
 from sympy import Expr
 
 from fdiv.balls.tails import OpenError, constant_ball, is_bounded_by_a_power, limit
-from fdiv.derive.calculus import Piece, s, t, u, v
 from fdiv.derive.conjugate import ConjugatePiece
+from fdiv.derive.generator import Piece
 from fdiv.evidence import moments, oracles
 from fdiv.evidence.signs import Counterexample, Evidence, Finding, keeps_sign
 from fdiv.exact.identities import is_identity
+from fdiv.exact.symbols import s, t, u, v
 from fdiv.numeric.lowering import softplus
 from fdiv.record import Divergence
 

@@ -13,8 +13,9 @@ from sympy.logic.boolalg import Boolean
 
 from fdiv.balls import ball
 from fdiv.balls.zeros import Crossing
-from fdiv.derive.calculus import Piece, pieces, sign_changes, u
+from fdiv.derive.generator import Piece, pieces, sign_changes
 from fdiv.evidence.signs import Counterexample, Evidence, Finding, in_many_digits, is_finite, keeps_sign, weakest
+from fdiv.exact.symbols import u
 from fdiv.record import Divergence
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import Piece, s, u
+from fdiv.derive.generator import Piece
+from fdiv.exact.symbols import s, u
 
 _HIGHEST_ORDER = 24
 Terms = dict[tuple[Expr, int], Expr]  # (p, n) -> c

@@ -1,6 +1,6 @@
 """Brute-force oracles for the tested claims; they read the generator and share no code with the derivations.
 
-The generator becomes a function by SymPy's lambdify (not by `fdiv.numeric.lowering`) in 40 digits, so that the oracle's own
+The generator becomes a function by SymPy's lambdify, not by `fdiv.numeric`, in 40 digits, so that the oracle's own
 rounding cannot refute a true claim. The conjugate is a supremum, f' is a difference, D(s) a plain quadrature of E_Q[f].
 """
 
@@ -19,8 +19,8 @@ import sympy
 from numpy.typing import NDArray
 from sympy import Expr
 
-from fdiv.derive.calculus import u, v
 from fdiv.evidence.signs import Counterexample, Evidence, Finding, in_many_digits
+from fdiv.exact.symbols import u, v
 from fdiv.numeric.lowering import lower, numpy_backend
 
 if TYPE_CHECKING:

@@ -19,7 +19,9 @@ from sympy import Expr, Poly
 
 from fdiv.balls import ball
 from fdiv.balls.tails import FUNCTIONS
-from fdiv.derive.calculus import DerivationError, Piece, factored, u
+from fdiv.derive.generator import Piece
+from fdiv.exact.simplify import factored
+from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.lowering import MPMATH
 
 _LARGEST_ROOT = 24  # u = root^k is tried up to this k

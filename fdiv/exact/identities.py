@@ -5,7 +5,8 @@ from __future__ import annotations
 import sympy
 from sympy import Expr
 
-from fdiv.derive.calculus import factored, normal, u
+from fdiv.exact.simplify import factored, normal
+from fdiv.exact.symbols import u
 
 
 def is_identity(residual: Expr, thorough: bool = True) -> bool:

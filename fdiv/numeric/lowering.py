@@ -18,7 +18,7 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
-from fdiv.derive.calculus import u, v
+from fdiv.exact.symbols import u, v
 
 Function = Callable[[Any], Any]
 

@@ -14,11 +14,11 @@ import sympy
 from sympy import Expr, Rational, Symbol
 
 from fdiv.catalog import CATALOG
-from fdiv.derive.calculus import DerivationError, s, u, v
 from fdiv.equivalence import Relation, equivalents
 from fdiv.evidence.certificate import Refused, certify
 from fdiv.evidence.signs import in_many_digits
 from fdiv.exact.domain import Interval
+from fdiv.exact.symbols import DerivationError, s, u, v
 from fdiv.numeric.lowering import MPMATH, lower
 from fdiv.record import Divergence, Record
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fdiv
-from fdiv.derive.calculus import t
+from fdiv.exact.symbols import t
 from fdiv.losses import GaussianLoss, VariationalLoss
 from fdiv.numeric.lowering import numpy_backend, torch_backend
 from tests.laws.oracles_of_generators import Oracle

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fdiv
 from fdiv.__main__ import main
-from fdiv.derive.calculus import s, t
+from fdiv.exact.symbols import s, t
 from tests.laws.strategies import EXAMPLES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-divergence.md"

@@ -17,7 +17,7 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 import fdiv
-from fdiv.derive.calculus import DerivationError
+from fdiv.exact.symbols import DerivationError
 from fdiv.losses import GaussianLoss, VariationalLoss
 from tests.laws import laws
 from tests.laws import strategies as domains

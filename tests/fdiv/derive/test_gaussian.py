@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import erf, erfcx
 
 import fdiv
-from fdiv.derive.calculus import u
+from fdiv.exact.symbols import u
 from fdiv.losses import GaussianLoss
 from tests.laws.strategies import EXAMPLES
 

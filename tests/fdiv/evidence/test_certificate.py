@@ -23,10 +23,10 @@ import fdiv
 import fdiv.losses
 from fdiv import u
 from fdiv.balls import ball, tails
-from fdiv.derive.calculus import s
 from fdiv.evidence import certificate, moments, store
 from fdiv.evidence.certificate import Certificate
 from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.exact.symbols import s
 from fdiv.record import Divergence
 
 WORDS = {"proved", "certified", "tested", "refuted", "not applicable"}

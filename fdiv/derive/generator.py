@@ -1,35 +1,28 @@
-"""Pure SymPy calculus of one generator: its smooth pieces and kinks, derivatives, limits and adjoint.
+"""A generator: a convex function f on (0, inf), its smooth pieces and kinks, and its limits at both ends.
 
-A generator is convex on (0, inf) and may have kinks. It is resolved into smooth pieces once, and every
-later derivation works piece by piece. Conventions: u is the ratio dP/dQ, t the argument of the conjugate, v
-a critic's raw output (an estimated log-ratio), s the squared distance of two Gaussian means over their
-common variance.
+It may have kinks, and is resolved into smooth pieces once; every later derivation works piece by piece.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import sympy
-from sympy import Expr, Poly, Symbol
+from sympy import Expr, Poly
 
+from fdiv.balls.zeros import crossings, has_formula
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.exact.inversion import invert
-
-u = sympy.Symbol("u", positive=True)
-t = sympy.Symbol("t", real=True)
-v = sympy.Symbol("v", real=True)
-s = sympy.Symbol("s", positive=True)
+from fdiv.exact.simplify import factored, normal
+from fdiv.exact.symbols import DerivationError, u
 
 _KINKED = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise)
-
-
-class DerivationError(ValueError):
-    """A quantity cannot be derived from the generator; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,80 @@ class Piece:
         if value.is_extended_real is not True:
             raise DerivationError(f"the limit of {expression} at u = {end} is not a real number: {value}")
         return value
+
+
+def piece_at(pieces: Sequence[Piece], place: Expr, side: Literal["left", "right"] = "left") -> Piece:
+    """Return the piece that holds `place` in (0, inf); where two pieces meet there, the one on that `side` of it."""
+    return next(p for p in pieces if (place <= p.upper if side == "left" else place < p.upper))
+
+
+class Generator(ABC):
+    """A convex f on (0, inf) with f(1) = 0. Whoever inherits gives `generator`; the rest is derived from it, once."""
+
+    @property
+    @abstractmethod
+    def generator(self) -> Expr:
+        """f as a SymPy expression in u alone."""
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The smooth pieces of f, in increasing order of u."""
+        return pieces(self.generator)
+
+    def value_at(self, place: Expr) -> Expr:
+        """f at a place between two pieces; where two branches of a Max cross, the value that both have."""
+        if has_formula(place):
+            return self.generator.subs(u, place)
+        left = piece_at(self.pieces, place)
+        return left.limit(left.expression, place)
+
+    @cached_property
+    def kinks(self) -> tuple[tuple[Expr, Expr], ...]:
+        """(place, jump of the slope) where two pieces meet and the slope jumps."""
+        jumps = (
+            (left.upper, sympy.simplify(right.limit(right.slope, right.lower) - left.limit(left.slope, left.upper)))
+            for left, right in pairwise(self.pieces)
+        )
+        return tuple((place, jump) for place, jump in jumps if jump != 0)
+
+    @cached_property
+    def value_at_zero(self) -> Expr:
+        """f(0+), possibly infinite."""
+        first = self.pieces[0]
+        return first.limit(first.expression, first.lower)
+
+    @cached_property
+    def slope_at_zero(self) -> Expr:
+        """f'(0+), possibly -infinite: below it the conjugate is the constant -f(0+)."""
+        first = self.pieces[0]
+        return first.limit(first.slope, first.lower)
+
+    @cached_property
+    def slope_at_infinity(self) -> Expr:
+        """f'(inf) = lim f(u)/u, possibly infinite: where the conjugate becomes infinite."""
+        last = self.pieces[-1]
+        return last.limit(last.slope, last.upper)
+
+    @cached_property
+    def curvatures(self) -> tuple[Expr, Expr]:
+        """f''(1-) and f''(1+); both infinite at a kink."""
+        if any(place == 1 for place, _ in self.kinks):
+            return sympy.oo, sympy.oo
+        one = sympy.S.One
+        left, right = piece_at(self.pieces, one, "left"), piece_at(self.pieces, one, "right")
+        return sympy.simplify(left.limit(left.second, one)), sympy.simplify(right.limit(right.second, one))
+
+    @property
+    def curvature(self) -> Expr | None:
+        """f''(1); infinite at a kink, None where the two one-sided values differ."""
+        left, right = self.curvatures
+        return left if left == right else None
+
+    @cached_property
+    def slope_at_one(self) -> Expr:
+        """A subgradient of f at 1: the slope from the right."""
+        piece = piece_at(self.pieces, sympy.S.One, "right")
+        return piece.limit(piece.slope, sympy.S.One)
 
 
 def pieces(generator: Expr) -> tuple[Piece, ...]:
@@ -142,8 +209,6 @@ def sign_changes(function: Expr) -> list[Expr]:
 
 
 def _roots_of_factor(function: Expr) -> list[Expr]:
-    from fdiv.balls.zeros import crossings
-
     if not function.has(u) or function == u or isinstance(function, sympy.exp):
         return []
     if isinstance(function, sympy.log):
@@ -173,53 +238,3 @@ def _real_roots(polynomial: Poly) -> list[Expr] | None:
         found = sympy.roots(polynomial)
     whole = sum(found.values()) == polynomial.degree() and all(value.is_real is not None for value in found)
     return [value for value in found if value.is_real] if whole else None
-
-
-def factored(expression: Expr) -> Expr:
-    """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
-    exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    if all(abs(exponent.p) <= 64 and exponent.q <= 24 for exponent in exponents):
-        return sympy.factor(sympy.together(expression))
-    return sympy.powsimp(sympy.expand(expression))
-
-
-def normal(expression: Expr) -> Expr:
-    """Expand, split logarithms of products, and take partial fractions of the rational terms."""
-    factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
-    terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
-    rational = [term for term in terms if term.is_rational_function(u)]
-    transcendental = [term for term in terms if not term.is_rational_function(u)]
-    polynomial = [term for term in rational if not sympy.denom(term).has(u)]
-    fractions = [term for term in rational if sympy.denom(term).has(u)]  # alone: apart is slow over roots of 2
-    return sympy.Add(
-        *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
-    )
-
-
-def _common_factors(terms: list[Expr]) -> list[Expr]:
-    """Add up the rational coefficients of each logarithm, which often cancel."""
-    coefficients: dict[Expr, Expr] = {}
-    for term in terms:
-        logs = [factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.log)]
-        key = logs[0] if len(logs) == 1 and (term / logs[0]).is_rational_function(u) else term
-        coefficients[key] = coefficients.get(key, sympy.S.Zero) + term / key
-    return [sympy.cancel(coefficient) * key for key, coefficient in coefficients.items()]
-
-
-def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
-    """Return the limit of a family above its tangent at u = 1, where its parameters tend to singular `values`.
-
-    Raises DerivationError where there is no finite limit.
-    """
-    limit = family - sympy.simplify(sympy.diff(family, u).subs(u, 1)) * (u - 1)
-    for symbol, value in values.items():
-        near = limit.subs(symbol, value)
-        limit = sympy.limit(limit, symbol, value) if near.has(sympy.nan, sympy.zoo, sympy.oo) else near
-    if limit.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Limit):
-        raise DerivationError(f"{family} has no finite limit at {dict(values)}")
-    return normal(limit)
-
-
-def adjoint(generator: Expr) -> Expr:
-    """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
-    return sympy.expand_log(sympy.expand(u * generator.subs(u, 1 / u)), force=True)

@@ -1,0 +1,60 @@
+"""Normal forms of expressions in u, the adjoint of a generator, and the limit of a family where its formula is 0/0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy
+from sympy import Expr, Symbol
+
+from fdiv.exact.symbols import DerivationError, u
+
+
+def factored(expression: Expr) -> Expr:
+    """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
+    exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
+    if all(abs(exponent.p) <= 64 and exponent.q <= 24 for exponent in exponents):
+        return sympy.factor(sympy.together(expression))
+    return sympy.powsimp(sympy.expand(expression))
+
+
+def normal(expression: Expr) -> Expr:
+    """Expand, split logarithms of products, and take partial fractions of the rational terms."""
+    factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
+    terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
+    rational = [term for term in terms if term.is_rational_function(u)]
+    transcendental = [term for term in terms if not term.is_rational_function(u)]
+    polynomial = [term for term in rational if not sympy.denom(term).has(u)]
+    fractions = [term for term in rational if sympy.denom(term).has(u)]  # alone: apart is slow over roots of 2
+    return sympy.Add(
+        *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
+    )
+
+
+def _common_factors(terms: list[Expr]) -> list[Expr]:
+    """Add up the rational coefficients of each logarithm, which often cancel."""
+    coefficients: dict[Expr, Expr] = {}
+    for term in terms:
+        logs = [factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.log)]
+        key = logs[0] if len(logs) == 1 and (term / logs[0]).is_rational_function(u) else term
+        coefficients[key] = coefficients.get(key, sympy.S.Zero) + term / key
+    return [sympy.cancel(coefficient) * key for key, coefficient in coefficients.items()]
+
+
+def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
+    """Return the limit of a family above its tangent at u = 1, where its parameters tend to singular `values`.
+
+    Raises DerivationError where there is no finite limit.
+    """
+    limit = family - sympy.simplify(sympy.diff(family, u).subs(u, 1)) * (u - 1)
+    for symbol, value in values.items():
+        near = limit.subs(symbol, value)
+        limit = sympy.limit(limit, symbol, value) if near.has(sympy.nan, sympy.zoo, sympy.oo) else near
+    if limit.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Limit):
+        raise DerivationError(f"{family} has no finite limit at {dict(values)}")
+    return normal(limit)
+
+
+def adjoint(generator: Expr) -> Expr:
+    """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
+    return sympy.expand_log(sympy.expand(u * generator.subs(u, 1 / u)), force=True)
