@@ -19,7 +19,7 @@ from sympy import Expr
 
 from fdiv.balls import ball
 from fdiv.balls.tails import OpenError, constant_ball
-from fdiv.derive.calculus import DerivationError, u
+from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.lowering import MPMATH, lower
 
 _BITS = 192
@@ -52,6 +52,11 @@ class Crossing(sympy.NumberSymbol):
         return f"{float(self):.6g}"
 
     _latex = _sympystr
+
+
+def has_formula(place: Expr) -> bool:
+    """Whether SymPy can compare values at `place` exactly; those at a `Crossing` it compares in ever more digits."""
+    return not place.has(Crossing)
 
 
 @cache
