@@ -33,13 +33,12 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from harness import unlearn
-from harness.config import MINIATURE, Config, UsageError
+from harness.config import MINIATURE, WEIGHTS, Config, UsageError
 from harness.data import latents
 from harness.loss.calibration import Objective, sampler
 from harness.loss.objective import Losses, Scale, unit_constant
-from harness.miniature import WEIGHTS
 from harness.models import load as models
-from harness.models.stable_diffusion import StableDiffusion
+from harness.models.families.stable_diffusion import StableDiffusion
 from harness.runs import checkpoint
 from harness.runs import folder as folders
 from harness.show import screen as report

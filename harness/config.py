@@ -1,17 +1,16 @@
 """The options of an erasure: one frozen dataclass from which flags, file and documentation derive."""
 
-import ast
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
 import yaml
 
 MINIATURE = "miniature"
+WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+"""The shipped pipeline in the diffusers layout, with its judge and its oracle beside it."""
 ConceptType = Literal["object", "style", "person", "safety", "text"]
 
 
@@ -39,8 +38,6 @@ class Config:
     """Text file of prompt templates instead, one a line: "a painting[ in the style of {}|]"."""
     concepts: Path | None = None
     """YAML file of many concepts: a list of target, anchor, concept_type, prompts, divergence, weight."""
-    augment: bool = False
-    """Shrink or enlarge latents at random, say so in both prompts, and mask the loss, as the official recipe does."""
     divergence: str = "squared_hellinger"
     """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
@@ -51,15 +48,8 @@ class Config:
     """What trains of the denoiser; `lora`: adapters of all attention layers; `full` has to keep every weight twice."""
     rank: int = 8
     """Rank of each adapter of the group `lora`."""
-    scale: Literal["auto", "binned", "posterior", "unit"] = "auto"
-    """What turns a squared error into s: calibrated once, or in each tenth of the time steps, the scheduler's own
-    variance, or the official recipe's 1."""
-    timestep_sampling: Literal["uniform", "importance"] = "uniform"
-    """Time steps drawn alike, or more often where calibration found the larger gradients, and weighted back."""
-    timestep_window: tuple[float, float] = (0.0, 1.0)
-    """Part of the noise schedule that time steps are drawn from: 0 is clean, 1 is noise."""
-    timestep_weight: Literal["constant", "min_snr"] = "constant"
-    """Weight of a time step's divergence: 1, or min(SNR, 5) / SNR."""
+    scale: Literal["auto", "posterior", "unit"] = "auto"
+    """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
     anchor_guidance: float = 1.0
     """Classifier-free guidance on the anchor's frozen prediction; below 0, with the target as anchor, this is ESD."""
     steps: int = 150
@@ -71,10 +61,8 @@ class Config:
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
-    retain_method: Literal["weight", "projection", "projection-per-tensor", "none"] = "weight"
-    """Add the retained prompts' gradient, or first project the erasure's off it where the two conflict."""
     retain_weight: float = 1.0
-    """Weight of the retained prompts' squared error against the erasure loss."""
+    """Weight of the retained prompts' squared error against the erasure loss; at 0 nothing is retained."""
     latents: int = 96
     """Latents sampled once per prompt set, anchor and retained, before training."""
     guidance_scale: float = 3.0
@@ -131,11 +119,13 @@ def read_yaml(flag: str, path: Path) -> Any:
         content = yaml.load(text, yaml.BaseLoader)
     except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    return [_said(each) for each in content] if isinstance(content, list) else _said(content)
+    if isinstance(content, list):
+        return [_without_empty(each) for each in content]
+    return _without_empty(content)
 
 
-def _said(mapping: Any) -> Any:
-    """A mapping without the keys that YAML gives no value."""
+def _without_empty(mapping: Any) -> Any:
+    """A mapping without the keys that YAML gives no value; anything else as it is."""
     if not isinstance(mapping, dict):
         return mapping
     return {key: value for key, value in mapping.items() if value not in ("", "~", "null")}
@@ -146,25 +136,9 @@ def flag_of(name: str) -> str:
     return "--" + name.removesuffix("_from").replace("_", "-")  # `continue` cannot be a field's name
 
 
-def table() -> str:
-    """The options as a Markdown table, from the dataclass's own source."""
-    (body,) = [node.body for node in ast.walk(ast.parse(inspect.getsource(Config))) if isinstance(node, ast.ClassDef)]
-    defaults, hints = {field.name: field.default for field in fields(Config)}, get_type_hints(Config)
-    lines = ["| option | default | meaning |", "|---|---|---|"]
-    for node, below in pairwise(body):
-        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr):
-            name, meaning = ast.unparse(node.target), ast.literal_eval(below.value)
-            kinds = [kind for kind in (hints[name], *get_args(hints[name])) if get_origin(kind) is Literal]
-            choices = ", ".join(f"`{each}`" for kind in kinds for each in get_args(kind))
-            default = f"`{defaults[name]}`" if defaults[name] not in ("", None, ()) else ""
-            text = " ".join(meaning.split()) + (f" ({choices})" if choices else "")
-            lines.append(f"| `{flag_of(name)}` | {default} | {text} |")
-    return "\n".join(lines)
-
-
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(options: Config) -> dict[str, Any]:
     """The options as plain JSON values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
 
 
 def from_dict(content: Mapping[str, Any]) -> Config:
@@ -180,28 +154,26 @@ def from_dict(content: Mapping[str, Any]) -> Config:
     return Config(**known)
 
 
-def check(config: Config) -> None:
+def check(options: Config) -> None:
     """UsageError for a number out of its range."""
     counts = ("steps", "batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
-    positive = ("retain_weight", "retention_budget")
     ranges = {
         **dict.fromkeys(counts, (1, 10**9, "a count from 1")),
-        **dict.fromkeys(positive, (1e-30, 1e30, "a finite number above 0")),
+        "retain_weight": (0, 1e30, "0, which retains nothing, or a finite number above it"),
+        "retention_budget": (1e-30, 1e30, "a finite number above 0"),
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
         "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "anchor_guidance": (-1e3, 1e3, "from -1000 to 1000"),
     }
-    if config.retain and config.retain_method == "none":
-        raise UsageError("--retain: names prompts to keep, and --retain-method none keeps nothing; leave out one")
+    if options.retain and options.retain_weight == 0:
+        raise UsageError("--retain: names prompts to keep, and --retain-weight 0 keeps nothing; leave out one")
     for name in ("target", "anchor", "retain"):
         try:
-            "".join(getattr(config, name)).encode()
+            "".join(getattr(options, name)).encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"{flag_of(name)} {getattr(config, name)!r}: no text: {error}") from error
-    low, high = config.timestep_window
-    if not 0 <= low < high <= 1:
-        raise UsageError(f"--timestep-window {low} {high}: must be two fractions, 0 <= LOW < HIGH <= 1")
+            raise UsageError(f"{flag_of(name)} {getattr(options, name)!r}: no text: {error}") from error
     for name, (least, most, words) in ranges.items():
-        if not least <= (value := getattr(config, name)) <= most:
+        value = getattr(options, name)
+        if not least <= value <= most:
             raise UsageError(f"{flag_of(name)} {value}: must be {words}")

@@ -21,20 +21,18 @@ from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from harness.config import Config, UsageError, from_dict, to_dict
+from harness.config import Config, UsageError, from_dict
 from harness.data.latents import encode, sample
 from harness.models import load as models
 from harness.models import lowrank
-from harness.models.families import Family
-from harness.models.load import Denoiser, fingerprint
-from harness.runs import processes
+from harness.models.family import Family
+from harness.models.source import resolve
+from harness.models.weights import ORIGINAL, fingerprint, read_weights, save_pipeline
 from harness.runs.folder import DELTA, finished, load_tensors, read_json, save_tensors, written_whole
 from harness.show import screen as report
 from harness.show.card import model_card
 
 LORA = "pytorch_lora_weights.safetensors"
-ORIGINAL = "original.safetensors"
-"""In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CHECK_STEPS = 4
 TOLERANCE = 1e-3
@@ -67,75 +65,6 @@ class Export:
     """Also upload what was written to this hub repository, OWNER/NAME, private if it is new."""
 
 
-def put_over(model: Family, run: Path) -> dict[str, Tensor]:
-    """Load a finished run's weights over the model that it started from; returns the values that were there.
-
-    Raises:
-        UsageError: no finished run, or it started from other weights.
-    """
-    frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
-    model.network.load_state_dict(lowrank.merged(frozen, trained), strict=False)
-    return frozen
-
-
-def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The model's own weights that a run changed, copied, and what it made of them.
-
-    Raises:
-        UsageError: the model is not the one that the run started from.
-    """
-    (trained, metadata), named = load_tensors(run / DELTA), dict(model.network.named_parameters())
-    changed = models.select(model, parameter_group) if parameter_group == "lora" else trained
-    frozen = {name: named[name].detach().clone() for name in changed if name in named}
-    if metadata.get("original_sha256") != fingerprint(frozen):
-        raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
-    return frozen, trained
-
-
-def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
-    """Write all that differs from the original as it is now, and a digest of the original's values; the main process.
-
-    Args:
-        denoiser: as trained.
-        path: the file.
-        metadata: goes into it.
-        base: the original's values of what earlier runs changed, which training started from.
-    """
-    if not processes.is_main():
-        return
-    weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
-    save_tensors(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
-
-
-def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What earlier runs changed and this one did not train."""
-    state = denoiser.network.state_dict() | denoiser.wide
-    return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
-
-
-def save_trained_pipeline(
-    denoiser: Denoiser, folder: Path, options: Config, names: Any, metrics: Metrics, base: Mapping[str, Tensor]
-) -> None:
-    """Write the pipeline as trained; the denoiser trains no more after that."""
-    trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
-    denoiser.restore()
-    changed = _earlier(denoiser, base) | lowrank.merged(denoiser.frozen, trained)
-    denoiser.network.load_state_dict(dict(base), strict=False)
-    save_pipeline(denoiser.model, changed, folder, torch.float32)
-    (folder / "README.md").write_text(model_card(names | {"config": to_dict(options)}, metrics, "pipeline", 1.0))
-
-
-def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
-    """Write a pipeline with `changed` over its denoiser's weights, and beside it the original values of these."""
-    model.pipeline.to(dtype)
-    state = model.network.state_dict()
-    metadata = {"component": model.component, "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}
-    original = {name: state[name].detach().cpu().clone() for name in changed}
-    model.network.load_state_dict(dict(changed), strict=False)
-    model.pipeline.save_pretrained(folder, safe_serialization=True)
-    save_tensors(original, folder / ORIGINAL, metadata)
-
-
 @dataclass(frozen=True)
 class Erasure:
     """A finished run, read back, on the original model."""
@@ -156,7 +85,7 @@ class Erasure:
         """
         run, device, summary = options.run, models.resolve_device(options.device), finished(options.run)
         config = from_dict(summary["config"])
-        source = models.resolve(options.model or config.model)
+        source = resolve(options.model or config.model)
         model = models.load(source, device, config.variant, config.revision, config.offline)
         frozen, trained = read_weights(run, model, config.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}

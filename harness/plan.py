@@ -17,6 +17,7 @@ from harness.judging.stopping import STRIDE, StopRule
 from harness.loss.calibration import sampler
 from harness.loss.objective import Losses
 from harness.models import load as models
+from harness.models.weights import fingerprint
 from harness.prompts import concepts
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
 from harness.runs import folder as folders
@@ -99,7 +100,7 @@ class Setting:
         if options.continue_from:
             states["run continued"] = folders.load_tensors(options.continue_from / folders.DELTA)[0]
         schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
-        digests = {name: models.fingerprint(state) for name, state in states.items()}
+        digests = {name: fingerprint(state) for name, state in states.items()}
         return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import tyro
 
 import fdiv
-from harness import export, unlearn
+from harness import unlearn
 from harness.config import Config, UsageError, check
 from harness.data import latents
 from harness.judging import panel as evaluate
+from harness.models.weights import put_over
 from harness.plan import Plan, prepare, sample_references
 from harness.runs import folder as folders
 from harness.show import screen as report
@@ -60,7 +61,7 @@ def run(sweep: Sweep) -> list[Row]:
     setting = prepare(sweep.base, Plan.of(sweep.base))
     references = sample_references(setting, sweep.base)
     if sweep.base.continue_from:
-        export.put_over(setting.model, sweep.base.continue_from)
+        put_over(setting.model, sweep.base.continue_from)
     sampled: dict[int, latents.Sampled] = {}
     rows: list[Row] = []
     for options, losses in every:

@@ -26,19 +26,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fdiv
-from harness import config, export
+from harness import config
 from harness.config import Config, UsageError
 from harness.data import latents
 from harness.judging import panel as evaluate
 from harness.loss import critic, retention
 from harness.loss.calibration import Objective, calibrate, difference, make_critic
 from harness.loss.objective import Losses, erasure_loss, retain_loss, squared_distance
-from harness.models.load import Denoiser
+from harness.models import weights
+from harness.models.denoiser import Denoiser
 from harness.plan import Plan, References, Setting, ledger, prepare, sample_references, watch
 from harness.runs import checkpoint, command, processes
 from harness.runs import folder as folders
 from harness.show import figures
 from harness.show import screen as report
+from harness.show.card import model_card
 
 LOG_EVERY = 10
 MOST_SKIPPED = 5
@@ -86,7 +88,7 @@ def run(options: Config) -> Path:
             folders.keep_same(out / folders.PROMPTS, asdict(setting.concepts))
             folders.keep_same(out / folders.RESUME / folders.INPUTS, setting.fingerprints(options) | certificates)
         references = sample_references(setting, options)
-        base = export.put_over(setting.model, options.continue_from) if options.continue_from else {}
+        base = weights.put_over(setting.model, options.continue_from) if options.continue_from else {}
         sampled = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options, store.once)
         trained_from = time.perf_counter()
         try:
@@ -94,10 +96,10 @@ def run(options: Config) -> Path:
                 setting, sampled, plan.losses, options, store, watch(setting, references, plan.rule, options)
             )
         except OverflowedError as error:
-            export.save_delta(error.denoiser, out / folders.DELTA, names, base)
+            weights.save_delta(error.denoiser, out / folders.DELTA, names, base)
             raise
         training_seconds = time.perf_counter() - trained_from
-        export.save_delta(result.denoiser, out / folders.DELTA, names, base)
+        weights.save_delta(result.denoiser, out / folders.DELTA, names, base)
         pictures = setting.sample(options, "pictures after")
         if not pictures.isfinite().all():
             raise OverflowedError("the trained model's pictures are not finite: no weights to use", result.denoiser)
@@ -107,7 +109,9 @@ def run(options: Config) -> Path:
         folders.write_json(out / "metrics.json", metrics)
         _draw(out, setting, references, pictures, result.rows, f"{options.objective}, scale {options.scale}", names)
         if options.save_pipeline:
-            export.save_trained_pipeline(result.denoiser, out / "pipeline", options, names, metrics, base)
+            weights.save_trained_pipeline(result.denoiser, out / "pipeline", base)
+            described = model_card(names | {"config": config.to_dict(options)}, metrics, "pipeline", 1.0)
+            (out / "pipeline" / "README.md").write_text(described)
         accuracies = evaluate.accuracy_by_target(pictures, setting.panel, references.held)
         summary = names | {
             "config": config.to_dict(options),

@@ -17,8 +17,9 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from harness.miniature import WEIGHTS, judge
-from harness.models.families import FAMILIES, Family
+from harness.config import WEIGHTS
+from harness.miniature import judge
+from harness.models.family import Family, families
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -77,7 +78,7 @@ def model(kind: str = "sd1") -> Family:
 def family(of: StableDiffusionPipeline | StableDiffusionXLPipeline) -> Family:
     """Any pipeline as the trainer sees it."""
     of.set_progress_bar_config(disable=True)
-    return FAMILIES[type(of).__name__](of)
+    return families()[type(of).__name__](of)
 
 
 def folder(path: Path, kind: str = "sd1") -> Path:

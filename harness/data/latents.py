@@ -11,7 +11,8 @@ from tqdm import tqdm
 from harness.config import Config
 from harness.data import augment
 from harness.loss.timesteps import TimestepSampler
-from harness.models.load import Conditioning, Family, NoiseSchedule
+from harness.models.family import Conditioning, Family
+from harness.models.path import NoiseSchedule
 from harness.prompts.concepts import Concepts
 from harness.runs import processes
 

@@ -30,7 +30,7 @@ from torchmetrics.image.kid import poly_kernel
 from harness.config import Config, UsageError
 from harness.data.latents import sample
 from harness.miniature import judge as judging
-from harness.models.load import Conditioning, Family
+from harness.models.family import Conditioning, Family
 from harness.prompts.concepts import Concepts
 from harness.prompts.vocabulary import Vocabulary
 

@@ -14,7 +14,8 @@ from harness.loss import critic
 from harness.loss.objective import Losses, Scale, decisive_s, squared_distance, unit_constant
 from harness.loss.timesteps import BINS, TimestepSampler, bins
 from harness.models import load as models
-from harness.models.load import Denoiser, NoiseSchedule
+from harness.models.denoiser import Denoiser
+from harness.models.path import NoiseSchedule
 from harness.runs import processes
 
 CALIBRATION_BATCHES = 8

@@ -17,7 +17,7 @@ import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
 from harness.config import UsageError
 from harness.loss.timesteps import bins
-from harness.models.load import NoiseSchedule
+from harness.models.path import NoiseSchedule
 
 Function = Callable[[Tensor], Tensor]
 FALLBACK_S = 8.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.config import UsageError
-from harness.models.families import NoiseSchedule
+from harness.models.path import NoiseSchedule
 
 BINS = 10
 """Parts of equal width that a schedule is cut into, where a quantity is kept by time step."""

@@ -5,17 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
-from harness.config import UsageError
+from harness.discovery import classes
+from harness.models.path import NoiseSchedule
 
 LARGE = 256
 """Pixels along a side; at 512 each picture that is decoded at the same time takes .75 GiB in fp32."""
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
@@ -66,42 +67,6 @@ def _join(parts: Sequence[Conditioning], function: Callable[[list[Tensor]], Tens
     return Conditioning(**{name: function(column) for name, column in columns.items() if column[0] is not None})
 
 
-class NoiseSchedule:
-    """The training schedule of a pipeline: alphas, betas, and what its model predicts."""
-
-    def __init__(self, pipeline: DiffusionPipeline, device: torch.device | str = "cpu") -> None:
-        """Read it from the pipeline's scheduler configuration, with its tensors on a device.
-
-        Raises:
-            UsageError: a schedule without betas, or a prediction that is not of noise, velocity or image.
-        """
-        given = pipeline.scheduler.config
-        if (kind := given.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
-            raise UsageError(f"--model: prediction type {kind!r}; choices: {', '.join(PREDICTION_TYPES)}")
-        if "beta_schedule" not in given:
-            raise UsageError(f"--model: {given['_class_name']} has no beta_schedule, so no DDPM reverse step")
-        self.noise_scheduler = DDPMScheduler.from_config(given)
-        self.prediction_type: str = kind
-        self.alpha_bar = self.noise_scheduler.alphas_cumprod.to(device)
-        self.alpha = self.noise_scheduler.alphas.to(device)
-        self.timesteps = int((self.alpha_bar > 0).sum())
-        """Time steps with any signal: at a terminal signal of zero s is infinite unless the predictions agree."""
-
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The forward process x_t, (n, 4, h, w)."""
-        return self.noise_scheduler.add_noise(clean, noise, timesteps)
-
-    def noise_prediction(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """A raw model output as a noise prediction, for epsilon, v and x0 models (Salimans and Ho, 2202.00512)."""
-        alpha_bar = self.alpha_bar[timesteps].view(-1, 1, 1, 1)
-        match self.prediction_type:
-            case "v_prediction":
-                return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noisy
-            case "sample":
-                return (noisy - alpha_bar.sqrt() * output) / (1 - alpha_bar).sqrt()
-        return output
-
-
 @dataclass(frozen=True)
 class Family(ABC):
     """A loaded pipeline, seen as the trainer sees any."""
@@ -117,6 +82,9 @@ class Family(ABC):
 
     component: ClassVar[str]
     """The denoiser's name among the pipeline's parts."""
+    single_file_parts: ClassVar[str] = ""
+    """Where on the hub the configurations and the tokenizer are that a checkpoint in a single file lacks; empty where
+    the family has no such files."""
 
     def __post_init__(self) -> None:
         """Lay the denoiser's weights out as convolutions are fast in; decode large pictures one at a time."""
@@ -177,3 +145,9 @@ class Family(ABC):
     def noise_schedule(self) -> NoiseSchedule:
         """The schedule that the model was trained with, as the pipeline's scheduler is configured."""
         return NoiseSchedule(self.pipeline, self.device)
+
+
+@cache
+def families() -> dict[str, type[Family]]:
+    """Every family by the name of its pipeline class, as a model's index has it: each file of `models/families`."""
+    return {family.pipeline_class.__name__: family for family in classes("harness.models.families", Family)}

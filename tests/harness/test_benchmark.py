@@ -7,7 +7,7 @@ import torch
 
 from harness import benchmark
 from harness.benchmark import Benchmark, main
-from harness.miniature import WEIGHTS
+from harness.config import WEIGHTS
 from harness.models import load as models
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from harness import export, unlearn
 from harness.models import load as models
 from harness.models import lowrank
+from harness.models.weights import fingerprint
 from harness.runs import folder as folders
 from tests import tiny
 
@@ -369,15 +370,15 @@ def test_nothing_is_uploaded_unless_asked_and_then_what_was_written(runs, call, 
 
 def test_the_fingerprint_knows_names_types_shapes_and_every_bit():
     tensors = {"a": torch.zeros(2, 2), "b": torch.ones(3)}
-    same = models.fingerprint(dict(reversed(tensors.items())))
-    assert models.fingerprint(tensors) == same
+    same = fingerprint(dict(reversed(tensors.items())))
+    assert fingerprint(tensors) == same
     changed = [
         {**tensors, "a": torch.zeros(4)},
         {**tensors, "a": -torch.zeros(2, 2)},
         {**tensors, "a": torch.zeros(2, 2, dtype=torch.int32)},
         {"c": tensors["a"], "b": tensors["b"]},
     ]
-    assert len({same, *(models.fingerprint(each) for each in changed)}) == 5
+    assert len({same, *(fingerprint(each) for each in changed)}) == 5
 
 
 def test_a_run_names_the_weights_it_started_from(runs):
@@ -385,5 +386,5 @@ def test_a_run_names_the_weights_it_started_from(runs):
     model = models.load(source, torch.device("cpu"))
     with safe_open(run / "unet_delta.safetensors", "pt") as file:
         recorded = file.metadata()["original_sha256"]
-    assert recorded == models.fingerprint(models.select(model, "cross-attention-kv"))
+    assert recorded == fingerprint(models.select(model, "cross-attention-kv"))
     assert json.loads((run / "run.json").read_text())["config"]["parameter_group"] == "cross-attention-kv"

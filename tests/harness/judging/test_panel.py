@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from harness.config import Config
+from harness.config import WEIGHTS, Config
 from harness.judging import panel as evaluate
 from harness.judging.panel import METRICS, Reference
-from harness.miniature import WEIGHTS, judge, world
+from harness.miniature import judge, world
 from harness.prompts.concepts import choose
 from harness.prompts.vocabulary import read_vocabulary
 

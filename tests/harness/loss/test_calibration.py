@@ -8,7 +8,7 @@ from harness.data import latents
 from harness.loss.calibration import calibrate
 from harness.loss.objective import Losses, reference_weight
 from harness.loss.timesteps import TimestepSampler
-from harness.models.load import Denoiser
+from harness.models.denoiser import Denoiser
 from tests import tiny
 
 

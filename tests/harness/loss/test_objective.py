@@ -11,7 +11,7 @@ from fdiv.losses import GaussianLoss
 from harness.config import UsageError
 from harness.loss import objective
 from harness.loss.objective import Losses, Scale
-from harness.models.load import NoiseSchedule
+from harness.models.path import NoiseSchedule
 from tests import tiny
 
 

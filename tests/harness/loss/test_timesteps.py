@@ -7,7 +7,7 @@ from diffusers.training_utils import compute_snr
 
 from harness.config import UsageError
 from harness.loss.timesteps import BINS, TimestepSampler, bins
-from harness.models.families import NoiseSchedule
+from harness.models.path import NoiseSchedule
 from tests import tiny
 
 MASSES = {

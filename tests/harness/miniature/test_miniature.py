@@ -12,8 +12,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from harness.config import WEIGHTS
 from harness.judging import panel as evaluate
-from harness.miniature import WEIGHTS, build, judge, world
+from harness.miniature import build, judge, world
 from harness.miniature.__main__ import main
 
 TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "unet_steps": 2, "pictures": 100, "samples": 4}
@@ -44,7 +45,7 @@ def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
 
 
 def test_an_installed_package_finds_its_weights_from_anywhere(tmp_path):
-    code = "from harness.miniature import WEIGHTS as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
+    code = "from harness.config import WEIGHTS as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment

@@ -14,9 +14,10 @@ from harness.config import Config, UsageError
 from harness.data import latents
 from harness.loss import objective
 from harness.models import load as models
-from harness.models.families import FAMILIES as FAMILIES_BY_CLASS
-from harness.models.load import Conditioning, Denoiser, NoiseSchedule
-from harness.models.stable_diffusion import UNET_GROUPS
+from harness.models.denoiser import Denoiser
+from harness.models.families.stable_diffusion import UNET_GROUPS
+from harness.models.family import Conditioning, families
+from harness.models.path import NoiseSchedule
 from tests import tiny
 
 FAMILIES = list(tiny.PIPELINES)
@@ -130,7 +131,7 @@ def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_s
     for size, sliced in ((16, False), (512, True), ([512, 512], False)):
         pipeline.vae.register_to_config(sample_size=size)
         pipeline.vae.disable_slicing()
-        assert FAMILIES_BY_CLASS["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
+        assert families()["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
 
 
 def test_only_the_groups_own_tensors_are_kept_twice():
@@ -320,7 +321,7 @@ def test_a_variant_is_read_from_its_own_files(tmp_path):
 
 
 def test_a_single_file_checkpoint_is_the_pipeline_it_was_written_from(cached, tmp_path):
-    cached(models.SINGLE_FILE_PARTS)
+    cached(families()["StableDiffusionPipeline"].single_file_parts)
     source = models.resolve(str(tiny.single_file(tmp_path / "model.safetensors")))
     loaded, expected = models.load(source, torch.device("cpu"), offline=True).pipeline, tiny.pipeline()
     for part in ("unet", "vae", "text_encoder"):

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from harness.config import ConceptType, Config, UsageError
-from harness.miniature import WEIGHTS, world
+from harness.config import WEIGHTS, ConceptType, Config, UsageError
+from harness.miniature import world
 from harness.prompts.concepts import choose
 from harness.prompts.templates import CHOICE, TEMPLATE, bank
 from harness.prompts.vocabulary import read_vocabulary

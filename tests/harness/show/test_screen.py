@@ -9,7 +9,7 @@ import torch
 from harness.loss.calibration import Objective
 from harness.loss.objective import Losses, Scale
 from harness.loss.timesteps import TimestepSampler
-from harness.models.load import NoiseSchedule
+from harness.models.path import NoiseSchedule
 from harness.show import screen as report
 from harness.show.screen import Seen
 from tests import tiny

@@ -8,8 +8,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
+from harness.models.families.stable_diffusion import UNET_GROUPS, token_limit, unet_problem
 from harness.models.family import Conditioning, Family
-from harness.models.stable_diffusion import UNET_GROUPS, token_limit, unet_problem
 
 
 @final

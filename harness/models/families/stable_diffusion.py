@@ -30,6 +30,7 @@ class StableDiffusion(Family):
     load_options: ClassVar = {"safety_checker": None, "requires_safety_checker": False}
     parameter_groups: ClassVar = UNET_GROUPS
     component: ClassVar = "unet"
+    single_file_parts: ClassVar = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
     def problem(self) -> str | None:
         """A UNet for other inputs than latents, time and prompt."""

@@ -1,0 +1,24 @@
+"""What is found by being there: every module of a folder, so that a new file needs no list to be entered in."""
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def modules(package: str) -> Iterator[ModuleType]:
+    """Import and give every module of a package, `harness.judging.metrics` say, in the order of their names."""
+    found = import_module(package)
+    for name in sorted(module.name for module in pkgutil.iter_modules(found.__path__)):
+        yield import_module(f"{package}.{name}")
+
+
+def classes(package: str, base: type[T]) -> Iterator[type[T]]:
+    """The subclasses of `base` that a package's modules define themselves."""
+    for module in modules(package):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
+                yield value

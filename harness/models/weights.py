@@ -1,0 +1,94 @@
+"""The weights that an erasure changed: read over the model that a run started from, and written."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.config import UsageError
+from harness.models import lowrank
+from harness.models.denoiser import Denoiser, select
+from harness.models.family import Family
+from harness.runs import processes
+from harness.runs.folder import DELTA, finished, load_tensors, save_tensors
+
+ORIGINAL = "original.safetensors"
+"""In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A SHA-256 of tensors and their names, the same in any order and on any device."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def put_over(model: Family, run: Path) -> dict[str, Tensor]:
+    """Load a finished run's weights over the model that it started from; returns the values that were there.
+
+    Raises:
+        UsageError: no finished run, or it started from other weights.
+    """
+    frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
+    model.network.load_state_dict(lowrank.merged(frozen, trained), strict=False)
+    return frozen
+
+
+def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The model's own weights that a run changed, copied, and what it made of them.
+
+    Raises:
+        UsageError: the model is not the one that the run started from.
+    """
+    (trained, metadata), named = load_tensors(run / DELTA), dict(model.network.named_parameters())
+    changed = select(model, parameter_group) if parameter_group == "lora" else trained
+    frozen = {name: named[name].detach().clone() for name in changed if name in named}
+    if metadata.get("original_sha256") != fingerprint(frozen):
+        raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
+    return frozen, trained
+
+
+def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
+    """Write all that differs from the original as it is now, and a digest of the original's values; the main process.
+
+    Args:
+        denoiser: as trained.
+        path: the file.
+        metadata: goes into it.
+        base: the original's values of what earlier runs changed, which training started from.
+    """
+    if not processes.is_main():
+        return
+    weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
+    save_tensors(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
+
+
+def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What earlier runs changed and this one did not train."""
+    state = denoiser.network.state_dict() | denoiser.wide
+    return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
+
+
+def save_trained_pipeline(denoiser: Denoiser, folder: Path, base: Mapping[str, Tensor]) -> None:
+    """Write the pipeline as trained; the denoiser trains no more after that."""
+    trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
+    denoiser.restore()
+    changed = _earlier(denoiser, base) | lowrank.merged(denoiser.frozen, trained)
+    denoiser.network.load_state_dict(dict(base), strict=False)
+    save_pipeline(denoiser.model, changed, folder, torch.float32)
+
+
+def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
+    """Write a pipeline with `changed` over its denoiser's weights, and beside it the original values of these."""
+    model.pipeline.to(dtype)
+    state = model.network.state_dict()
+    metadata = {"component": model.component, "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}
+    original = {name: state[name].detach().cpu().clone() for name in changed}
+    model.network.load_state_dict(dict(changed), strict=False)
+    model.pipeline.save_pretrained(folder, safe_serialization=True)
+    save_tensors(original, folder / ORIGINAL, metadata)
