@@ -18,6 +18,7 @@ import sympy
 from sympy import Expr
 
 from fdiv.derive.generator import Generator, Piece
+from fdiv.derive.numeric_conjugate import ConjugatePiece, conjugate_on
 from fdiv.exact.domain import Interval
 from fdiv.exact.inversion import invert
 from fdiv.exact.simplify import factored, normal
@@ -25,17 +26,6 @@ from fdiv.exact.symbols import DerivationError, t, u
 from fdiv.numeric.lowering import MPMATH, Backend, Function, lower, numpy_backend
 
 _LARGEST_NUMBER = 10**4000
-
-
-@dataclass(frozen=True)
-class ConjugatePiece:
-    """f* on [lower, upper]; `expression` is None where f' has only a numeric inverse."""
-
-    lower: Expr
-    upper: Expr
-    expression: Expr | None
-    ratio: Expr | None
-    source: Piece | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +79,7 @@ class Conjugate:
         raises ArithmeticError where the residual is not small. In torch the derivative is the maximiser u, and its
         derivative 1/f''(u).
         """
-        from fdiv.derive.inverse import conjugate_on
-
-        return conjugate_on(self, backend)
+        return conjugate_on(self.pieces, self.effective_domain.upper, self.value_at_end, backend)
 
 
 def derive_conjugate(generator: Generator) -> Conjugate:

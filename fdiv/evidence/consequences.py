@@ -14,8 +14,8 @@ import sympy
 from sympy import Expr
 
 from fdiv.balls.tails import OpenError, constant_ball, is_bounded_by_a_power, limit
-from fdiv.derive.conjugate import ConjugatePiece
 from fdiv.derive.generator import Piece
+from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import moments, oracles
 from fdiv.evidence.signs import Counterexample, Evidence, Finding, keeps_sign
 from fdiv.exact.identities import is_identity

@@ -1,4 +1,4 @@
-"""D(s), w(s) and dw/ds from two tables of `fdiv.derive.quadrature`: one for small s, one beside a closed form for large s."""
+"""D(s), w(s) and dw/ds from two tables of `fdiv.derive.quadrature`, the one for large s beside a closed form."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import sympy
 from sympy import Expr
 
-from fdiv.derive.generator import Piece
+from fdiv.derive.closed_form import closed_on, moment, tidy
+from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.quadrature import SMALLEST, Integrand, Table, tabulate
-from fdiv.exact.symbols import s
+from fdiv.exact.asymptotics import UnknownExpansion, terms_above
+from fdiv.exact.symbols import DerivationError, s, u
 from fdiv.numeric.lowering import Backend, Function, numpy_backend
 
 _GONE = 1e4  # at this s e^{-s/8} is zero in double precision, and s times it would be NaN at infinity
@@ -20,7 +22,7 @@ _SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Trapezoid:
+class TwoTables:
     """D, w and dw/ds: one table below `switch`, another with the value of `closed` above."""
 
     low: Table
@@ -32,8 +34,6 @@ class Trapezoid:
 
     def on(self, backend: Backend) -> tuple[Function, Function, Function]:
         """Return D, w and dw/ds as functions of a `backend` array."""
-        from fdiv.derive.gaussian import closed_on
-
         closed = [closed_on(sympy.diff(self.closed, s, order), backend) for order in range(3)]
 
         def function(order: int) -> Function:
@@ -55,17 +55,6 @@ class Trapezoid:
 
         return function(0), function(1), function(2)
 
-    def relative_bound(self, point: float) -> float:
-        """Bound the relative discretisation errors of D and w at s = point."""
-        backend = numpy_backend()
-        x = np.array(point)
-        table = self.low if point < self.switch else self.high
-        first, second, _ = table.bounds(max(point, SMALLEST)) * math.exp(-point / 8)
-        errors = (first, (second + point / 8 * first) / point)
-        with np.errstate(all="ignore"):
-            values = [abs(float(function(x))) for function in self.on(backend)[:2]]
-        return max((e / value for e, value in zip(errors, values, strict=True) if value > 0), default=0.0)
-
 
 def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
     """D (order 0), w (1) or dw/ds (2) of what the table holds."""
@@ -78,23 +67,48 @@ def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
     return decay * ((third - x / 4 * second) / x + x / 64 * first) / x
 
 
-def tabulated(
-    above: tuple[Piece, ...], rest: tuple[Piece, ...], kinks: tuple[tuple[Expr, Expr], ...], closed: Expr, start: float
-) -> Trapezoid:
-    """Build both tables for a generator: `above` its tangent at 1, and the decaying `rest` beside `closed`.
-
-    `start` is w(0).
-    """
-    high = tabulate(Integrand(rest), kinks, _SWITCHES[0], math.inf)
+def tabulated(generator: Generator) -> TwoTables:
+    """Tabulate f above its tangent for small s, and f less its growth at both ends for large s."""
+    growth = _growth(generator)
+    common = sympy.Add(*(c * u**p * sympy.log(u) ** n for (p, n), c in growth.items()))
+    closed = sympy.Add(*(c * moment(p, n, sympy.S.Zero, sympy.oo) for (p, n), c in growth.items()))
+    above = [Piece(p.lower, p.upper, p.expression - generator.slope_at_one * (u - 1)) for p in generator.pieces]
+    rest = [Piece(p.lower, p.upper, p.expression - common) for p in generator.pieces]
+    closed, kinks = tidy(closed), generator.kinks
+    high = tabulate(Integrand(tuple(rest)), kinks, _SWITCHES[0], math.inf)
     switch = _switch(high, closed)
-    low = tabulate(Integrand(above), kinks, SMALLEST, switch)
-    return Trapezoid(low, high, switch, closed, _orders(low), start)
+    low = tabulate(Integrand(tuple(above)), kinks, SMALLEST, switch)
+    return TwoTables(low, high, switch, closed, _orders(low), _weight_at_zero(generator))
+
+
+def _weight_at_zero(generator: Generator) -> float:
+    """w(0+) = E_Q[u^2 f''(u)] / 2 at s -> 0: half the mean of f''(1-) and f''(1+); 0 where it is infinite."""
+    sides = generator.curvatures
+    return float(sympy.Add(*sides)) / 4 if all(side.is_finite for side in sides) else 0.0
+
+
+def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
+    """Return the terms c u^p (log u)^n, as {(p, n): c}, without which e^{-x/2} f(e^x) has a decaying even part."""
+    half = sympy.Rational(1, 2)
+    try:
+        top = terms_above(generator.pieces[-1].expression, u, half)
+        inverted = terms_above(generator.pieces[0].expression.subs(u, 1 / u), u, -half)
+    except UnknownExpansion as error:
+        raise DerivationError(str(error)) from error
+    bottom = {(-p, n): c * (-1) ** n for (p, n), c in inverted.items()}
+    found = {power: c for power, c in top.items() if power[0] > half}
+    found |= {power: c for power, c in bottom.items() if power[0] < half}
+    for power in {*top, *bottom}:
+        if power[0] == half:  # the even part has the mean of both ends
+            ends = [terms.get(power, sympy.S.Zero) for terms in (top, bottom)]
+            if power[1] % 2 and ends[0] != ends[1]:
+                raise DerivationError(f"its terms sqrt(u) (log u)^{power[1]} differ at 0 and infinity")
+            found[power] = (ends[0] + ends[1]) / 2
+    return found
 
 
 def _switch(high: Table, closed: Expr) -> float:
     """The smallest s at which closed + rest loses less than a digit by cancellation in D and w."""
-    from fdiv.derive.gaussian import closed_on
-
     backend = numpy_backend()
     parts = [closed_on(sympy.diff(closed, s, order), backend) for order in range(2)]
     for switch in _SWITCHES[:-1]:
