@@ -4,9 +4,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 def modules(package: str) -> Iterator[ModuleType]:
@@ -16,7 +14,7 @@ def modules(package: str) -> Iterator[ModuleType]:
         yield import_module(f"{package}.{name}")
 
 
-def classes(package: str, base: type[T]) -> Iterator[type[T]]:
+def classes(package: str, base: type) -> Iterator[Any]:
     """The subclasses of `base` that a package's modules define themselves."""
     for module in modules(package):
         for value in vars(module).values():

@@ -28,7 +28,8 @@ from harness.models import lowrank
 from harness.models.family import Family
 from harness.models.source import resolve
 from harness.models.weights import ORIGINAL, fingerprint, read_weights, save_pipeline
-from harness.runs.folder import DELTA, finished, load_tensors, read_json, save_tensors, written_whole
+from harness.runs.files import load_tensors, read_json, save_tensors
+from harness.runs.folder import DELTA, finished, written_whole
 from harness.show import screen as report
 from harness.show.card import model_card
 

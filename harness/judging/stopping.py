@@ -1,16 +1,25 @@
 """When to stop early: conditions on the metrics, and a budget for what may be lost."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness.config import Config, UsageError
-from harness.judging.panel import METRICS
+from torch import Tensor
 
-NAMES = dict(zip(("UA", "IRA", "CRA"), METRICS, strict=False))
-CONDITION = re.compile(rf"\s*({'|'.join(NAMES)})\s*>=\s*(1(?:\.0*)?|0|0?\.\d+)\s*")
+from harness.config import Config, UsageError
+from harness.judging.metric import Judged, Metric, metrics
+from harness.judging.panel import Panel
+from harness.judging.references import SEED, Draw, References
+from harness.runs import processes
+
+NUMBER = r"(1(?:\.0*)?|0|0?\.\d+)"
 STRIDE = 5
 """Every so many prompts of the panel are sampled for a decision."""
+
+
+def shares() -> dict[str, Metric]:
+    """What a condition may ask for, by short name."""
+    return {metric.short: metric for metric in metrics() if metric.is_share}
 
 
 @dataclass(frozen=True)
@@ -32,29 +41,60 @@ class StopRule:
         """
         if not options.stop_when:
             return None
-        found = [CONDITION.fullmatch(part) for part in options.stop_when.split(",")]
+        names = shares()
+        condition = re.compile(rf"\s*({'|'.join(names)})\s*>=\s*{NUMBER}\s*")
+        found = [condition.fullmatch(part) for part in options.stop_when.split(",")]
         if not all(found):
             raise UsageError(
                 f'--stop-when {options.stop_when!r}: expected conditions such as "UA>=0.95,IRA>=0.9": '
-                f"{', '.join(NAMES)}, then >= and a number from 0 to 1, with commas between them"
+                f"{', '.join(names)}, then >= and a number from 0 to 1, with commas between them"
             )
         if not judged:
             raise UsageError("--stop-when: this model's folder holds no judge and no vocabulary.json to measure with")
-        conditions = {NAMES[match[1]]: float(match[2]) for match in found if match}
+        conditions = {names[match[1]].name: float(match[2]) for match in found if match}
         if len(conditions) < len(found):
             raise UsageError(f"--stop-when {options.stop_when!r}: asks for the same metric twice")
         return cls(conditions, options.retention_budget, options.evaluate_every)
 
     def reason(self, now: Mapping[str, float], original: Mapping[str, float]) -> str:
         """Why to stop at these metrics; empty if there is no reason."""
-        shown = {name: now[metric] for name, metric in NAMES.items() if metric in now}
-        values = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-        lost = [name for name in ("IRA", "CRA") if name in shown and self._lost(NAMES[name], now, original)]
+        shown = [metric for metric in shares().values() if metric.name in now]
+        values = ", ".join(f"{metric.short} {now[metric.name]:.3f}" for metric in shown)
+        kept = [metric for metric in shown if metric.of_retained]
+        lost = [metric.short for metric in kept if now[metric.name] < original[metric.name] - self.budget]
         if lost:
             return f"{' and '.join(lost)} lost more than the retention budget of {self.budget}: {values}"
         if all(now.get(metric, 0.0) >= least for metric, least in self.conditions.items()):
             return f"the conditions hold: {values}"
         return ""
 
-    def _lost(self, metric: str, now: Mapping[str, float], original: Mapping[str, float]) -> bool:
-        return now[metric] < original[metric] - self.budget
+
+def watch(rule: StopRule | None, panel: Panel, references: References, draw: Draw) -> Callable[[int], str] | None:
+    """A function of the step that says why to stop there, or nothing; None without a rule or a judge.
+
+    Args:
+        rule: what to stop for, and how often to look.
+        panel: of which a part is sampled.
+        references: the original's pictures and the judge.
+        draw: samples the model as it is at the step.
+    """
+    judge, features = references.judge, references.features
+    if rule is None or judge is None or features is None:
+        return None
+    places, part = panel.every(STRIDE)
+
+    def means(pictures: Tensor) -> dict[str, float]:
+        judged = Judged(pictures, part, judge, features)
+        found = {metric.name: metric.measure(judged) for metric in shares().values()}
+        return {name: measure.value for name, measure in found.items() if measure is not None}
+
+    original = means(references.original[places])
+
+    def reason(step: int) -> str:
+        if step % rule.every:
+            return ""
+        pictures = draw(part.prompts, SEED, f"evaluate at step {step}")
+        why = processes.on_main(lambda: rule.reason(means(pictures), original))
+        return why and f"{why}, on {len(places)} of {len(panel.prompts)} prompts"
+
+    return reason

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import tyro
 
-from harness.config import UsageError
 from harness.miniature.build import Build, build
-from harness.show.screen import quieten_libraries
+from harness.runs.command import quieten_libraries
+from harness.runs.ends import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,14 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"build": Build}, args=arguments, prog="python -m harness.miniature", description=__doc__
     )
-    try:
-        quality = build(options)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _report(build(options)))
+
+
+def _report(quality: dict[str, dict[str, float]]) -> None:
     for part, shares in quality.items():
         print(part, ", ".join(f"{axis} {share:.3f}" for axis, share in shares.items()))
-    return 0
 
 
 if __name__ == "__main__":

@@ -309,5 +309,5 @@ def sample_accuracy(pipeline: StableDiffusionPipeline, judge: judging.Judge, opt
         pictures = pipeline(
             prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator
         ).images
-        right += (judge.values(pictures).cpu() == batch).float().sum(0)
+        right += (judge.attributes(pictures).cpu() == batch).float().sum(0)
     return {axis: right[i].item() / options.samples for i, axis in enumerate(world.AXES)}

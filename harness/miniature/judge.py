@@ -10,8 +10,6 @@ from tqdm import trange
 
 from harness.miniature import world
 
-FILE = "judge.safetensors"
-
 
 class Judge(nn.Module):
     """Four convolutional blocks, 96 features, a linear head for each axis of the world."""
@@ -36,22 +34,27 @@ class Judge(nn.Module):
         return {axis: head(features) for axis, head in self.heads.items()}
 
     @torch.no_grad()
-    def values(self, pictures: Tensor) -> Tensor:
+    def attributes(self, pictures: Tensor) -> Tensor:
         """The judged attribute indices, (n, 3) in the order of the axes."""
         return torch.stack([logits.argmax(1) for logits in self(pictures).values()], dim=1)
 
+    def values(self, pictures: Tensor) -> dict[str, list[str]]:
+        """By axis the value that each of n pictures shows."""
+        columns = zip(world.AXES.items(), self.attributes(pictures).T.tolist(), strict=True)
+        return {axis: [values[i] for i in column] for (axis, values), column in columns}
 
-def load(folder: Path) -> Judge:
+
+def load(file: Path) -> Judge:
     """Read a judge that `save` wrote."""
     judge = Judge()
-    judge.load_state_dict(load_file(folder / FILE))
+    judge.load_state_dict(load_file(file))
     return judge.eval().requires_grad_(False)
 
 
-def save(judge: Judge, folder: Path) -> None:
-    """Write the judge's weights into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in judge.cpu().state_dict().items()}, folder / FILE)
+def save(judge: Judge, file: Path) -> None:
+    """Write the judge's weights."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in judge.cpu().state_dict().items()}, file)
 
 
 def train(steps: int, seed: int, device: str) -> Judge:
@@ -83,7 +86,7 @@ def held_out_accuracy(judge: Judge, seed: int, count: int = 4000) -> dict[str, f
     right = torch.zeros(len(world.AXES))
     for _ in range(count // 200):
         attributes = world.random_attributes(200, generator)
-        right += (judge.values(world.render(attributes, generator).to(device)).cpu() == attributes).float().sum(0)
+        right += (judge.attributes(world.render(attributes, generator).to(device)).cpu() == attributes).float().sum(0)
     return {axis: right[i].item() / count for i, axis in enumerate(world.AXES)}
 
 

@@ -8,28 +8,7 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.func import functional_call
 
-from harness.config import UsageError
 from harness.models.family import Conditioning, Family
-
-
-def select(model: Family, parameter_group: str) -> dict[str, torch.nn.Parameter]:
-    """The parameters by name that a group trains, or for `lora` adapts.
-
-    Raises:
-        UsageError: there are none in this denoiser; the message lists the groups with their sizes.
-    """
-    named = dict(model.network.named_parameters())
-    groups = {
-        group: {name: parameter for name, parameter in named.items() if pattern.search(name)}
-        for group, pattern in model.parameter_groups.items()
-    }
-    if not groups[parameter_group]:
-        sizes = {group: sum(p.numel() for p in members.values()) for group, members in groups.items()}
-        raise UsageError(
-            f"--parameter-group {parameter_group}: selects no weight of this denoiser; the groups and their sizes: "
-            + ", ".join(f"{group} {size:,}" for group, size in sizes.items())
-        )
-    return groups[parameter_group]
 
 
 class Denoiser:
@@ -51,7 +30,7 @@ class Denoiser:
         """
         self.model, self.network = model, model.network
         self.adapted = parameter_group == "lora"
-        selected = select(model, parameter_group)
+        selected = model.parameters_of(parameter_group)
         self.network.requires_grad_(False).eval()
         if self.adapted:
             self.frozen = {name: parameter.detach() for name, parameter in selected.items()}

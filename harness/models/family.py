@@ -12,6 +12,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
+from harness.config import UsageError
 from harness.discovery import classes
 from harness.models.path import NoiseSchedule
 
@@ -115,6 +116,41 @@ class Family(ABC):
         finally:
             for part in others:
                 part.to("cpu")
+
+    @contextmanager
+    def replaced(self, network: ModelMixin) -> Iterator[None]:
+        """Within this, another denoiser stands in the place of the pipeline's own."""
+        own = self.network
+        setattr(self.pipeline, self.component, network)
+        try:
+            yield
+        finally:
+            setattr(self.pipeline, self.component, own)
+
+    def latent_shape(self, pixels: int) -> tuple[int, ...]:
+        """Channels, height and width of the latents of a square picture."""
+        side = pixels // self.pipeline.vae_scale_factor
+        return (self.pipeline.vae.config.latent_channels, side, side)
+
+    def parameters_of(self, group: str) -> dict[str, torch.nn.Parameter]:
+        """The denoiser's parameters by name that a group trains, or for `lora` adapts.
+
+        Raises:
+            UsageError: there are none in this denoiser, or the family has no such group; the message lists the
+                family's groups with their sizes.
+        """
+        named = dict(self.network.named_parameters())
+        groups = {
+            each: {name: parameter for name, parameter in named.items() if pattern.search(name)}
+            for each, pattern in self.parameter_groups.items()
+        }
+        if groups.get(group):
+            return groups[group]
+        sizes = [f"{each} {sum(p.numel() for p in members.values()):,}" for each, members in groups.items()]
+        raise UsageError(
+            f"--parameter-group {group}: selects no weight of this denoiser; the groups and their sizes: "
+            + ", ".join(sizes)
+        )
 
     def arithmetic(self, precision: str) -> torch.autocast:
         """A context in which `bf16` computes layers in it, and `fp32` changes nothing."""

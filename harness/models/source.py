@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from harness.config import MINIATURE, WEIGHTS, UsageError
-from harness.runs.folder import usable
+from harness.runs.files import usable
 
 INDEX = "model_index.json"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")

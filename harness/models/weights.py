@@ -9,10 +9,11 @@ from torch import Tensor
 
 from harness.config import UsageError
 from harness.models import lowrank
-from harness.models.denoiser import Denoiser, select
+from harness.models.denoiser import Denoiser
 from harness.models.family import Family
 from harness.runs import processes
-from harness.runs.folder import DELTA, finished, load_tensors, save_tensors
+from harness.runs.files import load_tensors, save_tensors
+from harness.runs.folder import DELTA, finished
 
 ORIGINAL = "original.safetensors"
 """In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
@@ -46,7 +47,7 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
         UsageError: the model is not the one that the run started from.
     """
     (trained, metadata), named = load_tensors(run / DELTA), dict(model.network.named_parameters())
-    changed = select(model, parameter_group) if parameter_group == "lora" else trained
+    changed = model.parameters_of(parameter_group) if parameter_group == "lora" else trained
     frozen = {name: named[name].detach().clone() for name in changed if name in named}
     if metadata.get("original_sha256") != fingerprint(frozen):
         raise UsageError(f"--model: not the weights that {run} started from; name those with --model")

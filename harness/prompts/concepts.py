@@ -102,7 +102,7 @@ def choose(
         known = vocabulary and _known(wish, weight, vocabulary, gone, rank)
         erased.append(known or _general(wish, weight, gone, rank))
     _check(config, vocabulary, erased, earlier)
-    if config.retain_method == "none":
+    if config.retain_weight == 0:
         return Concepts(tuple(erased), (), earlier)
     if config.retain:
         retained = list(config.retain)

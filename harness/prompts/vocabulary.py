@@ -30,16 +30,12 @@ class Vocabulary:
 
     def captions(self, template: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
         """The template filled with every combination of values, on some axes of `allowed` ones, in a fixed order."""
-        rows = self.combinations(allowed)
-        return [
-            template.format(**{axis: values[i] for (axis, values), i in zip(self.axes.items(), row, strict=True)})
-            for row in rows
-        ]
+        return [template.format(**row) for row in self.combinations(allowed)]
 
-    def combinations(self, allowed: Mapping[str, Sequence[str]]) -> list[tuple[int, ...]]:
-        """The value indices behind `captions`, one row a caption, in the order of the axes."""
-        choices = [[values.index(v) for v in allowed.get(axis, values)] for axis, values in self.axes.items()]
-        return list(itertools.product(*choices))
+    def combinations(self, allowed: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+        """The values by axis behind `captions`, one row a caption, in the order of the axes."""
+        choices = [allowed.get(axis, values) for axis, values in self.axes.items()]
+        return [dict(zip(self.axes, row, strict=True)) for row in itertools.product(*choices)]
 
     def without(self, names: Iterable[str]) -> dict[str, list[str]]:
         """On each axis the values that are not in `names`."""

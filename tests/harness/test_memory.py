@@ -69,7 +69,7 @@ def _reference(model, precision, schedule):
     """The benchmark's reference loop but for the picture files, which are no tensors."""
     frozen, trained = benchmark.sd15(model.device).network.requires_grad_(False), model.network
     trained.requires_grad_(False)
-    parameters = [each.requires_grad_(True) for each in models.select(model, "cross-attention-kv").values()]
+    parameters = [each.requires_grad_(True) for each in model.parameters_of("cross-attention-kv").values()]
     optimizer = torch.optim.AdamW(parameters)
     pictures, tokens = torch.randn(ROWS, 3, SIDE, SIDE), torch.randint(0, 99, (ROWS, TOKENS))
     timesteps = torch.randint(1, 999, (ROWS,))

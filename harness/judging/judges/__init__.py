@@ -1,0 +1,1 @@
+"""One file a kind of judge, found by being here: `present(folder)` and `load(folder)`."""

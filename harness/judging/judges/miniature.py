@@ -1,0 +1,20 @@
+"""The miniature's own judge, a classifier with a head for each axis of its world."""
+
+from pathlib import Path
+
+from harness.judging.judge import Judge
+
+FILE = Path("judge") / "judge.safetensors"
+"""Within the model's folder."""
+
+
+def present(folder: Path) -> bool:
+    """Whether the folder holds its weights."""
+    return (folder / FILE).is_file()
+
+
+def load(folder: Path) -> Judge:
+    """Read it."""
+    from harness.miniature import judge
+
+    return judge.load(folder / FILE)

@@ -1,0 +1,93 @@
+"""What a metric is, what it is computed from, and the registry of all there are.
+
+A file of `metrics` has a `METRIC`. Its name is the key in metrics.json, its short name is what `--stop-when` and tables
+call it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness.discovery import modules
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.judging.judge import Judge
+    from harness.judging.panel import Panel
+
+METRICS = "harness.judging.metrics"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A panel's pictures under a judge: all that a metric may look at."""
+
+    pictures: "Tensor"
+    """(prompts, 3, H, W) in [0, 1]."""
+    panel: "Panel"
+    """With labels."""
+    judge: "Judge"
+    original: "Tensor"
+    """Features of the original model's retained pictures under other seeds, (retained, d)."""
+
+    @cached_property
+    def right(self) -> "Tensor":
+        """1 where the judge sees the value that the prompt names, else 0, (prompts, axes) in fp32."""
+        return self.panel.agreement(self.judge.values(self.pictures))
+
+    @cached_property
+    def features(self) -> "Tensor":
+        """Of the retained pictures, (retained, d)."""
+        return self.judge.features(self.pictures[self.panel.retained :])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric's value and its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric."""
+
+    name: str
+    short: str
+    formula: str
+    source: str
+    higher_is_better: bool
+    of_retained: bool
+    """Whether it measures what is kept, rather than what is erased."""
+    is_share: bool
+    """Whether it is a share of answers, from 0 to 1, which `--stop-when` can ask for."""
+    order: int
+    """Where it stands in tables: lower ones first."""
+    measure: Callable[[Judged], Measure | None]
+    """None where the panel has nothing to measure it on."""
+
+
+def metrics() -> list[Metric]:
+    """Every metric there is, in the order of tables."""
+    return sorted((module.METRIC for module in modules(METRICS)), key=lambda metric: metric.order)
+
+
+def share(answers: "Tensor") -> Measure | None:
+    """The mean of n answers in [0, 1], with Wilson's interval; None for none.
+
+    Where an answer is an average of two, as in CRA, the interval is wider than need be.
+    """
+    if len(answers) == 0:
+        return None
+    return Measure(answers.mean().item(), wilson(round(answers.sum().item()), len(answers)))
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, from `right` of `count`."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    return interval.low, interval.high

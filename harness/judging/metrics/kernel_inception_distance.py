@@ -1,0 +1,55 @@
+"""How far the retained pictures are from the original model's."""
+
+from typing import TYPE_CHECKING
+
+from harness.judging.metric import Judged, Measure, Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEWEST = 4
+"""Retained pictures: the interval is that of half samples, which need two."""
+HALVES = 400
+
+
+def measure(judged: Judged) -> Measure | None:
+    """Between the judge's features; about 0 for an equal model."""
+    return kernel_distance(judged.features, judged.original) if len(judged.original) >= FEWEST else None
+
+
+def kernel_distance(features: "Tensor", original: "Tensor") -> Measure:
+    """Unbiased MMD^2 of two sets (n, d) of one picture a prompt each.
+
+    Pairs of one prompt are left out across the sets as within them: with them, as in the estimator for independent
+    samples, two equal models would seem closer than equal. The interval is the 95 % range of half samples, whose
+    spread is the full sample's (Politis et al. 1999).
+    """
+    import torch
+    from torchmetrics.image.kid import poly_kernel
+
+    kernel = poly_kernel(features, features) + poly_kernel(original, original)
+    cross = poly_kernel(features, original)
+    pairs = (kernel - cross - cross.T).double().fill_diagonal_(0)
+
+    def mean(rows: "Tensor") -> float:
+        return pairs[rows][:, rows].sum().item() / (len(rows) * (len(rows) - 1))
+
+    value = mean(torch.arange(len(pairs)))
+    generator = torch.Generator().manual_seed(0)
+    halves = [mean(torch.randperm(len(pairs), generator=generator)[: len(pairs) // 2]) for _ in range(HALVES)]
+    spread = torch.tensor(halves, dtype=torch.float64) - sum(halves) / len(halves)
+    low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Measure(value, (value + low, value + high))
+
+
+METRIC = Metric(
+    name="kernel_inception_distance",
+    short="KID",
+    formula="unbiased MMD^2 of the judge's d features with the kernel (x.y / d + 1)^3, retained prompts alone",
+    source="Binkowski et al., 1801.01401; MMD^2 by Gretton et al. 2012, lemma 6",
+    higher_is_better=False,
+    of_retained=True,
+    is_share=False,
+    order=4,
+    measure=measure,
+)
