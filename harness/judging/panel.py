@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.prompts.concepts import Concepts
 from harness.prompts.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SEED = 10_000
+"""Of the pictures of a panel's prompts."""
 TARGET_SEEDS = 2
 GENERAL_RETAINED = 16
 
@@ -57,12 +59,16 @@ class Panel:
         return bool(self.rows[0].labels)
 
     @property
-    def own(self) -> Tensor:
+    def own(self) -> "Tensor":
         """On which axes the erasure is judged, (prompts, axes)."""
+        import torch
+
         return torch.tensor([[axis in row.judged_on for axis in row.labels] for row in self.rows])
 
-    def agreement(self, values: Mapping[str, Sequence[str]]) -> Tensor:
+    def agreement(self, values: Mapping[str, Sequence[str]]) -> "Tensor":
         """1 where a judge's values by axis are those that the prompts name, else 0, (prompts, axes) in fp32."""
+        import torch
+
         same = [[values[axis][i] == value for axis, value in row.labels.items()] for i, row in enumerate(self.rows)]
         return torch.tensor(same).float()
 

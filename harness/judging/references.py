@@ -8,10 +8,9 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from harness.judging.judge import Judge, find
-from harness.judging.panel import Panel
+from harness.judging.panel import SEED, Panel
 from harness.models.family import Family
 
-SEED = 10_000
 OTHER_SEED = 20_000
 """Of the original's pictures that the kernel distance is taken to."""
 ORACLES = "oracle"

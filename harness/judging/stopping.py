@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.config import Config, UsageError
 from harness.judging.metric import Judged, Metric, metrics
-from harness.judging.panel import Panel
-from harness.judging.references import SEED, Draw, References
+from harness.judging.panel import SEED, Panel
 from harness.runs import processes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.judging.references import Draw, References
 
 NUMBER = r"(1(?:\.0*)?|0|0?\.\d+)"
 STRIDE = 5
@@ -69,7 +72,7 @@ class StopRule:
         return ""
 
 
-def watch(rule: StopRule | None, panel: Panel, references: References, draw: Draw) -> Callable[[int], str] | None:
+def watch(rule: StopRule | None, panel: Panel, references: "References", draw: "Draw") -> Callable[[int], str] | None:
     """A function of the step that says why to stop there, or nothing; None without a rule or a judge.
 
     Args:
@@ -83,7 +86,7 @@ def watch(rule: StopRule | None, panel: Panel, references: References, draw: Dra
         return None
     places, part = panel.every(STRIDE)
 
-    def means(pictures: Tensor) -> dict[str, float]:
+    def means(pictures: "Tensor") -> dict[str, float]:
         judged = Judged(pictures, part, judge, features)
         found = {metric.name: metric.measure(judged) for metric in shares().values()}
         return {name: measure.value for name, measure in found.items() if measure is not None}
