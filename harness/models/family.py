@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.config import UsageError
 from harness.discovery import classes
-from harness.models.path import NoiseSchedule
+from harness.models.path import GaussianPath
 
 LARGE = 256
 """Pixels along a side; at 512 each picture that is decoded at the same time takes .75 GiB in fp32."""
@@ -178,9 +178,13 @@ class Family(ABC):
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
         """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
 
-    def noise_schedule(self) -> NoiseSchedule:
-        """The schedule that the model was trained with, as the pipeline's scheduler is configured."""
-        return NoiseSchedule(self.pipeline, self.device)
+    @abstractmethod
+    def path(self) -> GaussianPath:
+        """The path to noise that the model was trained on, with its tensors on the device.
+
+        Raises:
+            UsageError: it has none that s can be read from.
+        """
 
 
 @cache

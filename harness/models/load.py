@@ -13,11 +13,10 @@ from safetensors import SafetensorError
 from harness.config import UsageError
 from harness.models.denoiser import Denoiser
 from harness.models.family import Conditioning, Family, families
-from harness.models.path import NoiseSchedule
 from harness.models.source import INDEX, PICKLE_REFUSED, resolve
 from harness.runs import processes
 
-__all__ = ["Conditioning", "Denoiser", "Family", "NoiseSchedule", "load", "resolve"]
+__all__ = ["Conditioning", "Denoiser", "Family", "load", "resolve"]
 
 CONFIGURATIONS = ["*.json", "*.txt"]
 LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
@@ -51,7 +50,7 @@ def load(
         raise UsageError(f"--model {source}: diffusers cannot load it: {text}{hint}") from error
     if problem := model.problem():
         raise UsageError(f"--model {source}: no {type(model).__name__} text-to-image model: {problem}")
-    model.noise_schedule()  # refuses what has none that s can be read from
+    model.path()  # refuses what has none that s can be read from
     model.pipeline.set_progress_bar_config(disable=True)
     model.pipeline.to(torch.float32)
     model.network.to(device)

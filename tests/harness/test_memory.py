@@ -90,7 +90,7 @@ def _reference(model, precision, schedule):
 
 
 def _peak(loop, precision):
-    schedule = models.NoiseSchedule(tiny.pipeline())
+    schedule = diffusion_path(tiny.pipeline())
     with FakeTensorMode(allow_non_fake_inputs=True):
         step, held = loop(benchmark.sd15(torch.device("cpu")), precision, schedule)
         with Peak() as peak:

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from harness.models.family import Conditioning, Family
+from harness.models.path import GaussianPath, diffusion_path
 
 UNET_GROUPS = {
     "cross-attention-kv": re.compile(r"attn2\.to_[kv]\."),
@@ -49,6 +50,10 @@ class StableDiffusion(Family):
     ) -> Tensor:
         """The UNet's output."""
         return network(noisy, timesteps, encoder_hidden_states=conditioning.prompt_embeds).sample
+
+    def path(self) -> GaussianPath:
+        """The scheduler's, of betas."""
+        return diffusion_path(self.pipeline, self.device)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
         """Embeddings in the place of prompts."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.models.families.stable_diffusion import UNET_GROUPS, token_limit, unet_problem
 from harness.models.family import Conditioning, Family
+from harness.models.path import GaussianPath, diffusion_path
 
 
 @final
@@ -61,6 +62,10 @@ class StableDiffusionXL(Family):
         return network(
             noisy, timesteps, encoder_hidden_states=conditioning.prompt_embeds, added_cond_kwargs=added
         ).sample
+
+    def path(self) -> GaussianPath:
+        """The scheduler's, of betas."""
+        return diffusion_path(self.pipeline, self.device)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts; the pipeline makes the same time ids itself."""

@@ -11,7 +11,7 @@ from fdiv.losses import GaussianLoss
 from harness.config import UsageError
 from harness.loss import objective
 from harness.loss.objective import Losses, Scale
-from harness.models.path import NoiseSchedule
+from harness.models.path import diffusion_path
 from tests import tiny
 
 
@@ -23,8 +23,8 @@ def _predictions(n=4, seed=0):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("timestep", [1, 2, 40, 500, 998, 999])
 def test_posterior_s_is_the_distance_of_the_schedulers_own_reverse_steps(prediction_type, timestep):
-    schedule = NoiseSchedule(tiny.pipeline(prediction_type))
-    scheduler = DDPMScheduler.from_config(schedule.noise_scheduler.config, prediction_type=prediction_type)
+    schedule = diffusion_path(tiny.pipeline(prediction_type))
+    scheduler = DDPMScheduler.from_config(tiny.pipeline(prediction_type).scheduler.config)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     noisy, a, b = _predictions()
     timesteps = torch.full((4,), timestep)
@@ -40,7 +40,7 @@ def test_posterior_s_is_the_distance_of_the_schedulers_own_reverse_steps(predict
 
 
 def test_unit_s_is_the_official_recipes_channel_sum_and_mean_over_positions():
-    schedule = NoiseSchedule(tiny.pipeline())
+    schedule = diffusion_path(tiny.pipeline())
     noisy, a, b = _predictions()
     scale = Scale("unit", schedule, (objective.unit_constant(noisy),))
     s = objective.squared_distance(scale.difference(a, b, torch.tensor([1, 10, 100, 999])))
@@ -49,7 +49,7 @@ def test_unit_s_is_the_official_recipes_channel_sum_and_mean_over_positions():
 
 
 def test_s_does_not_depend_on_which_of_the_two_is_which_and_is_zero_for_equals():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
+    scale = Scale("auto", diffusion_path(tiny.pipeline()), (0.3,))
     _, a, b = _predictions()
     timesteps = torch.tensor([1, 10, 100, 999])
     forth, back = (objective.squared_distance(scale.difference(*pair, timesteps)) for pair in [(a, b), (b, a)])
@@ -82,7 +82,7 @@ def test_the_reference_weight_of_total_variation_is_that_at_one():
 
 
 def test_kl_at_any_scale_is_half_the_mean_squared_error_in_units_of_sigma():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.3,))
+    scale = Scale("auto", diffusion_path(tiny.pipeline()), (0.3,))
     _, a, b = _predictions()
     gap = scale.difference(a, b, torch.tensor([1, 10, 100, 999]))
     losses, concept = Losses.of(["kl"], [1.0], "closed_form"), torch.zeros(4, dtype=torch.long)
@@ -111,12 +111,12 @@ def test_a_variational_run_of_two_divergences_is_refused():
 
 
 def test_a_binned_scale_has_a_constant_for_each_tenth_of_the_schedule():
-    scale = Scale("binned", NoiseSchedule(tiny.pipeline()), tuple(float(k) for k in range(10)))
+    scale = Scale("binned", diffusion_path(tiny.pipeline()), tuple(float(k) for k in range(10)))
     assert scale.precision(torch.tensor([1, 99, 100, 555, 999])).tolist() == [0, 0, 1, 5, 9]
 
 
 def test_a_divergence_changes_the_gradients_length_a_sample_and_never_its_direction():
-    scale = Scale("auto", NoiseSchedule(tiny.pipeline()), (0.05,))
+    scale = Scale("auto", diffusion_path(tiny.pipeline()), (0.05,))
     _, a, b = _predictions()
     b.requires_grad_(True)
     timesteps = torch.tensor([1, 10, 100, 999])

@@ -17,7 +17,7 @@ from harness.models import load as models
 from harness.models.denoiser import Denoiser
 from harness.models.families.stable_diffusion import UNET_GROUPS
 from harness.models.family import Conditioning, families
-from harness.models.path import NoiseSchedule
+from harness.models.path import diffusion_path
 from tests import tiny
 
 FAMILIES = list(tiny.PIPELINES)
@@ -197,7 +197,7 @@ def test_guided_samples_are_those_of_the_pipelines_own_call(model):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_every_prediction_type_becomes_the_noise_that_diffusers_reads_out_of_it(prediction_type):
-    schedule = NoiseSchedule(tiny.pipeline(prediction_type))
+    schedule = diffusion_path(tiny.pipeline(prediction_type))
     scheduler = DDIMScheduler.from_config(schedule.noise_scheduler.config, prediction_type=prediction_type)
     scheduler.set_timesteps(1000)
     noisy, timesteps, _ = _inputs()
@@ -211,7 +211,7 @@ def test_every_prediction_type_becomes_the_noise_that_diffusers_reads_out_of_it(
 
 
 def test_the_forward_process_is_that_of_the_pipelines_scheduler(pipeline):
-    schedule = NoiseSchedule(pipeline)
+    schedule = diffusion_path(pipeline)
     clean, timesteps, _ = _inputs()
     noise = torch.randn(clean.shape)
     expected = DDPMScheduler.from_config(pipeline.scheduler.config).add_noise(clean, noise, timesteps)
@@ -395,7 +395,7 @@ def test_a_schedule_without_betas_and_a_distilled_or_editing_unet_are_refused(tm
 @pytest.mark.parametrize("timestep", [1, 40, 500, 999])
 def test_posterior_s_is_the_gain_in_signal_to_noise_times_the_error_of_the_predicted_image(kind, timestep):
     """Of every family, whatever it predicts; the images are read out of the predictions by diffusers' own scheduler."""
-    schedule = tiny.model(kind).noise_schedule()
+    schedule = tiny.model(kind).path()
     scheduler = DDIMScheduler.from_config(schedule.noise_scheduler.config, clip_sample=False)
     scheduler.set_timesteps(1000)
     generator = torch.Generator().manual_seed(timestep)
@@ -426,7 +426,7 @@ def test_the_command_line_hands_on_where_a_model_is_read_from(monkeypatch, capsy
 def test_time_steps_without_signal_are_never_drawn():
     pipeline = tiny.pipeline("v_prediction")
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, rescale_betas_zero_snr=True)
-    schedule = NoiseSchedule(pipeline)
+    schedule = diffusion_path(pipeline)
     assert schedule.alpha_bar[-1] == 0
     assert schedule.timesteps == 999
-    assert NoiseSchedule(tiny.pipeline()).timesteps == 1000
+    assert diffusion_path(tiny.pipeline()).timesteps == 1000

@@ -9,7 +9,7 @@ import torch
 from harness.loss.calibration import Objective
 from harness.loss.objective import Losses, Scale
 from harness.loss.timesteps import TimestepSampler
-from harness.models.path import NoiseSchedule
+from harness.models.path import diffusion_path
 from harness.show import screen as report
 from harness.show.screen import Seen
 from tests import tiny
@@ -23,7 +23,7 @@ def _seen(s, erase=0.0, retain=0.0, norm=0.0, skipped=0.0, timesteps=None):
 
 
 def _objective(spec, kind="closed_form"):
-    schedule = NoiseSchedule(tiny.pipeline())
+    schedule = diffusion_path(tiny.pipeline())
     losses = Losses.of([spec], [1.0], kind)
     return Objective(
         losses, Scale("unit", schedule, (1.0,)), TimestepSampler(schedule, (0, 1), "constant"), "none", 1.0
