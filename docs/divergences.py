@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fdiv
 from fdiv.exact.domain import Interval
 from fdiv.exact.symbols import DerivationError
-from fdiv.numeric.lowering import softplus
+from fdiv.numeric.rewrite import softplus
 from fdiv.show.describe import activation_kind, domain_text, label, readable
 from fdiv.show.plots import generator_values, has_scale, weight_scale
 

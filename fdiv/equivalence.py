@@ -22,10 +22,11 @@ import sympy
 from sympy import Expr
 
 from fdiv.derive.generator import Piece
-from fdiv.evidence.signs import Evidence
+from fdiv.evidence.finding import Evidence
 from fdiv.exact.simplify import factored
 from fdiv.exact.symbols import u
-from fdiv.numeric.lowering import MPMATH, lower
+from fdiv.numeric.backends import MPMATH
+from fdiv.numeric.lower import lower
 from fdiv.record import Divergence
 
 _DIGITS = 40

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from fdiv.evidence.certificate import require
 from fdiv.numeric.autograd import Function, derived
-from fdiv.numeric.lowering import lower, torch_backend
+from fdiv.numeric.backends import torch_backend
+from fdiv.numeric.lower import lower
 from fdiv.record import Divergence
 
 

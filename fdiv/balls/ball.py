@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import flint
 import sympy
-from flint import arb, arb_series, fmpq
+from flint import arb, arb_series
 from sympy import Expr
 
-from fdiv.balls.tails import FUNCTIONS, OpenError, constant_ball, tail_is_positive
-from fdiv.exact.symbols import u
+from fdiv.balls.tails import tail_is_positive
+from fdiv.exact.symbols import u, v
+from fdiv.numeric.backends import Function, flint_backend
+from fdiv.numeric.constants import OpenError, constant_ball, exact
+from fdiv.numeric.lower import lower
 
 _BITS = 192
 _MOST_BOXES = 1000
@@ -232,54 +235,26 @@ def _lower_bound(expression: Expr, middle: Fraction, half: Fraction) -> float:
     return max(float(value.lower()), float(centred.lower()))
 
 
-def series(node: Expr, x: Any) -> list[Any]:
-    """Return the Taylor coefficients of `node` at u = e^x, as balls."""
-    cache: dict[Expr, Any] = {}
-
-    def walk(part: Expr) -> Any:
-        if part not in cache:
-            cache[part] = _step(part, x, walk)
-        return cache[part]
-
-    result = walk(node)
-    length = x.prec
+def series(expression: Expr, x: Any) -> list[Any]:
+    """Return the Taylor coefficients of `expression` at u = e^x, as balls; raises OpenError where it is undefined."""
+    result = _in_log_ratio(expression, flint.ctx.prec)(x)
     if not isinstance(result, arb_series):
-        return [result, *[arb(0)] * (length - 1)]
-    coefficients = [result[i] for i in range(length)]
+        return [result, *[arb(0)] * (x.prec - 1)]
+    coefficients = [result[i] for i in range(x.prec)]
     if not all(c.is_finite() for c in coefficients):
         raise OpenError("undefined on a box")
     return coefficients
 
 
-def _step(part: Expr, x: Any, walk: Callable[[Expr], Any]) -> Any:
-    if part == u:
-        return x.exp()
-    if not part.has(u):
-        return constant_ball(part)
-    if part == sympy.log(u):
-        return x
-    if part.is_Pow and part.base == u and part.exp.is_Rational:
-        return (x * fmpq(int(part.exp.p), int(part.exp.q))).exp()
-    if part.is_Pow:
-        base = walk(part.base)
-        if part.exp.is_Integer:
-            return base ** int(part.exp)
-        if part.exp == sympy.Rational(1, 2):
-            return base.sqrt()
-        return (base.log() * walk(part.exp)).exp()
-    if part.is_Add or part.is_Mul:
-        first, *rest = [walk(argument) for argument in part.args]
-        for other in rest:
-            first = first + other if part.is_Add else first * other
-        return first
-    if part.func not in FUNCTIONS:
-        raise OpenError(f"ball arithmetic has no {part.func}")
-    return FUNCTIONS[part.func](walk(part.args[0]))
-
-
-def exact(number: Fraction) -> Any:
-    """Return the number as a ball."""
-    return arb(fmpq(number.numerator, number.denominator))
+@cache
+def _in_log_ratio(expression: Expr, bits: int) -> Function:
+    """Lower a smooth expression in u to a function of x = log u; log u itself becomes x, and u^p e^{p x}."""
+    if expression.has(sympy.Piecewise):  # its conditions would compare balls, and a ball may be on both sides
+        raise OpenError("ball arithmetic has no Piecewise")
+    try:
+        return lower(expression.subs(u, sympy.exp(v)), v, flint_backend(bits))
+    except NotImplementedError as error:
+        raise OpenError(str(error)) from error
 
 
 def fraction(ball: Any) -> Fraction:

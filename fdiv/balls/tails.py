@@ -8,38 +8,22 @@ the rest of Taylor's formula, in Lagrange's form over a ball, becomes one more t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import sympy
-from flint import arb, ctx, fmpq
+from flint import arb, fmpq
 from sympy import Expr
 
 from fdiv.exact.symbols import u
+from fdiv.numeric.constants import OpenError, constant_ball, exact, rational
 
 Terms = dict[tuple[Fraction, Fraction], Any]  # (p, n) -> C
 _ORDER = 4  # terms of a Taylor expansion before the remainder
 _MOST_TERMS = 60
 _VANISHING = 64  # exp(-w) is bounded by a multiple of w^-64
 _ONE = (Fraction(0), Fraction(0))
-
-
-FUNCTIONS: dict[Any, Callable[[Any], Any]] = {
-    sympy.exp: lambda z: z.exp(),
-    sympy.log: lambda z: z.log(),
-    sympy.sin: lambda z: z.sin(),
-    sympy.cos: lambda z: z.cos(),
-    sympy.atan: lambda z: z.atan(),
-    sympy.erf: lambda z: z.erf(),
-    sympy.sinh: lambda z: (z.exp() - (-z).exp()) / 2,
-    sympy.cosh: lambda z: (z.exp() + (-z).exp()) / 2,
-    sympy.tanh: lambda z: 1 - 2 / ((2 * z).exp() + 1),
-}
-
-
-class OpenError(ArithmeticError):
-    """Ball arithmetic does not decide this."""
 
 
 def tail_is_positive(expression: Expr, side: int, start: int) -> bool:
@@ -120,8 +104,8 @@ class _Tail:
         if p > 0 or (p == 0 and n > 0):
             raise OpenError("a term does not vanish")
         at = max(Fraction(self.start), n / -p) if p < 0 else Fraction(self.start)
-        x = _real(at)
-        top = ((_real(p) * x).exp() * (x.log() * _real(n)).exp()).upper()
+        x = exact(at)
+        top = ((exact(p) * x).exp() * (x.log() * exact(n)).exp()).upper()
         return arb(0).union(arb(top))
 
     def product(self, first: Terms, *others: Terms) -> Terms:
@@ -166,8 +150,8 @@ class _Tail:
             raise OpenError("the remainder outweighs the leading term")
         binomials = [fmpq(1)]
         for k in range(_ORDER):
-            binomials.append(binomials[-1] * _rational(exponent - k) / (k + 1))
-        last = binomials.pop() * (inside.log() * _real(exponent - _ORDER)).exp()
+            binomials.append(binomials[-1] * rational(exponent - k) / (k + 1))
+        last = binomials.pop() * (inside.log() * exact(exponent - _ORDER)).exp()
         return self.product(lead, self._taylor(small, binomials, last))
 
     def logarithm(self, terms: Terms) -> Terms:
@@ -176,7 +160,7 @@ class _Tail:
         if n != 0 or not c > 0:
             raise OpenError("the logarithm of a logarithm, or of a negative number")
         constant = fmpq(0) if c == 1 else arb(c).log()
-        lead: Terms = {_ONE: constant, (Fraction(0), Fraction(1)): _rational(p)}
+        lead: Terms = {_ONE: constant, (Fraction(0), Fraction(1)): rational(p)}
         if not small:
             return lead
         inside = 1 + arb(0).union(self.bound(small))
@@ -213,9 +197,9 @@ class _Tail:
         if not (c < 0 and share > 0 and p > 0 and n >= 0):
             raise OpenError("it grows faster than every power of u")
         rate = (-arb(c) * share).lower()  # x^n >= 1
-        x = (_VANISHING / (rate * _real(p))).log() / _real(p)
+        x = (_VANISHING / (rate * exact(p))).log() / exact(p)
         x = x.max(arb(self.start))
-        largest = (_VANISHING * x - rate * (_real(p) * x).exp()).exp().upper()
+        largest = (_VANISHING * x - rate * (exact(p) * x).exp()).exp().upper()
         return {(Fraction(-_VANISHING), Fraction(0)): arb(0).union(arb(largest))}
 
 
@@ -228,46 +212,7 @@ def _sum(*parts: Terms) -> Terms:
 
 
 def _constant(node: Expr) -> Any:
-    return _exact(node) if node.is_Rational else constant_ball(node)
-
-
-def constant_ball(constant: Expr) -> Any:
-    """Return a ball around a real constant; raises OpenError for one that it does not know."""
-    if constant.is_Rational:
-        return arb(_exact(constant))
-    if constant is sympy.pi:
-        return arb.pi()
-    if constant is sympy.E:
-        return arb.const_e()
-    if constant.is_Float:
-        return arb(_exact(sympy.Rational(constant)))
-    if constant.is_NumberSymbol:
-        return _number_ball(constant)
-    if not constant.args:
-        raise OpenError(f"ball arithmetic has no {constant}")
-    if constant.is_Pow and not constant.exp.is_Integer:
-        return (constant_ball(constant.base).log() * constant_ball(constant.exp)).exp()
-    parts = [constant_ball(argument) for argument in constant.args]
-    if constant.is_Pow:
-        return parts[0] ** int(constant.exp)
-    if constant.is_Add or constant.is_Mul:
-        total = parts[0]
-        for other in parts[1:]:
-            total = total + other if constant.is_Add else total * other
-        return total
-    if constant.func not in FUNCTIONS:
-        raise OpenError(f"ball arithmetic has no {constant.func}")
-    return FUNCTIONS[constant.func](parts[0])
-
-
-def _number_ball(number: Expr) -> Any:
-    """Return a ball around a number that SymPy evaluates to any precision."""
-    near = sympy.Rational(number.evalf(int(ctx.prec * 0.302) + 8))
-    return arb(_exact(near)) + arb(0, arb(_exact(near)).abs_upper() * arb(2) ** -ctx.prec)
-
-
-def _exact(number: Expr) -> fmpq:
-    return fmpq(int(number.p), int(number.q))
+    return rational(node) if node.is_Rational else constant_ball(node)
 
 
 def _vanishes(c: Any) -> bool:
@@ -277,12 +222,4 @@ def _vanishes(c: Any) -> bool:
 def _raised(c: Any, exponent: Fraction) -> Any:
     if exponent.denominator == 1:
         return c ** int(exponent)
-    return fmpq(1) if c == 1 else (arb(c).log() * _real(exponent)).exp()
-
-
-def _rational(number: Fraction) -> fmpq:
-    return fmpq(number.numerator, number.denominator)
-
-
-def _real(number: Fraction) -> Any:
-    return arb(_rational(number))
+    return fmpq(1) if c == 1 else (arb(c).log() * exact(exponent)).exp()

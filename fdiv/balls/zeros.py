@@ -18,9 +18,10 @@ from flint import arb, arb_series
 from sympy import Expr
 
 from fdiv.balls import ball
-from fdiv.balls.tails import OpenError, constant_ball
 from fdiv.exact.symbols import DerivationError, u
-from fdiv.numeric.lowering import MPMATH, lower
+from fdiv.numeric.backends import MPMATH
+from fdiv.numeric.constants import OpenError, constant_ball, exact
+from fdiv.numeric.lower import lower
 
 _BITS = 192
 _MOST_BOXES = 2000
@@ -115,17 +116,17 @@ def _isolated(function: Expr, left: Fraction, right: Fraction) -> list[Expr]:
 
 def _on_box(function: Expr, low: Fraction, high: Fraction) -> tuple[Any, Any]:
     """Enclose the function and its derivative by x = log u; None where it is undefined on a part of the box."""
-    middle, half = (low + high) / 2, arb(0, ball.exact((high - low) / 2).upper())
+    middle, half = (low + high) / 2, arb(0, exact((high - low) / 2).upper())
     try:
-        value, slope = ball.series(function, arb_series([ball.exact(middle) + half, 1], prec=2))
-        centred = ball.enclose(function, ball.exact(middle)) + slope * half
+        value, slope = ball.series(function, arb_series([exact(middle) + half, 1], prec=2))
+        centred = ball.enclose(function, exact(middle)) + slope * half
     except (OpenError, ZeroDivisionError, ValueError):
         return None, None
     return (centred if value.contains(0) else value), slope
 
 
 def _negative(function: Expr, x: Fraction) -> bool:
-    value = ball.enclose(function, ball.exact(x))
+    value = ball.enclose(function, exact(x))
     if value.contains(0):
         raise OpenError("a zero lies at the end of a box")
     return bool(value < 0)
@@ -144,15 +145,15 @@ def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:
 
     If the first derivative that does not vanish there keeps away from zero on the box, Taylor's formula has no other.
     """
-    ends = [ball.exact(end).exp() for end in (low, high)]
+    ends = [exact(end).exp() for end in (low, high)]
     near = ball.fraction((ends[0] + ends[1]) / 2).limit_denominator(_LARGEST_DENOMINATOR)
-    if not ends[0] < ball.exact(near) < ends[1]:
+    if not ends[0] < exact(near) < ends[1]:
         return None
     place, derivative = sympy.Rational(near), function
     for order in range(_MOST_MULTIPLE):
         value = derivative.subs(u, place)
         if not constant_ball(value).contains(0) or sympy.simplify(value) != 0:
-            whole = ball.exact(low).union(ball.exact(high))
+            whole = exact(low).union(exact(high))
             return place if order and not ball.enclose(derivative, whole).contains(0) else None
         derivative = sympy.diff(derivative, u)
     return None

@@ -24,7 +24,7 @@ from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.log_ratio import in_log_ratio
 from fdiv.exact.simplify import normal
 from fdiv.exact.symbols import u, v
-from fdiv.numeric.lowering import softplus
+from fdiv.numeric.rewrite import softplus
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from sympy import Expr
 from fdiv.derive.generator import Piece
 from fdiv.exact.simplify import normal
 from fdiv.exact.symbols import s, u
-from fdiv.numeric.lowering import Backend, Function, cancelled, lower
+from fdiv.numeric.backends import Backend, Function
+from fdiv.numeric.lower import lower
+from fdiv.numeric.rewrite import cancelled
 
 LARGE = 300.0  # an exponent beyond which e^x outweighs every other term
 

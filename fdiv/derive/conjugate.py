@@ -23,7 +23,8 @@ from fdiv.exact.domain import Interval
 from fdiv.exact.inversion import invert
 from fdiv.exact.simplify import factored, normal
 from fdiv.exact.symbols import DerivationError, t, u
-from fdiv.numeric.lowering import MPMATH, Backend, Function, lower, numpy_backend
+from fdiv.numeric.backends import MPMATH, Backend, Function, numpy_backend
+from fdiv.numeric.lower import lower
 
 _LARGEST_NUMBER = 10**4000
 

@@ -25,7 +25,8 @@ from fdiv.derive.closed_form import LARGE, closed_from_zero_on, dominant, expect
 from fdiv.derive.generator import Generator
 from fdiv.derive.two_tables import TwoTables, tabulated
 from fdiv.exact.symbols import DerivationError, s, u
-from fdiv.numeric.lowering import MPMATH, Backend, Function, lower, numpy_backend
+from fdiv.numeric.backends import MPMATH, Backend, Function, numpy_backend
+from fdiv.numeric.lower import lower
 
 _ACCURACY = 1e-13
 _PROBES = (1e-12, 1e-9, 1e-6, 1e-3, 0.05, 0.3, 1.0, 3.0, 9.0, 30.0, 1e2, 1e3, 1e4, 1e6)

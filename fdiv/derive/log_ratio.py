@@ -19,7 +19,9 @@ from sympy import Expr
 from fdiv.derive.generator import Piece
 from fdiv.exact.simplify import factored, normal
 from fdiv.exact.symbols import u, v
-from fdiv.numeric.lowering import MPMATH, Backend, cancelled, lower, numpy_backend, softplus
+from fdiv.numeric.backends import MPMATH, Backend, numpy_backend
+from fdiv.numeric.lower import lower
+from fdiv.numeric.rewrite import cancelled, softplus
 
 
 def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr:

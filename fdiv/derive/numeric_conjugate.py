@@ -19,7 +19,8 @@ from fdiv.derive.generator import Piece
 from fdiv.derive.log_ratio import in_log_ratio
 from fdiv.exact.simplify import normal
 from fdiv.exact.symbols import t, u, v
-from fdiv.numeric.lowering import Backend, Function, lower
+from fdiv.numeric.backends import Backend, Function
+from fdiv.numeric.lower import lower
 
 _REACH = (-746.0, 710.0)  # e^x is 0 and inf in double precision at these
 _STEPS = 200

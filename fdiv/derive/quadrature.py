@@ -33,7 +33,9 @@ from sympy import Expr
 
 from fdiv.derive.generator import Piece, piece_at
 from fdiv.exact.symbols import DerivationError, u, v
-from fdiv.numeric.lowering import Backend, flint_backend, lower, outward
+from fdiv.numeric.backends import Backend, flint_backend
+from fdiv.numeric.lower import lower
+from fdiv.numeric.rewrite import outward
 
 Array = NDArray[np.float64]
 SMALLEST = 1e-12  # below, D, w and dw/ds follow their leading powers of s
@@ -107,9 +109,12 @@ def _side(piece: Piece, sign: int) -> Callable[[Any], tuple[Any, Any, Any]]:
 
 
 def _inner(expression: Expr) -> Iterator[Expr]:
+    """Yield divisors, radicands and arguments of log; raises DerivationError for a function that has other poles."""
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, sympy.log):
             yield node.args[0]
+        elif isinstance(node, sympy.Function) and not isinstance(node, sympy.exp):
+            raise DerivationError(f"the singularities of {node} in the complex plane are not known")
         elif node.is_Pow and node.base != u and not (node.exp.is_Integer and node.exp > 0):
             yield node.base
 

@@ -15,7 +15,7 @@ from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.quadrature import SMALLEST, Integrand, Table, tabulate
 from fdiv.exact.asymptotics import UnknownExpansion, terms_above
 from fdiv.exact.symbols import DerivationError, s, u
-from fdiv.numeric.lowering import Backend, Function, numpy_backend
+from fdiv.numeric.backends import Backend, Function, numpy_backend
 
 _GONE = 1e4  # at this s e^{-s/8} is zero in double precision, and s times it would be NaN at infinity
 _SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -19,9 +19,11 @@ import sympy
 from numpy.typing import NDArray
 from sympy import Expr
 
-from fdiv.evidence.signs import Counterexample, Evidence, Finding, in_many_digits
+from fdiv.evidence.finding import Counterexample, Evidence, Finding
+from fdiv.evidence.signs import in_many_digits
 from fdiv.exact.symbols import u, v
-from fdiv.numeric.lowering import lower, numpy_backend
+from fdiv.numeric.backends import numpy_backend
+from fdiv.numeric.lower import lower
 
 if TYPE_CHECKING:
     from fdiv.record import Divergence

@@ -19,7 +19,8 @@ from fdiv.evidence.certificate import Refused, certify
 from fdiv.evidence.signs import in_many_digits
 from fdiv.exact.domain import Interval
 from fdiv.exact.symbols import DerivationError, s, u, v
-from fdiv.numeric.lowering import MPMATH, lower
+from fdiv.numeric.backends import MPMATH
+from fdiv.numeric.lower import lower
 from fdiv.record import Divergence, Record
 
 _DIGITS = 15

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fdiv
 from fdiv.exact.symbols import t
 from fdiv.losses import GaussianLoss, VariationalLoss
-from fdiv.numeric.lowering import numpy_backend, torch_backend
+from fdiv.numeric.backends import numpy_backend, torch_backend
 from tests.laws.oracles_of_generators import Oracle
 from tests.laws.references import TERMS
 from tests.laws.strategies import EXAMPLES

@@ -16,7 +16,8 @@ import sympy
 
 import fdiv
 from fdiv.exact.symbols import DerivationError, v
-from fdiv.numeric.lowering import lower, numpy_backend
+from fdiv.numeric.backends import numpy_backend
+from fdiv.numeric.lower import lower
 from tests.laws.oracles_of_generators import Oracle
 
 Scalar = Callable[[float], float]

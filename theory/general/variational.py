@@ -26,7 +26,8 @@ import numpy as np
 
 from fdiv import Divergence
 from fdiv.exact.symbols import v
-from fdiv.numeric.lowering import lower, numpy_backend
+from fdiv.numeric.backends import numpy_backend
+from fdiv.numeric.lower import lower
 from theory.laws.expectations import Numbers, kinks, value, weight
 from theory.theorem import Comparison, Theorem
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fdiv
 from fdiv import u
 from fdiv.evidence import foundations
-from fdiv.numeric.lowering import numpy_backend
+from fdiv.numeric.backends import numpy_backend
 from fdiv.record import custom
 
 NARROW = (
