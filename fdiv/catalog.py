@@ -12,7 +12,8 @@ from fdiv.exact.domain import Interval, Parameter
 from fdiv.exact.symbols import u
 from fdiv.record import Record
 
-a, b, k, t = (Symbol(name, real=True) for name in "abkt")
+a, b, k = (Symbol(name, real=True) for name in "abk")
+t = Symbol("t", real=True, nonzero=True)  # another symbol than the real t of f*(t), by its assumptions
 la, pi, gamma = (Symbol(name, real=True) for name in ("la", "pi", "gamma"))
 
 

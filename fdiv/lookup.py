@@ -1,7 +1,7 @@
-"""Three doors for a divergence, one gate behind them: a catalogue name, a Python file, or an expression in u.
+"""Look a divergence up by a catalogue name, in a Python file, or read it from an expression in u.
 
-`resolve` only finds the divergence; it certifies nothing. Whoever trains with the result asks
-`certificate.require` first, whichever door it came through.
+`resolve` only finds the divergence; it certifies nothing. Whoever trains with the result asks `certificate.require`
+first, wherever the divergence came from.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
-from inspect import signature
 from pathlib import Path
-from types import FunctionType, MappingProxyType
+from types import MappingProxyType
 
 import sympy
 
-from fdiv import monotone
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.exact.symbols import u
 from fdiv.expression import from_expression
+from fdiv.monotone import WRAPPERS
 from fdiv.record import Divergence, ParameterError, Record, UnknownDivergence, custom
 
 _IN_FILE = re.compile(r"(?P<path>.*\.py):(?P<name>[^:]*)(:(?P<parameters>.*))?", re.DOTALL)
@@ -122,14 +121,12 @@ def unknown(name: str) -> str:
         return (
             f"unknown divergence {name!r}: `fdiv.resolve` reads expressions and files, this only the catalogue's names"
         )
-    wrapper = vars(monotone).get(name)
-    if isinstance(wrapper, FunctionType) and not name.startswith("_"):
-        meant, taken = (wrapper.__doc__ or "").partition(";")[0].rstrip("."), list(signature(wrapper).parameters)
-        of = wrapper(*[0.5] * len(taken)).divergence.name
+    if name in WRAPPERS:
+        wrapper = WRAPPERS[name]
         return (
-            f"{name} is no f-divergence but a monotone wrapper of {of}: {meant}. In Python "
-            f"fdiv.monotone.{name}({', '.join(taken)}) turns a value of {of} into it, and its .gaussian(s) is its "
-            f"value between Gaussians; to train, take {of}, which increases with it"
+            f"{name} is no f-divergence but a monotone wrapper of alpha: {wrapper.meaning}. In Python "
+            f"fdiv.monotone.{wrapper.call} turns a value of alpha into it, and its .gaussian(s) is its "
+            f"value between Gaussians; to train, take alpha, which increases with it"
         )
     return f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}"
 

@@ -20,6 +20,22 @@ from fdiv.record import Divergence, ParameterError
 
 
 @dataclass(frozen=True)
+class Wrapper:
+    """What one function of this module returns, for those who have not called it yet."""
+
+    call: str
+    meaning: str
+
+
+WRAPPERS = {
+    "renyi": Wrapper("renyi(order)", "Renyi's divergence log(E_Q[u^a])/(a-1) of order a > 0, a != 1"),
+    "chernoff": Wrapper("chernoff(order)", "Chernoff's -log E_Q[u^a] of order a in (0, 1)"),
+    "bhattacharyya": Wrapper("bhattacharyya()", "Bhattacharyya's distance -log E_Q[sqrt(u)], Chernoff's of order 1/2"),
+}
+"""Every function of this module by its name."""
+
+
+@dataclass(frozen=True)
 class Monotone:
     """scale * log(1 + factor * D), an increasing function of the divergence D."""
 

@@ -110,7 +110,9 @@ class Divergence(Generator):
 
         Where the family's formula is 0/0 (alpha at 0 and 1), the limit of f - f'(1)(u-1), the same divergence.
         """
-        exact = {sympy.Symbol(name, real=True): sympy.Rational(repr(value)) for name, value in self.values}
+        numbers = {name: sympy.Rational(repr(value)) for name, value in self.values}
+        symbols = self.record.generator.free_symbols - {u}
+        exact = {symbol: numbers[symbol.name] for symbol in symbols if symbol.name in numbers}
         generator = self.record.generator.subs(exact)
         if generator.has(sympy.nan, sympy.zoo, sympy.oo):
             return limit_generator(self.record.generator, exact)

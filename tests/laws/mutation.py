@@ -90,7 +90,7 @@ def _parameters(change: Callable[[float], float]) -> Callable[[Claims], Claims |
         found = fdiv.divergence(c.spec)
         if not found.parameters:
             return None
-        symbol = sympy.Symbol(found.record.parameters[0].name, real=True)
+        symbol = next(x for x in found.record.generator.free_symbols if x.name == found.record.parameters[0].name)
         value = sympy.Float(change(found.values[0][1]), 40)
         generator = found.record.generator.subs(symbol, value)
         if generator.has(sympy.nan, sympy.zoo, sympy.oo):
