@@ -18,7 +18,6 @@ import torch
 import tyro
 from diffusers import AutoModel
 from huggingface_hub import HfApi
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.config import Config, UsageError, from_dict
@@ -28,9 +27,10 @@ from harness.models import lowrank
 from harness.models.family import Family
 from harness.models.source import resolve
 from harness.models.weights import ORIGINAL, fingerprint, read_weights, save_pipeline
+from harness.runs.command import quieten_libraries
+from harness.runs.ends import run_command
 from harness.runs.files import load_tensors, read_json, save_tensors
 from harness.runs.folder import DELTA, finished, written_whole
-from harness.show import screen as report
 from harness.show.card import model_card
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -207,21 +207,20 @@ def undo(folder: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    report.quieten_libraries()
+    quieten_libraries()
     options = tyro.cli(Export, args=arguments, prog="python -m harness.export", description=__doc__)
-    try:
-        if options.undo:
-            print(f"The original weights are back, bit for bit in the type exported, in {undo(options.run)}.")
-            return 0
-        folder = export(options)
-        if options.push_to_hub:
-            HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
-            HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=folder)
-    except UsageError as error:
-        return report.say("error", error, 2)
-    except (torch.OutOfMemoryError, OSError, SafetensorError) as error:
-        return report.say_shortage(error)
-    return 0
+    return run_command(lambda: _run(options))
+
+
+def _run(options: Export) -> None:
+    """Do what the options say."""
+    if options.undo:
+        print(f"The original weights are back, bit for bit in the type exported, in {undo(options.run)}.")
+        return
+    folder = export(options)
+    if options.push_to_hub:
+        HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
+        HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=folder)
 
 
 if __name__ == "__main__":

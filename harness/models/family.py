@@ -127,6 +127,12 @@ class Family(ABC):
         finally:
             setattr(self.pipeline, self.component, own)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `whole`."""
+        config = self.pipeline.vae.config
+        shifted = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        return self.pipeline.image_processor.postprocess(self.pipeline.vae.decode(shifted).sample, output_type="pt")
+
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""
         side = pixels // self.pipeline.vae_scale_factor

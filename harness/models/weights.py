@@ -1,7 +1,8 @@
 """The weights that an erasure changed: read over the model that a run started from, and written."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,6 +39,16 @@ def put_over(model: Family, run: Path) -> dict[str, Tensor]:
     frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
     model.network.load_state_dict(lowrank.merged(frozen, trained), strict=False)
     return frozen
+
+
+@contextmanager
+def erased_by(model: Family, run: Path) -> Iterator[None]:
+    """Within this, the model is what a finished run made of it; before and after, what that started from."""
+    frozen = put_over(model, run)
+    try:
+        yield
+    finally:
+        model.network.load_state_dict(frozen, strict=False)
 
 
 def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

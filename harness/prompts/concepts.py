@@ -194,8 +194,7 @@ def _known(config: Config, weight: float, vocabulary: Vocabulary, gone: Sequence
             pairs += [(caption, "") for caption in named]
             continue
         if anchor == SUPERCLASS:
-            for old, new in vocabulary.superclass[axis]:
-                template = template.replace(old, new)
+            template = vocabulary.unnamed(template, axis)
         held = rest | {axis: [target if anchor == SUPERCLASS else anchor]}
         pairs += zip(named, (caption.strip() for caption in vocabulary.captions(template, held)), strict=True)
     return _concept(target, anchor, axis, pairs, config, weight)

@@ -37,6 +37,12 @@ class Vocabulary:
         choices = [allowed.get(axis, values) for axis, values in self.axes.items()]
         return [dict(zip(self.axes, row, strict=True)) for row in itertools.product(*choices)]
 
+    def unnamed(self, template: str, axis: str) -> str:
+        """The template with the general word, or nothing, where it names an axis."""
+        for old, new in self.superclass[axis]:
+            template = template.replace(old, new)
+        return template
+
     def without(self, names: Iterable[str]) -> dict[str, list[str]]:
         """On each axis the values that are not in `names`."""
         left_out = set(names)

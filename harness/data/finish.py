@@ -1,0 +1,65 @@
+"""Pictures noised up to some time step of the schedule, and finished from there by the pipeline's own sampler."""
+
+import copy
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from harness.config import Config
+from harness.models.family import Conditioning, Family
+
+
+@torch.no_grad()
+def finish(
+    model: Family, clean: Tensor, fraction: float, prompts: list[Conditioning], unconditional: Conditioning,
+    options: Config, seed: int,
+) -> Tensor:  # fmt: skip
+    """Noise latents up to a part of the schedule and let the model denoise them.
+
+    Args:
+        model: finishes them; its scheduler makes the steps.
+        clean: latents, (n, c, h, w).
+        fraction: of the schedule, from 0, clean, to 1, noise; the sampler's time step nearest to it is taken.
+        prompts: the conditioning of each, without a leading n.
+        unconditional: that of the empty prompt, without a leading n.
+        options: number of steps of a whole sampling, guidance, batch size and arithmetic.
+        seed: of the noise, one for each picture in turn.
+
+    Returns:
+        Pictures (n, 3, H, W) in [0, 1], on the CPU.
+    """
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
+    size = 2 * options.batch_size
+    results = []
+    with model.whole(), model.arithmetic(options.precision):
+        for start in tqdm(range(0, len(clean), size), desc=f"finish from {fraction:g} T"):
+            rows = slice(start, start + size)
+            given = Conditioning.stack(prompts[rows])
+            nothing = Conditioning.stack([unconditional] * len(given))
+            latents = _denoise(model, clean[rows], noise[rows], fraction, (given, nothing), options)
+            results.append(model.decode(latents).float().cpu())
+    return torch.cat(results)
+
+
+def _denoise(
+    model: Family, clean: Tensor, noise: Tensor, fraction: float, both: tuple[Conditioning, Conditioning],
+    options: Config,
+) -> Tensor:  # fmt: skip
+    """Latents (n, c, h, w) of one batch; `both` are the conditionings with and without the prompts."""
+    scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts its steps
+    scheduler.set_timesteps(options.sampling_steps, device=clean.device)
+    wanted = fraction * scheduler.config.num_train_timesteps
+    begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
+    timesteps = scheduler.timesteps[begin:]
+    latents = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
+    given, nothing = both
+    for timestep in timesteps:
+        noisy = scheduler.scale_model_input(latents, timestep)
+        at = timestep.expand(len(noisy))
+        output = model.predict(model.network, noisy, at, given)
+        if options.guidance_scale > 1:
+            base = model.predict(model.network, noisy, at, nothing)
+            output = base + options.guidance_scale * (output - base)
+        latents = scheduler.step(output, timestep, latents).prev_sample
+    return latents

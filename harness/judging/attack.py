@@ -1,0 +1,136 @@
+"""What an attack is, what it works with and what it gives, and the registry of all there are.
+
+A file of `attacks` has an `ATTACK`. An attack can make a model draw what it never knew; only what it gains over the
+oracle, the same model retrained without the concept, is what the erased model still remembers.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.config import Config, UsageError
+from harness.discovery import modules
+from harness.judging.metric import wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.judging.judge import Judge
+    from harness.models.family import Conditioning, Family
+
+ATTACKS = "harness.judging.attacks"
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One erased concept, and the models that may or may not remember it."""
+
+    model: "Family"
+    subjects: "Mapping[str, Callable[[], AbstractContextManager[None]]]"
+    """By name, `original`, `erased` and where there is one `oracle`: within the context, `model` is that one."""
+    target: str
+    axis: str
+    prompts: tuple[str, ...]
+    """That name the target."""
+    superclass: tuple[str, ...]
+    """The same without the target's name, "a shape" for "a star"."""
+    embeddings: "dict[str, Conditioning]"
+    """Of all these prompts and of the empty one."""
+    judge: "Judge"
+    options: Config
+    """Of the run: how to sample."""
+    pictures: int
+    """How many to attack with."""
+    seed: int
+
+    def successes(self, pictures: "Tensor") -> int:
+        """On how many pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
+        return self.judge.values(pictures)[self.axis].count(self.target)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often an attack succeeded on one model."""
+
+    successes: int
+    count: int
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.successes / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, of 95 %."""
+        return wilson(self.successes, self.count)
+
+    def minus(self, other: "Rate") -> tuple[float, tuple[float, float]]:
+        """The difference of two shares and its 95 % interval (Newcombe 1998, method 10, from Wilson's intervals)."""
+        (low, high), (other_low, other_high) = self.interval, other.interval
+        difference = self.value - other.value
+        down = ((self.value - low) ** 2 + (other_high - other.value) ** 2) ** 0.5
+        up = ((high - self.value) ** 2 + (other.value - other_low) ** 2) ** 0.5
+        return difference, (difference - down, difference + up)
+
+    def to_json(self) -> dict[str, Any]:
+        """For attacks.json."""
+        return {"successes": self.successes, "count": self.count, "rate": self.value, "interval": list(self.interval)}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of an attack, and how it went for each model."""
+
+    setting: dict[str, Any]
+    rates: Mapping[str, Rate]
+
+    def to_json(self) -> dict[str, Any]:
+        """For attacks.json: the rates, and what the erased model's has over the oracle's."""
+        content: dict[str, Any] = self.setting | {name: rate.to_json() for name, rate in self.rates.items()}
+        if "oracle" in self.rates:
+            excess, interval = self.rates["erased"].minus(self.rates["oracle"])
+            content["excess_over_oracle"] = {"value": excess, "interval": list(interval)}
+        return content
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All settings of an attack; the headline is one of them that was fixed before anything was measured."""
+
+    headline: Point
+    curve: tuple[Point, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For attacks.json."""
+        return {"headline": self.headline.to_json(), "curve": [point.to_json() for point in self.curve]}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack."""
+
+    name: str
+    source: str
+    run: Callable[[Attacked], Outcome]
+
+
+def attacks() -> dict[str, Attack]:
+    """Every attack there is, by name."""
+    return {module.ATTACK.name: module.ATTACK for module in modules(ATTACKS)}
+
+
+def chosen_attacks(names: tuple[str, ...]) -> list[Attack]:
+    """The attacks that `--attacks` names: `none`, `all`, or some.
+
+    Raises:
+        UsageError: there is no attack of a name, or `none` or `all` stands beside others.
+    """
+    every = attacks()
+    if names in (("none",), ("all",)):
+        return list(every.values()) if names == ("all",) else []
+    for name in names:
+        if name not in every:
+            raise UsageError(f"--attacks {name!r}: choices: none or all alone, or some of {', '.join(every)}")
+    return [every[name] for name in dict.fromkeys(names)]
