@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, UsageError
 from harness.judging import judge
 from harness.models.source import resolve
-from harness.prompts import concepts
+from harness.prompts.concepts import Concepts, choose
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
 from harness.runs import processes
 from harness.runs.files import read_json
@@ -29,7 +29,7 @@ class Plan:
     vocabulary: Vocabulary | None
     earlier: list[dict[str, Any]]
     """The ledger of the run that this one continues."""
-    concepts: concepts.Concepts
+    concepts: Concepts
     rule: "StopRule | None"
     divergences: "tuple[Divergence, ...]"
     """Certified for the objective, one a concept."""
@@ -49,7 +49,7 @@ class Plan:
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)
-        chosen = concepts.choose(options, vocabulary, _erased_before(options, earlier))
+        chosen = choose(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, chosen, earlier)
         rule = _stop_rule(options, vocabulary is not None and judge.present(folder))
         divergences = _certified([concept.divergence for concept in chosen.erased], options.objective)
@@ -77,7 +77,7 @@ class Plan:
 
         return {divergence.spec: fdiv.certify(divergence).fingerprint for divergence in self.divergences}
 
-    def ledger(self, chosen: concepts.Concepts, accuracies: Mapping[str, float]) -> list[dict[str, Any]]:
+    def ledger(self, chosen: Concepts, accuracies: Mapping[str, float]) -> list[dict[str, Any]]:
         """Every concept that the model has lost, each with its unlearning accuracy when it was erased, and now."""
         options = self.options
         earlier = [entry | {"now": accuracies.get(entry["target"])} for entry in self.earlier]
@@ -116,7 +116,7 @@ def _erased_before(options: Config, earlier: Sequence[dict[str, Any]]) -> dict[s
     return {entry["target"]: prompts.get(entry["target"], [entry["target"]]) for entry in earlier}
 
 
-def _check_concepts(options: Config, chosen: concepts.Concepts, earlier: Sequence[dict[str, Any]]) -> None:
+def _check_concepts(options: Config, chosen: Concepts, earlier: Sequence[dict[str, Any]]) -> None:
     """UsageError for more concepts than latents, or one that an earlier run put in the place of another."""
     count = len(chosen.erased)
     if options.latents < count:

@@ -12,20 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
-import fdiv
-from harness import unlearn
-from harness.config import Config, UsageError, check
-from harness.data import latents
-from harness.judging import panel as evaluate
-from harness.models.weights import put_over
-from harness.plan import Plan, prepare, sample_references
-from harness.runs import folder as folders
-from harness.show import screen as report
+from harness.config import Config, check
+from harness.judging.metric import metrics
+from harness.plan import Plan
+from harness.runs.ends import run_command
+from harness.runs.files import write_json
 
+if TYPE_CHECKING:
+    from harness.data.latents import Sampled
+    from harness.judging.references import References
+    from harness.prepare import Prepared
+
+VARIED = ("divergence", "objective", "scale")
 Row = dict[str, Any]
 
 
@@ -46,6 +48,43 @@ class Sweep:
     base: Config = field(default_factory=Config)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    return run_command(lambda: run(_parse(arguments)))
+
+
+def _parse(arguments: Sequence[str] | None) -> Sweep:
+    sweep = tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__)
+    check(sweep.base)
+    return sweep
+
+
+def run(sweep: Sweep) -> list[Row]:
+    """Do every run; one row each, also written to `sweep.output` after each."""
+    plans = [Plan.of(options) for options in configurations(sweep)]
+    base = Plan.of(sweep.base)
+
+    from harness.data.latents import sample_kept
+    from harness.models.weights import put_over
+    from harness.prepare import prepare
+
+    prepared = prepare(base)
+    references = prepared.references()
+    if sweep.base.continue_from:
+        put_over(prepared.model, sweep.base.continue_from)
+    sampled: dict[int, Sampled] = {}
+    rows: list[Row] = []
+    for plan in plans:
+        seed = plan.options.seed
+        if seed not in sampled:
+            sampled[seed] = sample_kept(prepared.model, prepared.concepts, prepared.embeddings, plan.options)
+        rows.append(_erase(plan, prepared, sampled[seed], references))
+        sweep.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(sweep.output, {"rows": rows})
+        print(table(rows), flush=True)
+    return rows
+
+
 def configurations(sweep: Sweep) -> Iterator[Config]:
     """Every run's options, seed by seed, so that early results compare like with like."""
     kinds = [(name, "closed_form") for name in sweep.divergences] + [
@@ -55,76 +94,54 @@ def configurations(sweep: Sweep) -> Iterator[Config]:
         yield replace(sweep.base, seed=seed, scale=scale, divergence=divergence, objective=objective)  # type: ignore[arg-type]
 
 
-def run(sweep: Sweep) -> list[Row]:
-    """Do every run; one row each, also written to `sweep.output` after each."""
-    every = [(options, Plan.of(options).losses) for options in configurations(sweep)]
-    setting = prepare(sweep.base, Plan.of(sweep.base))
-    references = sample_references(setting, sweep.base)
-    if sweep.base.continue_from:
-        put_over(setting.model, sweep.base.continue_from)
-    sampled: dict[int, latents.Sampled] = {}
-    rows: list[Row] = []
-    for options, losses in every:
-        if options.seed not in sampled:
-            sampled[options.seed] = latents.sample_kept(setting.model, setting.concepts, setting.embeddings, options)
-        started = time.perf_counter()
-        row: Row = {name: getattr(options, name) for name in ("divergence", "objective", "scale", "seed", "steps")}
-        try:
-            result = unlearn.train(setting, sampled[options.seed], losses, options)
-        except unlearn.OverflowedError as error:
-            error.denoiser.restore()
-            rows.append(row | {"stopped": str(error)})
-        else:
-            row["seconds"] = time.perf_counter() - started
-            pictures = setting.sample(options, "pictures after")
-            row["metrics"] = evaluate.compare(pictures, references.oracle, setting.panel, references.held)
-            rows.append(row)
-            result.denoiser.restore()
-        sweep.output.parent.mkdir(parents=True, exist_ok=True)
-        folders.write_json(sweep.output, {"rows": rows})
-        print(table(rows), flush=True)
-    return rows
+def _erase(plan: Plan, prepared: "Prepared", sampled: "Sampled", references: "References") -> Row:
+    """Train, measure, and put the original weights back."""
+    from harness.judging.comparison import compare
+    from harness.judging.references import SEED
+    from harness.loss.objective import Losses
+    from harness.train import OverflowedError, Trainer
+
+    options = plan.options
+    row: Row = {name: getattr(options, name) for name in (*VARIED, "seed", "steps")}
+    losses = Losses.of(plan.divergences, plan.weights, options.objective)
+    started = time.perf_counter()
+    trainer = Trainer(prepared.model, sampled, losses, options)
+    try:
+        trainer.train()
+        row["seconds"] = time.perf_counter() - started
+        row["metrics"] = compare(
+            prepared.draw(prepared.panel.prompts, SEED, "pictures after"), prepared.panel, references
+        )
+    except OverflowedError as error:
+        row["stopped"] = str(error)
+    trainer.denoiser.restore()
+    return row
 
 
 def table(rows: Sequence[Row]) -> str:
     """Medians over the seeds as a Markdown table, the original and the oracle in its last rows."""
-    lines = ["| divergence | objective | scale | seeds | UA | IRA | CRA | KID | seconds |", "|" + "---|" * 9]
-    keys = dict.fromkeys((row["divergence"], row["objective"], row["scale"]) for row in rows)
-    for key in keys:
-        group = [row for row in rows if (row["divergence"], row["objective"], row["scale"]) == key]
+    names = {metric.name: metric.short for metric in metrics()}
+    columns = [*VARIED, "seeds", *names.values(), "seconds"]
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for key in dict.fromkeys(tuple(row[name] for name in VARIED) for row in rows):
+        group = [row for row in rows if tuple(row[name] for name in VARIED) == key]
         done = [row for row in group if row.get("metrics")]
         if len(done) < len(group):
-            lines.append(f"| {' | '.join(key)} | {len(group)} | stopped, or no judge | | | | |")
+            lines.append(f"| {' | '.join(key)} | {len(group)} | stopped, or no judge |" + " |" * len(names))
             continue
-        cells = [_median([row["metrics"][metric]["erased"] for row in done]) for metric in evaluate.METRICS]
-        lines.append(
-            f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} | {_median([row['seconds'] for row in done])} |"
-        )
+        cells = [_median([row["metrics"][name]["erased"] for row in done]) for name in names]
+        cells.append(_median([row["seconds"] for row in done]))
+        lines.append(f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} |")
     first: Row = next((row["metrics"] for row in rows if row.get("metrics")), {})
     for model in ("original", "oracle"):
-        cells = [
-            _median([first[metric][model]]) if metric in first and first[metric][model] is not None else "-"
-            for metric in evaluate.METRICS
-        ]
+        values = [first[name][model] if name in first else None for name in names]
+        cells = ["-" if value is None else _median([value]) for value in values]
         lines.append(f"| {model} | | | | {' | '.join(cells)} | |")
     return "\n".join(lines)
 
 
 def _median(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3g}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit code."""
-    report.quieten_libraries()
-    try:
-        sweep = tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__)
-        check(sweep.base)
-        run(sweep)
-    except (UsageError, fdiv.Refused, *unlearn.DIVERGENCE_ERRORS) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ FLOORS = {
     ),
     "harness": (
         ("unlearn", "evaluate", "export", "sweep", "benchmark"),
-        ("train",),
+        ("cost",),
+        ("train", "prepare"),
         ("plan",),
         ("show",),
         ("judging",),

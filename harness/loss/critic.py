@@ -1,5 +1,7 @@
 """The variational route: a critic that tells samples of x_{t-1} under P from those under Q, given x_t, t and prompt."""
 
+from typing import NamedTuple
+
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
@@ -7,7 +9,6 @@ from torch.nn.functional import silu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fdiv.losses import VariationalLoss
-from harness.data.latents import Context
 from harness.loss.objective import variational_values
 from harness.runs import processes
 
@@ -17,6 +18,14 @@ WARM_UP = 100
 """Critic updates before the model's first."""
 SAMPLES = 16
 """Samples of x_{t-1} for each prediction; cheap, since the critic reads x_t and t once for all of them."""
+
+
+class Context(NamedTuple):
+    """What a critic knows of n predictions: x_t (n, c, h, w), t (n,), and the embeddings (n, tokens, width)."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    prompt_embeds: Tensor
 
 
 class Critic(nn.Module):

@@ -1,17 +1,23 @@
 """The command line: flags, an optional file of them, and the options of the run that is resumed or continued."""
 
 import argparse
+import logging
+import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import tyro
 
-from harness.runs import folder as folders
-from harness.config import Config, UsageError, check, flag_of, read_yaml
+from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_dict, read_yaml
+from harness.runs.files import read_json
+from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished
 
+MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite")
+"""Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
 TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 
 
@@ -27,16 +33,59 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     continued, rest = _take("--continue", rest)
     if resume is not None and continued is not None:
         raise UsageError(f"--continue {continued}: a run that is resumed has the options that it began with")
-    before = Config() if continued is None else folders.continued_options(continued)
+    before = Config()
     if resume is not None:
-        before = folders.saved_options(resume)
+        before = saved_options(resume)
+    elif continued is not None:
+        before = continued_options(continued)
     description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
-    config = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
-    config = folders.settled(config)
+    options = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
+    options = absolute(options)
     if resume is not None:
-        folders.check_unchanged(before, config)
-    check(config)
-    return config
+        check_unchanged(before, options)
+    check(options)
+    return options
+
+
+def saved_options(run: Path) -> Config:
+    """The options of an unfinished run as it was started, told to go on.
+
+    Raises:
+        UsageError: there is no such run, or its options cannot be read, or they are those of another version.
+    """
+    folder = find_unfinished(run)
+    names = [field.name for field in fields(Config)]
+    content = read_json(folder / RESUME / OPTIONS, *names)
+    if unknown := content.keys() - set(names):
+        raise UsageError(f"--resume {run}: begun by another version, with {', '.join(sorted(unknown))}; start another")
+    name = re.sub(r"^\.|\.unfinished-.*", "", folder.name)
+    return replace(from_dict(content), output=folder.with_name(name), resume=folder)
+
+
+def continued_options(run: Path) -> Config:
+    """The options that a run has, unless told otherwise, which goes on from a finished one: the same model."""
+    before = from_dict(finished(run)["config"])
+    return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
+
+
+def absolute(options: Config) -> Config:
+    """The options with the paths of what is read made absolute, so that a run can go on from any folder."""
+    names = ("prompts", "concepts", "continue_from")
+    paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
+    local = options.model != MINIATURE and os.path.exists(options.model)
+    return replace(options, model=os.path.abspath(options.model) if local else options.model, **paths)
+
+
+def check_unchanged(before: Config, now: Config) -> None:
+    """UsageError for an option on which the result depends and which a resumed run is given another value of."""
+    now = replace(now, output=now.output and now.output.expanduser().absolute())
+    for field in fields(Config):
+        old, new = getattr(before, field.name), getattr(now, field.name)
+        if old != new and field.name not in MAY_CHANGE:
+            raise UsageError(
+                f"{flag_of(field.name)} {new}: the run to resume was started with {old}; "
+                f"it can change no more than {', '.join(map(flag_of, MAY_CHANGE))}; for anything else start another run"
+            )
 
 
 def _take(flag: str, arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -60,20 +109,36 @@ def flags(path: Path) -> list[str]:
         flag = flag_of(str(key).replace("-", "_"))
         if flag not in kinds:
             raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(kinds)}")
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, str) for each in values):
-            raise UsageError(f"--config {path}: {key}: expected a value or a list of values, got {value!r}")
         if flag in seen:
             raise UsageError(f"--config {path}: {flag} is given twice")
         seen.add(flag)
-        if kinds[flag] is bool:
-            if str(value).lower() not in TRUTHS:
-                raise UsageError(f"--config {path}: {key}: {value!r}: must be true or false")
-            result.append(flag if TRUTHS[value.lower()] else f"--no-{flag[2:]}")
-        elif isinstance(value, list):
-            if dashed := [each for each in value if each.startswith("-")]:
-                raise UsageError(f"--config {path}: {key}: {dashed[0]!r} begins with a dash, as flags do")
-            result += [flag, *value]
-        else:
-            result.append(f"{flag}={value}")
+        result += _words(f"--config {path}: {key}", flag, value, kinds[flag] is bool)
     return result
+
+
+def _words(where: str, flag: str, value: Any, switch: bool) -> list[str]:
+    """A flag and its values, as on the command line; `where` begins an error's message."""
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise UsageError(f"{where}: expected a value or a list of values, got {value!r}")
+    if switch:
+        if str(value).lower() not in TRUTHS:
+            raise UsageError(f"{where}: {value!r}: must be true or false")
+        return [flag if TRUTHS[value.lower()] else f"--no-{flag[2:]}"]
+    if not isinstance(value, list):
+        return [f"{flag}={value}"]  # so that the value may begin with a dash
+    if dashed := [each for each in value if each.startswith("-")]:
+        raise UsageError(f"{where}: {dashed[0]!r} begins with a dash, as flags do")
+    return [flag, *value]
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' notes out of the screen; their errors still show. Imports them."""
+    import diffusers
+    import transformers
+
+    diffusers.logging.set_verbosity_error()
+    diffusers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -7,62 +7,52 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
+from harness.config import Config, UsageError
 from harness.runs import processes
-from harness.config import MINIATURE, Config, UsageError, flag_of, from_dict
+from harness.runs.files import read_json, usable, write_json
 
 RESUME = "resume"
 """What an unfinished run goes on from lies in a folder of this name within its own."""
 DELTA = "unet_delta.safetensors"
+"""The denoiser's weights that changed; named after the first kind of denoiser, and other files refer to it."""
 OPTIONS = "options.json"
 PROMPTS = "prompts.json"
 """What was erased by which prompts and what was retained."""
 INPUTS = "inputs.json"
 LOCK = "lock"
-MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite")
-"""Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
+BEFORE_WORK = (LOCK, OPTIONS, PROMPTS, INPUTS)
+"""Files that are there before any work is done: a folder with no other can go."""
 
 
-def run_folder(config: Config, target: str, divergence: str) -> Path:
+def run_folder(options: Config, target: str, divergence: str) -> Path:
     """Where a run goes; UsageError if something is there already and may not be replaced."""
-    name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{config.objective}".lower())
-    folder = usable("--output", config.output or Path("runs") / name)
+    name = re.sub(r"[^\w.=-]+", "-", f"{target[:60]}-{divergence[:60]}-{options.objective}".lower())
+    folder = usable("--output", options.output or Path("runs") / name)
     there = os.path.lexists(folder)  # a dangling link is in the way too
     folder = folder.resolve() if folder.is_symlink() else folder
-    if there and not config.overwrite:
-        flag, way = ("--resume", "") if config.resume else ("--output", "choose another folder, or ")
+    if there and not options.overwrite:
+        flag, way = ("--resume", "") if options.resume else ("--output", "choose another folder, or ")
         raise UsageError(f"{flag} {folder}: exists already; {way}--overwrite to replace it")
     if there and not (folder / "run.json").is_file():
         raise UsageError(f"--output {folder}: holds no run.json, so it is no run folder and will not be overwritten")
-    for parent in folder.absolute().parents:
-        if parent.exists():
-            if not parent.is_dir() or not os.access(parent, os.W_OK):
-                raise UsageError(f"--output {folder}: {parent} is no folder that can be written to")
-            break
-    for left in () if config.resume else sorted(folder.parent.glob(f".{glob.escape(folder.name)}.unfinished-*")):
-        print(f"note: {left} is an unfinished run, which --resume goes on with", file=sys.stderr)
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"--output {folder}: {nearest} is no folder that can be written to")
+    if not options.resume:
+        for left in sorted(_unfinished_beside(folder)):
+            print(f"note: {left} is an unfinished run, which --resume goes on with", file=sys.stderr)
     return folder
 
 
-def usable(flag: str, path: Path) -> Path:
-    """The path with the user's home in it; UsageError for one that no file can have."""
-    try:
-        path = path.expanduser()
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(path.with_name(f".{path.name}.unfinished-00000000"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{flag} {str(path)!r}: no name of a file: {error}") from error
-    return path
+def _unfinished_beside(folder: Path) -> Iterator[Path]:
+    return folder.parent.glob(f".{glob.escape(folder.name)}.unfinished-*")
 
 
 def find_unfinished(run: Path) -> Path:
@@ -72,8 +62,7 @@ def find_unfinished(run: Path) -> Path:
         UsageError: there is none, or more than one.
     """
     run = usable("--resume", run).absolute()
-    beside = run.parent.glob(f".{glob.escape(run.name)}.unfinished-*")
-    found = [run] if ".unfinished-" in run.name else sorted(beside)
+    found = [run] if ".unfinished-" in run.name else sorted(_unfinished_beside(run))
     found = [folder for folder in found if (folder / RESUME / OPTIONS).is_file()]
     if len(found) == 1:
         return found[0]
@@ -83,61 +72,11 @@ def find_unfinished(run: Path) -> Path:
     raise UsageError(f"--resume {run}: no unfinished run there{finished}")
 
 
-def saved_options(run: Path) -> Config:
-    """The options of an unfinished run as it was started, told to go on.
-
-    Raises:
-        UsageError: there is no such run, or its options cannot be read.
-    """
-    folder = find_unfinished(run)
-    content = read_json(folder / RESUME / OPTIONS, *(field.name for field in fields(Config)))
-    name = re.sub(r"^\.|\.unfinished-.*", "", folder.name)
-    return replace(from_dict(content), output=folder.with_name(name), resume=folder)
-
-
 def finished(run: Path) -> dict[str, Any]:
     """The run.json of a finished run; UsageError where there is none, or no weights."""
     if not (run / "run.json").is_file() or not (run / DELTA).is_file():
         raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}")
     return read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
-
-
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A JSON object that has these keys; UsageError for anything else."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not content.keys() >= set(keys):
-        raise UsageError(f"{path}: damaged, or of another version: needed is a mapping with {', '.join(keys)}")
-    return content
-
-
-def continued_options(run: Path) -> Config:
-    """The options that a run has, unless told otherwise, which goes on from a finished one: the same model."""
-    before = from_dict(finished(run)["config"])
-    return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
-
-
-def settled(config: Config) -> Config:
-    """The options with the paths of what is read made absolute, so that a run can go on from any folder."""
-    names = ("prompts", "concepts", "continue_from")
-    paths = {name: path.absolute() for name in names if (path := getattr(config, name)) is not None}
-    local = config.model != MINIATURE and os.path.exists(config.model)
-    return replace(config, model=os.path.abspath(config.model) if local else config.model, **paths)
-
-
-def check_unchanged(before: Config, now: Config) -> None:
-    """UsageError for an option on which the result depends and which a resumed run is given another value of."""
-    now = replace(now, output=now.output and now.output.expanduser().absolute())
-    for field in fields(Config):
-        old, new = getattr(before, field.name), getattr(now, field.name)
-        if old != new and field.name not in MAY_CHANGE:
-            flags = ", ".join(map(flag_of, MAY_CHANGE))
-            raise UsageError(
-                f"{flag_of(field.name)} {new}: the run to resume was started with {old}; "
-                f"it can change no more than {flags}; for anything else start another run"
-            )
 
 
 @contextmanager
@@ -154,34 +93,54 @@ def written_whole(folder: Path, replace: bool = False, unfinished: Path | None =
     if not processes.is_main():
         yield processes.on_main(lambda: folder)
         return
-    ours = unfinished is None
+    at_work = unfinished or _new_folder(folder)
+    with _locked(at_work):
+        try:
+            yield processes.on_main(lambda: at_work)
+            if folder.exists() and not replace:
+                raise UsageError(f"--output {folder}: another run has finished there meanwhile")
+            _move(at_work, folder)
+            shutil.rmtree(folder / RESUME, ignore_errors=True)
+        except BaseException as error:
+            _keep_or_remove(at_work, error, removable=unfinished is None)
+            raise
+
+
+def _new_folder(folder: Path) -> Path:
+    """A folder beside the final place, which `--resume` finds by its name."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = unfinished or Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
-        (unfinished / RESUME).mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be written: {error}") from error
-    lock = FileLock(unfinished / RESUME / LOCK, timeout=0)  # the system's own: it goes when its process does
+
+
+@contextmanager
+def _locked(unfinished: Path) -> Iterator[None]:
+    """Keep other processes out; the lock is the system's own, so that it goes when its process does."""
+    try:
+        (unfinished / RESUME).mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {unfinished}: cannot be written: {error}") from error
+    lock = FileLock(unfinished / RESUME / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise UsageError(f"--resume {unfinished}: another process is at work on it") from error
     try:
-        yield processes.on_main(lambda: unfinished)
-        if folder.exists() and not replace:
-            raise UsageError(f"--output {folder}: another run has finished there meanwhile")
-        _move(unfinished, folder)
-        shutil.rmtree(folder / RESUME, ignore_errors=True)
-    except BaseException as error:
-        if any(file.name not in (LOCK, OPTIONS, PROMPTS, INPUTS) for file in unfinished.rglob("*") if file.is_file()):
-            error.add_note(f"what was written so far is kept in {unfinished}")
-            if (unfinished / RESUME / OPTIONS).is_file() and not isinstance(error, UsageError | ArithmeticError):
-                error.add_note(f"to go on: python -m harness.unlearn --resume {unfinished}")
-        elif ours:
-            shutil.rmtree(unfinished)
-        raise
+        yield
     finally:
         lock.release()
+
+
+def _keep_or_remove(unfinished: Path, error: BaseException, removable: bool) -> None:
+    """After an error: note where what was written lies and how to go on, or remove a folder without any work in it."""
+    if any(file.name not in BEFORE_WORK for file in unfinished.rglob("*") if file.is_file()):
+        error.add_note(f"what was written so far is kept in {unfinished}")
+        if (unfinished / RESUME / OPTIONS).is_file() and not isinstance(error, UsageError | ArithmeticError):
+            error.add_note(f"to go on: python -m harness.unlearn --resume {unfinished}")
+    elif removable:
+        shutil.rmtree(unfinished)
 
 
 def _move(unfinished: Path, folder: Path) -> None:
@@ -221,34 +180,3 @@ def keep_same(path: Path, content: dict[str, Any]) -> None:
             f"--resume: not what this run began with, {path}: {', '.join(sorted(other))}; a file that an option "
             "names, or the model, has changed since: put it back, or start another run"
         )
-
-
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """A safetensors file whose metadata stand in the order of their keys.
-
-    The library's own order is random, and equal results would differ in their bytes.
-    """
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(stored, path, dict(metadata))
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        file.seek(8)
-        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A safetensors file's tensors, on the CPU, and its metadata; UsageError for a damaged one."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"{path}: cannot be read as safetensors: {error}") from error
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write indented JSON, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    part.replace(path)

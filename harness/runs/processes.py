@@ -2,21 +2,21 @@
 
 All draw the same global batch and each works on its share of the rows; shares are equal in training, so the mean over
 processes of their means is the mean over the batch. Without a launcher there is one process, and nothing here does
-anything.
+anything. torch and accelerate are imported where several processes need them: commands begin without.
 """
+
+from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, reduce
-from accelerate.utils import gather as gather_equal
-from torch import Tensor, distributed
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, distributed
 
 T = TypeVar("T")
 LAST_WORDS = timedelta(seconds=60)
@@ -46,6 +46,8 @@ def together() -> Iterator[None]:
     if launched() == 1:
         yield
         return
+    from torch import distributed
+
     _store, rank, _ = next(distributed.rendezvous("env://"))
     with ExitStack() as stack:
         if rank > 0:
@@ -78,26 +80,39 @@ def first_failure(line: str, code: int) -> tuple[str, int]:
 def join(device: torch.device) -> None:
     """Connect the processes, by NCCL where they train on GPUs, else by Gloo."""
     if launched() > 1:
+        from accelerate import PartialState
+
         PartialState(cpu=device.type == "cpu")
 
 
 def count() -> int:
     """How many processes have joined; 1 without a launcher."""
+    if launched() == 1:
+        return 1
+    from torch import distributed
+
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def is_main() -> bool:
     """Whether this is the process that writes."""
-    return count() == 1 or distributed.get_rank() == 0
+    if count() == 1:
+        return True
+    from torch import distributed
+
+    return distributed.get_rank() == 0
 
 
 @contextmanager
 def _others() -> Iterator[None]:
+    """Within this the processes exchange something: a RuntimeError means that one of them is not there."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         raise LostError("another process has gone") from error
 
 
@@ -110,6 +125,8 @@ def share(rows: Any, padded: bool = False) -> Any:
     """
     if count() == 1:
         return rows
+    from accelerate import PartialState
+
     with PartialState().split_between_processes(rows, apply_padding=padded) as mine:
         return mine
 
@@ -119,6 +136,10 @@ def gather(rows: Tensor, total: int) -> Tensor:
     """All rows, in order, on the device of these, from what each process made of its padded share of `total`."""
     if count() == 1:
         return rows
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import gather as gather_equal
+
     parts = gather_equal(rows.to(PartialState().device)).to(rows.device).split(len(rows))
     fewest, longer = divmod(total, count())
     return torch.cat([part[: fewest + (i < longer)] for i, part in enumerate(parts)])
@@ -127,19 +148,29 @@ def gather(rows: Tensor, total: int) -> Tensor:
 @_others()
 def mean(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Each tensor's mean over the processes, the same bits in all of them."""
-    return tensors if count() == 1 else reduce(list(tensors), "mean")
+    if count() == 1:
+        return tensors
+    from accelerate.utils import reduce
+
+    return reduce(list(tensors), "mean")
 
 
 @_others()
-def everyones(values: list[int]) -> list[int]:
-    """The values of all processes."""
-    return values if count() == 1 else gather_object(values)
+def gather_numbers(numbers: list[int]) -> list[int]:
+    """The numbers of all processes, of which each may have any count."""
+    if count() == 1:
+        return numbers
+    from accelerate.utils import gather_object
+
+    return gather_object(numbers)
 
 
 def on_main(make: Callable[[], T]) -> T:
     """What `make` gives in the main process, which alone calls it; the others wait."""
     if count() == 1:
         return make()
+    from accelerate.utils import broadcast_object_list
+
     values = [make() if is_main() else None]
     with _others():
         broadcast_object_list(values)

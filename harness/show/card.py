@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.show.screen import led
+from harness.show.screen import caption
 
 HOW = {
     "delta": "from safetensors.torch import load_file\n\n"
@@ -43,7 +43,7 @@ license_name: as-the-original-model
 
 # {config["model"]} without "{summary["target"]}"
 
-Trained with {led(summary["target"], summary["anchor"])} by minimising the f-divergence
+Trained with {caption(summary["target"], summary["anchor"])} by minimising the f-divergence
 `{summary["divergence"]}` between the two models' reverse steps ({config["objective"]} objective, parameter group
 `{config["parameter_group"]}`, {config["steps"]} steps, learning rate {config["learning_rate"]}, seed {config["seed"]},
 strength {strength:g}).

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.judging.panel import Panel
-from harness.loss.timesteps import BINS
 from harness.prompts.concepts import Concepts
-from harness.show.screen import DECADES, Row, led
+from harness.show.screen import caption
+from harness.show.steps import BINS, DECADES, Row
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -28,13 +28,7 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
         pictures: by model, in the order of the rows, (prompts, 3, H, W) in [0, 1]; None for a model there is not.
         concepts: names the targets, the anchors and what was retained.
     """
-    gone = list(dict.fromkeys(panel.named[: panel.retained]))
-    kept = list(dict.fromkeys(panel.named[panel.retained :]))
-    groups = [[i for i, value in enumerate(panel.named) if value == name] for name in (*gone[:6], *kept[:3])]
-    rows = [
-        (group, model) for k, group in enumerate(groups) for model in pictures if k < len(gone[:6]) or model != "oracle"
-    ]
-    rows = [(group, model) for group, model in rows if pictures[model] is not None and len(group) > 0]
+    rows = _rows(panel, [model for model, there in pictures.items() if there is not None])
     figure, axes = plt.subplots(len(rows), SHOWN, figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5), squeeze=False)
     for row, (group, model) in zip(axes, rows, strict=True):
         # Strides that share no factor with the group, so that every axis of a world varies along the row.
@@ -47,7 +41,7 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
         label = _escaped(f'"{panel.named[group[0]]}"\n{model}')
         row[0].text(-0.15, 0.5, label, ha="right", va="center", transform=row[0].transAxes, fontsize=10)
     height = figure.get_size_inches()[1]
-    title = f"{led(concepts.target, concepts.anchor)}, same seeds"
+    title = f"{caption(concepts.target, concepts.anchor)}, same seeds"
     if pictures.get("oracle") is not None:
         title += f'; oracle: never saw a "{concepts.target}"'
     figure.suptitle(_escaped(title), fontsize=11, y=1 - 0.12 / height)
@@ -55,6 +49,20 @@ def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], c
     figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
     figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def _rows(panel: Panel, models: Sequence[str]) -> list[tuple[list[int], str]]:
+    """The rows of the picture, each the places of one name's prompts in the panel and a model.
+
+    Six erased names and three kept ones have room; of what is kept there is nothing to compare with the oracle.
+    """
+    gone = list(dict.fromkeys(panel.named[: panel.retained]))[:6]
+    kept = list(dict.fromkeys(panel.named[panel.retained :]))[:3]
+    rows = []
+    for name in (*gone, *kept):
+        group = [i for i, value in enumerate(panel.named) if value == name]
+        rows += [(group, model) for model in models if name in gone or model != "oracle"]
+    return rows
 
 
 def _escaped(words: str) -> str:
@@ -65,32 +73,42 @@ def _escaped(words: str) -> str:
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw s, w(s)/w(0), the retained error, D and its estimate, and where in (time step, s) the gradient came from."""
     rows = [row for row in rows if "s" in row]
-    steps = [row["step"] for row in rows]
-    figure, axes = plt.subplots(1, 5, figsize=(18, 3.4))
-    panels = [("s", "s of the target prompts", True), ("relative_weight", "w(s) / w(0)", False)]
-    for axis, (key, label, logarithmic) in zip(axes, panels, strict=False):
-        axis.set(title=label, xlabel="step", yscale="log" if logarithmic else "linear")
-        if key in rows[0]:
-            low, middle, high = zip(*(row[key] for row in rows), strict=True)
-            axis.fill_between(steps, low, high, alpha=0.25, linewidth=0, label="10 % to 90 %")
-            axis.plot(steps, middle, label="median")
-            axis.legend()
-    if "retain" in rows[0]:
-        axes[2].plot(steps, [row["retain"] for row in rows])
-        axes[2].set(title="s of the retained prompts (mean)", xlabel="step")
+    figure, (distance, weight, retained, divergence, origin) = plt.subplots(1, 5, figsize=(18, 3.4))
+    distance.set(title="s of the target prompts", xlabel="step", yscale="log")
+    _quantiles(distance, rows, "s")
+    weight.set(title="w(s) / w(0)", xlabel="step")
+    _quantiles(weight, rows, "relative_weight")
+    if _line(retained, rows, "retain"):
+        retained.set(title="s of the retained prompts (mean)", xlabel="step")
     else:
-        axes[2].set(title="no prompts retained", xticks=(), yticks=())
-    for key, label in (("divergence", "exact"), ("estimate", "the critic's estimate")):
-        if key in rows[0]:
-            axes[3].plot(steps, [row[key] for row in rows], label=label)
-    axes[3].set(title="D(s) of the target prompts (mean)", xlabel="step")
-    if axes[3].lines:
-        axes[3].legend()
-    _origin(axes[4], rows)
+        retained.set(title="no prompts retained", xticks=(), yticks=())
+    divergence.set(title="D(s) of the target prompts (mean)", xlabel="step")
+    _line(divergence, rows, "divergence", "exact")
+    _line(divergence, rows, "estimate", "the critic's estimate")
+    if divergence.lines:
+        divergence.legend()
+    _origin(origin, rows)
     figure.suptitle(_escaped(title))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _quantiles(axis: Any, rows: Sequence[Row], key: str) -> None:
+    """Draw the median and the range of a quantity whose rows hold three quantiles, if they have it."""
+    if key in rows[0]:
+        steps = [row["step"] for row in rows]
+        low, middle, high = zip(*(row[key] for row in rows), strict=True)
+        axis.fill_between(steps, low, high, alpha=0.25, linewidth=0, label="10 % to 90 %")
+        axis.plot(steps, middle, label="median")
+        axis.legend()
+
+
+def _line(axis: Any, rows: Sequence[Row], key: str, label: str | None = None) -> bool:
+    """Draw a quantity of the rows, if they have it; says whether they do."""
+    if key in rows[0]:
+        axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=label)
+    return key in rows[0]
 
 
 def _origin(axis: Any, rows: Sequence[Row]) -> None:

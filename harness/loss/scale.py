@@ -1,0 +1,57 @@
+"""The variance of the reverse step, which decides what a squared error is in units of s. No options, no I/O."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fdiv.losses import GaussianLoss
+from harness.models.path import GaussianPath
+
+FALLBACK_S = 8.0
+"""Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The variance of the reverse step, as the factor that turns a squared error of noise predictions into s."""
+
+    kind: str
+    """`auto`, `unit` or `posterior`, as `--scale` names them."""
+    path: GaussianPath
+    constant: float = 1.0
+    """The factor at every time step; `posterior` has no use for it."""
+
+    def precision(self, timesteps: Tensor) -> Tensor:
+        """s per unit of squared noise-prediction error summed over channels and positions, (n,)."""
+        if self.kind == "posterior":
+            # s = (SNR_{t-1} - SNR_t) |dx_0|^2, and dx_0 is the noise predictions' difference over sqrt(SNR_t)
+            before, now = self.path.signal_to_noise(timesteps - 1), self.path.signal_to_noise(timesteps)
+            return (before / now - 1).float()
+        return torch.full(timesteps.shape, self.constant, device=timesteps.device)
+
+    def difference(self, noise_p: Tensor, noise_q: Tensor, timesteps: Tensor) -> Tensor:
+        """(mu_Q - mu_P) / sigma of the two reverse steps, from noise predictions of the same shape (n, c, h, w)."""
+        return self.precision(timesteps).sqrt().view(-1, 1, 1, 1) * (noise_p - noise_q)
+
+
+def unit_constant(latents: Tensor) -> float:
+    """The official recipe's scale: squared error summed over channels, averaged over positions, sigma = 1."""
+    return 1 / (latents.shape[-1] * latents.shape[-2])
+
+
+def decisive_s(loss: GaussianLoss | None) -> float:
+    """The smallest s at which w(s) differs from w(0) by a factor e: there the choice of divergence matters.
+
+    Where there is no such s in [1e-2, 1e2], as for KL, no w, or a w(0) of 0 or infinity, it is `FALLBACK_S`.
+    """
+    if loss is None:
+        return FALLBACK_S
+    grid = torch.logspace(-2, 2, 801, dtype=torch.float64)
+    reference = loss.gradient_weight(torch.zeros(1, dtype=torch.float64))
+    if not 0 < reference.item() < math.inf:
+        return FALLBACK_S
+    folds = (loss.gradient_weight(grid) / reference).log().abs()
+    reached = grid[folds >= 1]
+    return reached[0].item() if len(reached) else FALLBACK_S

@@ -1,0 +1,108 @@
+"""A planned run's model, loaded and found able to do what is asked, with its prompts encoded."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness.config import Config, UsageError
+from harness.data import latents
+from harness.judging.panel import Panel, panel
+from harness.judging.references import References, sample_references
+from harness.loss.objective import Losses
+from harness.models import load as models
+from harness.models.family import Conditioning, Family
+from harness.models.weights import fingerprint
+from harness.plan import Plan
+from harness.prompts.concepts import Concepts, choose
+from harness.runs import processes
+from harness.runs.command import quieten_libraries
+from harness.runs.files import load_tensors
+from harness.runs.folder import DELTA
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training and judging work with."""
+
+    plan: Plan
+    model: Family
+    concepts: Concepts
+    """As planned, and now with what the model's text encoder was asked."""
+    losses: Losses
+    panel: Panel
+    embeddings: dict[str, Conditioning]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What goes by its name into every file of a run."""
+        return {"target": self.concepts.target, "anchor": self.concepts.anchor, "divergence": self.plan.spec}
+
+    def draw(self, prompts: Sequence[str], seed: int, desc: str) -> Tensor:
+        """Pictures of n prompts by the pipeline as it is now, (n, 3, H, W) in [0, 1]."""
+        return latents.sample(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
+
+    def references(self) -> References:
+        """Sample the original model, and the oracle if there is one of what is erased, on the panel's prompts."""
+        alone = len(self.concepts.erased) == 1 and not self.concepts.earlier
+        oracle_of = self.concepts.target if alone else None
+        return sample_references(self.model, self.plan.folder, self.panel, self.draw, oracle_of)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the networks and the schedule that a training starts from."""
+        parts = self.model.pipeline.components
+        states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
+        if self.plan.options.continue_from:
+            states["run continued"] = load_tensors(self.plan.options.continue_from / DELTA)[0]
+        schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
+        digests = {name: fingerprint(state) for name, state in states.items()}
+        return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Load the model, check that it can do what is asked, and encode the prompts.
+
+    Raises:
+        UsageError: no such device, no such model, or one that cannot do what is asked.
+    """
+    quieten_libraries()
+    options = plan.options
+    device = models.resolve_device(options.device)
+    processes.join(device)
+    model = models.load(plan.source, device, options.variant, options.revision, options.offline)
+    models.check_sampling(model, options.sampling_steps)
+    model.parameters_of(options.parameter_group)  # refuses a group without weights
+    chosen = _choose(plan, model)
+    shown = panel(chosen, plan.vocabulary)
+    prompts = [*chosen.prompts, *shown.prompts, ""]
+    models.check_prompts(model, prompts)
+    embeddings = latents.encode(model, prompts)
+    _check_anchors(options, chosen, embeddings)
+    losses = Losses.of(plan.divergences, plan.weights, options.objective)
+    return Prepared(plan, model, chosen, losses, shown, embeddings)
+
+
+def _choose(plan: Plan, model: Family) -> Concepts:
+    """The concepts again, now that there is a text encoder to ask which are near."""
+    nearest = partial(latents.nearest, model)
+    chosen = choose(plan.options, plan.vocabulary, plan.concepts.earlier, nearest)
+    if plan.options.retain:
+        return chosen
+    # what nobody asked for by name need not fit
+    return replace(chosen, retain_prompts=tuple(models.short_enough(model, chosen.retain_prompts)))
+
+
+def _check_anchors(options: Config, chosen: Concepts, embeddings: dict[str, Conditioning]) -> None:
+    """UsageError where the text encoder makes no difference between a target and its anchor."""
+    if options.anchor_guidance < 0:  # then the target is its own anchor
+        return
+    for concept in chosen.erased:
+        target, anchor = (
+            Conditioning.stack([embeddings[prompt] for prompt in prompts]).prompt_embeds
+            for prompts in (concept.target_prompts, concept.anchor_prompts)
+        )
+        if torch.equal(target, anchor):
+            raise UsageError(f"--anchor {concept.anchor!r}: the text encoder reads it as it does {concept.target!r}")

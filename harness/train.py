@@ -1,0 +1,221 @@
+"""The training: its state, its step and its loop in one place, from kept latents to trained weights.
+
+A step draws a batch, measures the gap between both models' reverse steps (`loss.gap`), makes two losses of it
+(`loss.objective`), erasure and retention, and moves the trained weights once by AdamW.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from harness.config import Config
+from harness.data.batches import Batch, batches
+from harness.data.latents import Sampled
+from harness.loss import critic
+from harness.loss.calibration import calibrated, context_of, make_critic
+from harness.loss.gap import difference, squared_distance
+from harness.loss.objective import Losses, erasure_loss, retain_loss
+from harness.loss.scale import Scale, unit_constant
+from harness.models.denoiser import Denoiser
+from harness.models.family import Family
+from harness.runs import processes
+from harness.runs.checkpoint import Saved, Store
+from harness.runs.ends import between_steps
+from harness.show.steps import Row, Seen, log_row, overflow_message
+
+LOG_EVERY = 10
+MOST_SKIPPED = 5
+STATE = ("step", "rows", "skipped", "stopped")
+"""What changes from step to step and is no tensor, so that a checkpoint holds it as JSON."""
+
+
+class OverflowedError(FloatingPointError):
+    """No loss or gradient is finite any more; the trainer has the last good weights."""
+
+
+class Trainer:
+    """One training of a model's denoiser; the model is changed in place until `denoiser.restore()`."""
+
+    def __init__(
+        self, model: Family, sampled: Sampled, losses: Losses, options: Config, saved: Saved | None = None
+    ) -> None:
+        """Set up everything that a step needs, as before the first one or as a checkpoint has it.
+
+        Args:
+            model: the loaded model, as training starts from it.
+            sampled: the latents and conditionings to train on.
+            losses: one a concept.
+            options: of the run.
+            saved: a checkpoint of a training of the same model with the same options, to go on from.
+
+        Raises:
+            UsageError: the parameter group selects no weight, or nothing can be learnt from what was sampled.
+        """
+        # For adapters, the critic's weights and its samples; all else has a generator of its own.
+        torch.manual_seed(options.seed)
+        self.options, self.losses = options, losses
+        self.denoiser = Denoiser(model, options.parameter_group, options.precision, options.rank)
+        path = model.path()
+        self.noise = torch.Generator().manual_seed(4 * options.seed + 3)
+        self.batches = batches(sampled, path, options, self.noise)
+        self.scale = Scale(options.scale, path, unit_constant(sampled.anchor_latents))
+        if saved:
+            self.scale = Scale(options.scale, path, saved.values["scale"])
+        elif options.scale == "auto":
+            self.scale = calibrated(self.scale, self.denoiser, losses, self.batches, options.batch_size)
+        warm_up = 0 if saved else critic.WARM_UP
+        self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)
+        self.optimizer = torch.optim.AdamW(self.denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
+        self.step = 0
+        self.rows: list[Row] = []
+        """Of steps.jsonl."""
+        self.seen: list[Seen] = []
+        """Of the steps since the last of the rows."""
+        self.skipped = 0
+        """How many of the last steps, in a row, were not finite."""
+        self.stopped = ""
+        """Why it ended before its last step."""
+        if saved:
+            self._restore(saved)
+
+    def train(self, store: Store | None = None, watch: Callable[[int], str] | None = None) -> None:
+        """Take all steps that are left.
+
+        Args:
+            store: gets the rows and the checkpoints.
+            watch: gives a reason to stop after a step, or nothing.
+
+        Raises:
+            OverflowedError: `MOST_SKIPPED` steps in a row were skipped.
+            Interrupted: by a signal, once the step was done and saved.
+        """
+        most = self.options.steps
+        left = range(self.step + 1, 0 if self.stopped else most + 1)
+        bar = tqdm(left, desc="erase", initial=self.step, total=most)
+        with between_steps() as signalled:
+            for step in bar:
+                seen = self.take_step()
+                if watch and step < most:
+                    self.stopped = watch(step)
+                overflowed = self.skipped >= min(MOST_SKIPPED, most)
+                interrupted = signalled()
+                ends = interrupted or overflowed or bool(self.stopped) or step == most
+                if step == 1 or step % LOG_EVERY == 0 or self.stopped or step == most:
+                    self._log(store, bar)
+                if store and (ends or step % self.options.checkpoint_every == 0):
+                    store.save(step, self.saved())
+                if overflowed:
+                    raise OverflowedError(overflow_message(step, self.skipped, seen, self.options.precision))
+                if ends:
+                    break
+        bar.close()
+
+    def take_step(self) -> Seen:
+        """Move the weights once, or skip the step where anything is not finite; returns what it saw."""
+        seen, gradients = self.backward(next(self.batches))
+        if not seen.skipped:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
+            self.move(gradients)
+        self.seen.append(seen)
+        self.step += 1
+        self.skipped = self.skipped + 1 if seen.skipped else 0
+        return seen
+
+    def backward(self, batch: Batch) -> tuple[Seen, Sequence[Tensor]]:
+        """What a batch shows, and the gradient for each trained tensor: both are means over the processes."""
+        n = batch.targets
+        gap = difference(self.denoiser, self.scale, batch)
+        s = squared_distance(gap)
+        values, estimate = self._erasure_values(gap[:n], s[:n], batch)
+        erase = erasure_loss(values, batch.concept, self.losses)
+        retain = retain_loss(s[n:])
+        loss = erase + self.options.retain_weight * retain
+        gradients = processes.mean(torch.autograd.grad(loss, list(self.denoiser.trained.values())))
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = s.isfinite().all() & erase.isfinite() & retain.isfinite() & norm.isfinite()
+        scalars = (each.detach().to(s) for each in (erase, retain, estimate, norm, ~finite))
+        return Seen(s[:n].detach(), batch.timesteps[:n], batch.concept, *scalars).gathered(), gradients
+
+    def _erasure_values(self, gap: Tensor, s: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """D(s) of each row, or its bound by the critic, (n,), and the critic's estimate of D; nan without one."""
+        if self.critic is not None:
+            return self.critic.erasure_values(gap, context_of(batch))
+        values = self.losses.divergence(s, batch.concept)
+        assert values is not None
+        return values, torch.tensor(math.nan)
+
+    def move(self, gradients: Sequence[Tensor]) -> None:
+        """Take the optimiser's step."""
+        for parameter, gradient in zip(self.denoiser.trained.values(), gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+    def _log(self, store: Store | None, bar: Any) -> None:
+        """Make a row of what was seen since the last one."""
+        row = log_row(self.step, self.seen, self.losses, self.scale, self.options.retain_weight > 0)
+        self.rows.append(row)
+        self.seen.clear()
+        if store:
+            store.log(row)
+        if "s" in row:
+            bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row.get('retain', 0):.3g}")
+
+    def saved(self) -> Saved:
+        """All that changes from step to step, as copies or views."""
+        values = {"scale": self.scale.constant} | {name: getattr(self, name) for name in STATE}
+        tensors = _under("trained", self.denoiser.trained) | _under("optimizer", _moments(self.optimizer))
+        if self.critic is not None:
+            tensors |= _under("critic", self.critic.critic.state_dict())
+            tensors |= _under("critic_optimizer", _moments(self.critic.optimizer))
+        if self.seen:
+            tensors |= _under("seen", Seen.stack(self.seen))
+        tensors |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
+        device = self.denoiser.model.device
+        if device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+        return Saved(values, tensors)
+
+    @torch.no_grad()
+    def _restore(self, saved: Saved) -> None:
+        """Become what was saved, to the last bit."""
+        values, tensors = saved
+        for name in STATE:
+            setattr(self, name, values[name])
+        for name, tensor in _below("trained", tensors).items():
+            self.denoiser.trained[name].copy_(tensor)
+        _load_moments(self.optimizer, _below("optimizer", tensors))
+        if self.critic is not None:
+            self.critic.critic.load_state_dict(_below("critic", tensors))
+            _load_moments(self.critic.optimizer, _below("critic_optimizer", tensors))
+        device = self.denoiser.model.device
+        if seen := _below("seen", tensors):
+            self.seen = Seen.unstack(seen, device)
+        self.noise.set_state(tensors["random/noise"])
+        torch.set_rng_state(tensors["random/cpu"])
+        if device.type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], device)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as `PARAMETER/NAME`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}/{key}": tensor for i, entry in state.items() for key, tensor in entry.items()}
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        i, key = name.split("/")
+        state.setdefault(int(i), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}/"): each for name, each in tensors.items() if name.startswith(f"{prefix}/")}
