@@ -1,0 +1,1 @@
+"""Run folders, checkpoints, processes, and how a command begins and ends."""
