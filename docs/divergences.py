@@ -22,8 +22,9 @@ import fdiv
 from fdiv.exact.domain import Interval
 from fdiv.exact.symbols import DerivationError
 from fdiv.numeric.rewrite import softplus
-from fdiv.show.describe import activation_kind, domain_text, label, readable
-from fdiv.show.plots import generator_values, has_scale, weight_scale
+from fdiv.show.describe import activation_kind
+from fdiv.show.plots import generator_values, weight_scale
+from fdiv.show.readable import domain_text, label, readable
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "divergences"
@@ -91,7 +92,7 @@ def advice(shown: fdiv.Divergence) -> str:
 
 def _small_errors(shown: fdiv.Divergence) -> str:
     curvature = shown.curvature
-    if has_scale(shown):
+    if shown.reduces_to_mse:
         return f"For small errors it is {weight_scale(shown):.6g} times the squared error s."
     if curvature is None:
         start = shown.gaussian.gradient_weight(0.0)
@@ -114,7 +115,7 @@ def _large_errors(shown: fdiv.Divergence) -> str:
     ratio = far / mid if mid else 0.0
     values = f"w(1) = {low:.4g}, w(25) = {mid:.3g}, w(100) = {far:.3g}"
     if not np.isfinite(ratio) or ratio > 100:
-        wrapped = "log(1 + 2 D(s)/f''(1))" if has_scale(shown) else "log(1 + D(s))"
+        wrapped = "log(1 + 2 D(s)/f''(1))" if shown.reduces_to_mse else "log(1 + D(s))"
         return (
             "Large errors dominate: w grows without bound, and the worst sample of a batch decides. Take it where all "
             f"errors are small and none may stay; `GaussianLoss.wrapped`, {wrapped}, does not overflow."
@@ -232,7 +233,7 @@ def draw(shown: fdiv.Divergence, path: Path) -> None:
         weights = np.array([shown.gaussian.gradient_weight(x) for x in S.tolist()]) / weight_scale(shown)
     right.plot(S, np.where(weights < 1e30, weights, np.nan), color="C1")
     right.axhline(1, color="0.6", linewidth=0.6)
-    right.set(title="w(s)/w(0)" if has_scale(shown) else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log")
+    right.set(title="w(s)/w(0)" if shown.reduces_to_mse else "w(s)/w(1)", xlabel="s", xscale="log", yscale="log")
     right.set(xlim=(S[0], S[-1]), ylim=(1e-3, 1e3), yticks=[1e-3, 1, 1e3])
     for axis in (left, right):
         axis.grid(alpha=0.25)

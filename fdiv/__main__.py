@@ -13,18 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdiv import certify, compare, require, resolve
-from fdiv.evidence.certificate import Refused
-from fdiv.show.describe import (
-    QUANTITIES,
-    catalogue_row,
-    catalogue_rows,
-    evaluate,
-    facts,
-    relation_dict,
-    relation_text,
-    wrapped,
-)
+from fdiv import CATALOG, Refused, certify, compare, require, resolve
+from fdiv.show.describe import catalogue_row, facts, relation_dict, relation_text, two_columns
+from fdiv.show.numbers import QUANTITIES, evaluate
 
 _ONE = 'a name (alpha:a=0.3), a generator ("u*log(u)") or FILE.py:NAME'
 
@@ -84,19 +75,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps([catalogue_row(record) for record in catalogue_rows()], indent=2))
+        print(json.dumps([catalogue_row(record) for record in CATALOG.values()], indent=2))
         return 0
-    records = catalogue_rows()
-    width = max(len(record.name) for record in records)
+    width = max(map(len, CATALOG))
     print(f"{'name':<{width}}  {'convexity':<9}  {'conjugate':<9}  {'D(s)':<10}  title")
-    for record in records:
+    for record in CATALOG.values():
         row = catalogue_row(record)
         also = f" (also {', '.join(row['aliases'])})" if row["aliases"] else ""
         evidence = f"{row['convexity']:<9}  {row['conjugate']:<9}  {row['gaussian']:<10}"
         print(f"{row['name']:<{width}}  {evidence}  {row['title']}{also}", flush=True)
         for parameter in row["parameters"]:
             print(f"{'':<{width}}  {parameter['name']} in {parameter['domain']}: {parameter['reason']}")
-    print(f"\n{len(records)} divergences: evidence of convexity and conjugate, and kind of D(s) between Gaussians")
+    print(f"\n{len(CATALOG)} divergences: evidence of convexity and conjugate, and kind of D(s) between Gaussians")
     return 0
 
 
@@ -104,7 +94,7 @@ def _show(options: argparse.Namespace) -> int:
     shown = resolve(options.divergence)
     require(shown)
     found = facts(shown)
-    print(json.dumps(found, indent=2) if options.json else wrapped(found))
+    print(json.dumps(found, indent=2) if options.json else two_columns(found))
     return 0
 
 

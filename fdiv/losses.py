@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fdiv.evidence.certificate import require
+from fdiv.exact.symbols import v
 from fdiv.numeric.autograd import Function, derived
 from fdiv.numeric.backends import torch_backend
 from fdiv.numeric.lower import lower
@@ -87,8 +88,7 @@ class GaussianLoss:
         It is s + O(s^2) near 0 and, where D grows exponentially, linear in s for large s: for Pearson and
         Neyman it is s itself. Where f''(1) is not in (0, inf) the factor 2/f''(1) is 1.
         """
-        curvature = self.divergence.curvature
-        factor = 2 / curvature if curvature is not None and curvature.is_finite and curvature != 0 else 1
+        factor = 2 / self.divergence.curvature if self.divergence.reduces_to_mse else 1  # type: ignore[operator]
         value, slope = map(_from_zero, self.divergence.gaussian.wrapped_on(torch_backend(), factor))
         return _in_double(s, derived(value, slope))
 
@@ -111,8 +111,6 @@ class VariationalLoss:
 
     @cached_property
     def _functions(self) -> dict[str, Function]:
-        from fdiv.exact.symbols import v
-
         activation, backend = self.divergence.activation, torch_backend()
         pairs = {
             "output": (activation.output, activation.output_slope),

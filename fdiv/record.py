@@ -129,6 +129,11 @@ class Divergence(Generator):
         )
         return Divergence(record)
 
+    @property
+    def reduces_to_mse(self) -> bool:
+        """Whether 0 < f''(1) < inf: then D(s) is f''(1)/2 s for small s, a multiple of the squared error."""
+        return self.curvature is not None and bool(self.curvature.is_finite and self.curvature > 0)
+
     @cached_property
     def conjugate(self) -> Conjugate:
         """f*(t) = sup over u >= 0 of u t - f(u), on the whole line."""

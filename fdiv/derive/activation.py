@@ -12,7 +12,7 @@ gets none. On a jump f*(T) = k T - f(k). T still increases onto the interior of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -40,48 +40,48 @@ class Activation:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """T, f* o T and their slopes up to v = `upper`."""
+    """T, f* o T and their slopes up to v = `upper`, from where the stretch before it ends."""
 
     upper: Expr
-    forms: tuple[Expr, Expr, Expr, Expr]
+    forms: Activation
     rough: bool = False  # whether a slope is infinite at an end
 
 
 def derive_activation(generator: Generator) -> Activation:
     """Derive T and f* o T; raises DerivationError where a limit of the slope cannot be derived."""
     if not generator.kinks:
-        stretches = [_Stretch(sympy.log(piece.upper), _smooth(piece), _rough(piece)) for piece in generator.pieces]
-        return _joined(stretches, canonical=True)
+        return _joined([_Stretch(sympy.log(p.upper), _smooth(p), _rough(p)) for p in generator.pieces], canonical=True)
     if len(generator.kinks) == 1 and all(piece.affine for piece in generator.pieces):
         return _logistic(generator)
-    return _joined(_stretches(generator), canonical=False)
+    return _joined(_laid_out(generator), canonical=False)
 
 
 def _joined(stretches: list[_Stretch], canonical: bool) -> Activation:
-    columns = []
-    for i in range(4):
+    """Join each of the four forms over all stretches into one Piecewise in v."""
+
+    def joined(form: str, slope: bool = False) -> Expr:
         branches: list[tuple[Expr, Any]] = []
         for stretch, following in pairwise(stretches):
-            rough = i >= 2 and (stretch.rough or following.rough)  # the subgradient 0 where the slope is infinite
-            branches += (
-                [(stretch.forms[i], v < stretch.upper), (sympy.S.Zero, v <= stretch.upper)]
-                if rough
-                else [(stretch.forms[i], v <= stretch.upper)]
-            )
-        columns.append(
-            sympy.Piecewise(*branches, (stretches[-1].forms[i], True)) if branches else stretches[0].forms[i]
-        )
-    output, term, output_slope, term_slope = columns
-    return Activation(output, term, output_slope, term_slope, canonical)
+            expression = getattr(stretch.forms, form)
+            if slope and (stretch.rough or following.rough):
+                # the slope is infinite where the two meet, and there it is given the subgradient 0
+                branches += [(expression, v < stretch.upper), (sympy.S.Zero, v <= stretch.upper)]
+            else:
+                branches.append((expression, v <= stretch.upper))
+        last = getattr(stretches[-1].forms, form)
+        return sympy.Piecewise(*branches, (last, True)) if branches else last
+
+    output, term = joined("output"), joined("conjugate_term")
+    return Activation(output, term, joined("output_slope", True), joined("conjugate_slope", True), canonical)
 
 
-def _smooth(piece: Piece) -> tuple[Expr, Expr, Expr, Expr]:
-    """T, f* o T and their slopes on one piece."""
-    return (
-        in_log_ratio(piece.slope, piece),
-        in_log_ratio(normal(u * piece.slope - piece.expression), piece),
-        in_log_ratio(u * piece.second, piece, positive=True),
-        in_log_ratio(u**2 * piece.second, piece, positive=True),
+def _smooth(piece: Piece) -> Activation:
+    """T, f* o T and their slopes on one piece, at v = log u."""
+    return Activation(
+        output=in_log_ratio(piece.slope, piece),
+        conjugate_term=in_log_ratio(normal(u * piece.slope - piece.expression), piece),
+        output_slope=in_log_ratio(u * piece.second, piece, positive=True),
+        conjugate_slope=in_log_ratio(u**2 * piece.second, piece, positive=True),
     )
 
 
@@ -91,32 +91,45 @@ def _rough(piece: Piece) -> bool:
     return any(piece.limit(piece.second, end).is_infinite for end in ends)
 
 
-def _stretches(generator: Generator) -> list[_Stretch]:
-    """Lay curved pieces and jumps of f' side by side along v."""
-    jumps, found, shift = dict(generator.kinks), [], sympy.S.Zero
-    pieces = generator.pieces
-    for i, piece in enumerate(pieces):
-        first, last = i == 0, i == len(pieces) - 1
-        tail = piece.affine and ((first and piece.upper in jumps) or (last and piece.lower in jumps))
-        if piece.affine and not first and not last:
+def _laid_out(generator: Generator) -> list[_Stretch]:
+    """Lay curved pieces and jumps of f' side by side along v, from left to right.
+
+    `shift` is v - log u so far: a jump takes a unit of v that log u has not, and a straight line between two pieces,
+    on which T would stand still, is left out. A straight line at an end, beyond a kink, is no stretch of its own
+    either: the jump beside it has an exponential tail in its place.
+    """
+    jumps, pieces = dict(generator.kinks), generator.pieces
+    first, last = pieces[0], pieces[-1]
+    found, shift = [], sympy.S.Zero
+    for piece in pieces:
+        beyond_a_kink = (piece is first and piece.upper in jumps) or (piece is last and piece.lower in jumps)
+        if not piece.affine or ((piece is first or piece is last) and not beyond_a_kink):
+            found.append(_Stretch(sympy.log(piece.upper) + shift, _shifted(_smooth(piece), shift), _rough(piece)))
+        elif piece is not first and piece is not last:
             shift -= sympy.log(piece.upper / piece.lower)
-        elif not tail:
-            output, term, rate, growth = (form.subs(v, v - shift) for form in _smooth(piece))
-            found.append(_Stretch(sympy.log(piece.upper) + shift, (output, term, rate, growth), _rough(piece)))
         if piece.upper in jumps:
-            place, jump = piece.upper, jumps[piece.upper]
-            start, low = sympy.log(place) + shift, piece.limit(piece.slope, place)
-            to_left, to_right = first and piece.affine, i == len(pieces) - 2 and pieces[-1].affine
-            if to_left:
-                rise, end = jump * sympy.exp(v - start), start
-            elif to_right:
-                rise, end = -jump * expm1(start - v), sympy.oo
+            jump, start = jumps[piece.upper], sympy.log(piece.upper) + shift
+            if piece is first and piece.affine:
+                found.append(_Stretch(start, _on_jump(piece, jump * sympy.exp(v - start))))
+            elif piece.upper == last.lower and last.affine:
+                found.append(_Stretch(sympy.oo, _on_jump(piece, -jump * expm1(start - v))))
             else:
-                rise, end, shift = jump * (v - start), start + 1, shift + 1
-            rate = sympy.diff(rise, v)
-            value = piece.limit(piece.expression, place)
-            found.append(_Stretch(end, (low + rise, place * (low + rise) - value, rate, place * rate)))
+                found.append(_Stretch(start + 1, _on_jump(piece, jump * (v - start))))
+                shift += 1
     return found
+
+
+def _shifted(forms: Activation, shift: Expr) -> Activation:
+    """Move the forms along v by `shift`."""
+    moved = {name: form.subs(v, v - shift) for name, form in vars(forms).items() if isinstance(form, Expr)}
+    return replace(forms, **moved)
+
+
+def _on_jump(piece: Piece, rise: Expr) -> Activation:
+    """T = f'(k-) + rise at the kink k where `piece` ends; there f*(T) = k T - f(k)."""
+    kink = piece.upper
+    output, rate = piece.limit(piece.slope, kink) + rise, sympy.diff(rise, v)
+    return Activation(output, kink * output - piece.limit(piece.expression, kink), rate, kink * rate)
 
 
 def _logistic(generator: Generator) -> Activation:

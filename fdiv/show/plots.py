@@ -107,19 +107,13 @@ def _draw_conjugate(axis: Any, divergence: Divergence, style: dict[str, Any]) ->
         axis.plot([end], [float(conjugate.value_at_end)], marker="o", markersize=4, color=style["color"])
 
 
-def has_scale(divergence: Divergence) -> bool:
-    """Whether w(0) is a positive number."""
-    curvature = divergence.curvature
-    return curvature is not None and bool(curvature.is_finite and curvature > 0)
-
-
 def weight_scale(divergence: Divergence) -> float:
     """w(0), or w(1) where w(0) is zero, infinite or two-sided."""
-    return divergence.gaussian.gradient_weight(0.0 if has_scale(divergence) else 1.0)
+    return divergence.gaussian.gradient_weight(0.0 if divergence.reduces_to_mse else 1.0)
 
 
 def _weight_title(divergences: list[Divergence]) -> str:
-    scaled = {has_scale(divergence) for divergence in divergences if divergence.gaussian.evaluable}
+    scaled = {divergence.reduces_to_mse for divergence in divergences if divergence.gaussian.evaluable}
     if len(scaled) == 2:
         return "gradient weight w(s)/w(0); thin: w(s)/w(1)"
     return f"gradient weight w(s)/w({0 if True in scaled else 1})"
@@ -128,7 +122,7 @@ def _weight_title(divergences: list[Divergence]) -> str:
 def _draw_gaussian(weights: Any, values: Any, divergence: Divergence, style: dict[str, Any]) -> None:
     gaussian = divergence.gaussian
     weight = np.array([gaussian.gradient_weight(s) for s in _S.tolist()])
-    scale, width = (weight_scale(divergence), 1.5 if has_scale(divergence) else 0.8)
+    scale, width = (weight_scale(divergence), 1.5 if divergence.reduces_to_mse else 0.8)
     with np.errstate(all="ignore"):
         weights.plot(_S, np.where(weight < _HIGHEST, weight / scale, np.nan), **style, linewidth=width)
         value = np.array([gaussian(s) for s in _S.tolist()])

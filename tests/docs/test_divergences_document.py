@@ -99,7 +99,7 @@ def formulas(quantity: str) -> list[tuple[str, str]]:
 def test_a_formula_read_from_left_to_right_has_the_value_of_the_divergence(
     quantity: str, argument: str, floor: int
 ) -> None:
-    from fdiv.show.describe import evaluate
+    from fdiv.show.numbers import evaluate
 
     name = {"D(s)": "gaussian", "w(s)": "gradient-weight", "T(v)": "activation"}[quantity]
     shown = formulas(quantity)

@@ -105,7 +105,7 @@ def test_show_prefers_the_shorter_form(spec: str, fact: str, text: str) -> None:
 
 @pytest.mark.parametrize("spec", EXAMPLES)
 def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
-    from fdiv.show.describe import readable
+    from fdiv.show.readable import readable
 
     shown = fdiv.divergence(spec)
     compared = 0
