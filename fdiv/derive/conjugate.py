@@ -109,7 +109,7 @@ def _line(piece: Piece, kink: Expr) -> Expr:
 
 
 def _smooth(piece: Piece, start: Expr, end: Expr) -> ConjugatePiece:
-    ratio = invert(piece.slope, u, t, piece.samples)
+    ratio = invert(piece.slope, t, piece.samples)
     # 1.765^(125000/95679) is a root of an integer with thousands of digits, which nobody can read or compute with
     if ratio is None or any(max(abs(n.p), n.q) > _LARGEST_NUMBER for n in ratio.atoms(sympy.Rational)):
         return ConjugatePiece(start, end, None, None, piece)

@@ -5,7 +5,6 @@ It may have kinks, and is resolved into smooth pieces once; every later derivati
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from itertools import pairwise
 from typing import Literal
 
 import sympy
-from sympy import Expr, Poly
+from sympy import Expr
 
 from fdiv.balls.zeros import crossings, has_formula
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.exact.inversion import invert
+from fdiv.exact.roots import positive_zeros
 from fdiv.exact.simplify import factored, normal
 from fdiv.exact.symbols import DerivationError, u
 
@@ -64,7 +64,7 @@ class Piece:
                 return sympy.simplify(value)
         side = 1 if end == self.lower else -1
         try:
-            return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u), u)
+            return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u))
         except UnknownExpansion:
             pass  # Gruntz's algorithm takes more kinds of functions
         try:
@@ -213,28 +213,14 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
         return []
     if isinstance(function, sympy.log):
         return sign_changes(function.args[0] - 1)
-    root = sympy.Dummy("root", positive=True)
-    order = math.lcm(*(int(p.exp.q) for p in function.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational))
-    powered = function.subs(u, root**order) if order <= 64 else None
-    if powered is not None and powered.is_polynomial(root) and sympy.degree(powered, root) <= 64:
-        values = _real_roots(sympy.Poly(powered, root))
-        if values is not None:
-            return [value**order for value in values if value.is_positive]
+    known = positive_zeros(function)
+    if known is not None:
+        return known
     found = crossings(function)
     if len(found) != 1:
         return list(found)
     level = sympy.Dummy("level", real=True)
-    inverse = invert(function, u, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
+    inverse = invert(function, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
     value = None if inverse is None else sympy.simplify(inverse.subs(level, 0))
     # the formula is one of the zeros, and there is but one
     return [value if value is not None and value.is_positive else found[0]]
-
-
-def _real_roots(polynomial: Poly) -> list[Expr] | None:
-    """Return all real roots, or None where they are not all known in formulas."""
-    try:
-        return [value for value, _ in polynomial.real_roots(multiple=False)]
-    except NotImplementedError:  # irrational coefficients
-        found = sympy.roots(polynomial)
-    whole = sum(found.values()) == polynomial.degree() and all(value.is_real is not None for value in found)
-    return [value for value in found if value.is_real] if whole else None

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from sympy import Expr
 
 from fdiv.derive.generator import Piece, piece_at
+from fdiv.exact.roots import in_root
 from fdiv.exact.symbols import DerivationError, u, v
 from fdiv.numeric.backends import Backend, flint_backend
 from fdiv.numeric.lower import lower
@@ -125,7 +126,6 @@ def _log_zeros(expression: Expr) -> list[complex]:
         return []
     if expression.has(sympy.exp):
         return _log_zeros_of_exponential(expression)
-    exponents = [p.exp for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
     terms = sympy.Add.make_args(expression)
     if len(terms) == 2 and sum(term.has(u) for term in terms) == 1:  # c + d u^p, where p may be any number
         constant, power = sorted(terms, key=lambda term: term.has(u))
@@ -133,11 +133,11 @@ def _log_zeros(expression: Expr) -> list[complex]:
         base, exponent = monomial.as_base_exp()
         if base == u:
             return [complex(np.log(complex(-constant / coefficient))) / float(exponent)]
-    order = math.lcm(*(int(exponent.q) for exponent in exponents))
     root = sympy.Symbol("root", positive=True)
-    numerator = sympy.numer(sympy.together(expression.subs(u, root**order)))
-    if order > 24 or not numerator.is_polynomial(root):
+    fraction = in_root(expression, root)
+    if fraction is None:
         raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
+    order, numerator, _ = fraction
     roots = sympy.Poly(numerator, root).nroots(n=20)
     return [order * complex(np.log(complex(zero))) for zero in roots if zero != 0]
 

@@ -91,8 +91,8 @@ def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
     """Return the terms c u^p (log u)^n, as {(p, n): c}, without which e^{-x/2} f(e^x) has a decaying even part."""
     half = sympy.Rational(1, 2)
     try:
-        top = terms_above(generator.pieces[-1].expression, u, half)
-        inverted = terms_above(generator.pieces[0].expression.subs(u, 1 / u), u, -half)
+        top = terms_above(generator.pieces[-1].expression, half)
+        inverted = terms_above(generator.pieces[0].expression.subs(u, 1 / u), -half)
     except UnknownExpansion as error:
         raise DerivationError(str(error)) from error
     bottom = {(-p, n): c * (-1) ** n for (p, n), c in inverted.items()}

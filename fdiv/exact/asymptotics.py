@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sympy
-from sympy import Expr, Rational, Symbol
+from sympy import Expr, Rational
+
+from fdiv.exact.symbols import u
 
 _WIDTHS = (2, 5, 12)  # how far below the leading power an expansion reaches
 _MOST_TERMS = 400
@@ -38,18 +40,18 @@ class Series:
         return self.terms[power], power
 
 
-def terms_above(expression: Expr, u: Symbol, lowest: Expr) -> dict[Power, Expr]:
+def terms_above(expression: Expr, lowest: Expr) -> dict[Power, Expr]:
     """Return {(p, n): c}, every term of the expansion at infinity with p >= lowest; raises UnknownExpansion."""
     for width in _WIDTHS:
-        series = _expand(expression, u, sympy.Integer(width))
+        series = _expand(expression, sympy.Integer(width))
         if series.floor < lowest:
             return {power: c for power, c in series.terms.items() if power[0] >= lowest}
     raise UnknownExpansion(f"the expansion of {expression} does not reach u^{lowest}")
 
 
-def limit_at_infinity(expression: Expr, u: Symbol) -> Expr:
+def limit_at_infinity(expression: Expr) -> Expr:
     """Return the limit as u -> inf, possibly infinite; raises UnknownExpansion."""
-    terms = terms_above(expression, u, _ZERO)
+    terms = terms_above(expression, _ZERO)
     if not terms:
         return _ZERO
     power = max(terms)
@@ -62,24 +64,24 @@ def _sign(coefficient: Expr) -> int:
     return 1 if coefficient.evalf(30) > 0 else -1
 
 
-def _expand(node: Expr, u: Symbol, width: Expr) -> Series:
+def _expand(node: Expr, width: Expr) -> Series:
     if node == u:
         return Series({(sympy.S.One, 0): sympy.S.One}, -sympy.oo)
     if not node.has(u):
         return Series({} if node == 0 else {(_ZERO, 0): node}, -sympy.oo)
     if node.is_Add:
-        return _sum([_expand(argument, u, width) for argument in node.args])
+        return _sum([_expand(argument, width) for argument in node.args])
     if node.is_Mul:
-        result, *others = [_expand(argument, u, width) for argument in node.args]
+        result, *others = [_expand(argument, width) for argument in node.args]
         for other in others:
             result = _product(result, other, width)
         return result
     if node.is_Pow and not node.exp.has(u):
-        return _power(_expand(node.base, u, width), node.exp, width)
+        return _power(_expand(node.base, width), node.exp, width)
     if isinstance(node, sympy.log):
-        return _log(_expand(node.args[0], u, width), width)
+        return _log(_expand(node.args[0], width), width)
     if isinstance(node, sympy.exp):
-        return _exp(_expand(node.args[0], u, width), width)
+        return _exp(_expand(node.args[0], width), width)
     raise UnknownExpansion(f"{node.func} has no expansion in powers and logarithms")
 
 

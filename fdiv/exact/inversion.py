@@ -8,19 +8,21 @@ search and no time limit: the steps are few and fixed, so the outcome is the sam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import islice
 
 import sympy
 from sympy import Expr, Symbol
 
+from fdiv.exact.roots import in_root
+from fdiv.exact.symbols import u
+
 _MOST_CANDIDATES = 24
 _LARGEST_POWER = 512
 _BRANCH_TOLERANCE = 1e-10
 
 
-def invert(slope: Expr, u: Symbol, t: Symbol, samples: tuple[Expr, ...]) -> Expr | None:
+def invert(slope: Expr, t: Symbol, samples: tuple[Expr, ...]) -> Expr | None:
     """Solve ``slope(u) = t`` for u, exactly.
 
     `samples` are points of the piece on which the slope is strictly increasing; the branch returned is the
@@ -28,7 +30,7 @@ def invert(slope: Expr, u: Symbol, t: Symbol, samples: tuple[Expr, ...]) -> Expr
     found.
     """
     points = [(float(point), slope.subs(u, point.evalf(40)).evalf(30)) for point in samples]
-    for candidate in islice(_solutions(slope, t, u, 0), _MOST_CANDIDATES):
+    for candidate in islice(_solutions(slope, t, 0), _MOST_CANDIDATES):
         if all(_returns(candidate, t, value, point) for point, value in points):
             return candidate
     return None
@@ -41,21 +43,21 @@ def _returns(candidate: Expr, t: Symbol, value: Expr, point: float) -> bool:
     return abs(complex(back) - point) <= _BRANCH_TOLERANCE * point
 
 
-def _solutions(expression: Expr, target: Expr, u: Symbol, depth: int) -> Iterator[Expr]:
+def _solutions(expression: Expr, target: Expr, depth: int) -> Iterator[Expr]:
     """Yield candidate solutions of ``expression = target``, branches included, likely ones first."""
     if expression == u:
         yield target
         return
     if depth > 12:
         return
-    for form in _rewritten(expression, u):
-        for inner, value in _peel(form, target, u):
-            yield from _solutions(inner, value, u, depth + 1)
-    yield from _quadratic(expression, target, u)
-    yield from _lambert(expression, target, u, depth)
+    for form in _rewritten(expression):
+        for inner, value in _peel(form, target):
+            yield from _solutions(inner, value, depth + 1)
+    yield from _quadratic(expression, target)
+    yield from _lambert(expression, target, depth)
 
 
-def _rewritten(expression: Expr, u: Symbol) -> Iterator[Expr]:
+def _rewritten(expression: Expr) -> Iterator[Expr]:
     """Yield equivalent forms in which u may occur only once."""
     yield expression
     if expression.is_rational_function(u):
@@ -63,10 +65,10 @@ def _rewritten(expression: Expr, u: Symbol) -> Iterator[Expr]:
         yield sympy.factor(expression)
     elif expression.is_Add:
         yield sympy.expand(expression)
-        yield merge_logs(expression, u)
+        yield merge_logs(expression)
 
 
-def merge_logs(expression: Expr, u: Symbol) -> Expr:
+def merge_logs(expression: Expr) -> Expr:
     """Collect ``c log(g) + n c log(h)`` into ``c log(g h^n)``; valid because both arguments are positive."""
     constant, dependent = sympy.expand(sympy.expand_log(expression, force=True)).as_independent(u, as_Add=True)
     logs: list[tuple[Expr, Expr]] = []
@@ -85,7 +87,7 @@ def merge_logs(expression: Expr, u: Symbol) -> Expr:
     return sympy.Add(constant, merged, *(coefficient * factor for coefficient, factor in rest))
 
 
-def _peel(expression: Expr, target: Expr, u: Symbol) -> Iterator[tuple[Expr, Expr]]:
+def _peel(expression: Expr, target: Expr) -> Iterator[tuple[Expr, Expr]]:
     """Undo one outer operation: yield (inner expression, its value) for each real branch."""
     if expression.is_Add:
         constant, inner = expression.as_independent(u, as_Add=True)
@@ -108,16 +110,13 @@ def _peel(expression: Expr, target: Expr, u: Symbol) -> Iterator[tuple[Expr, Exp
             yield expression.base, -((target * (-1) ** power) ** (1 / power))
 
 
-def _quadratic(expression: Expr, target: Expr, u: Symbol) -> Iterator[Expr]:
+def _quadratic(expression: Expr, target: Expr) -> Iterator[Expr]:
     """Solve a rational expression in u^(1/k) whose numerator is quadratic there."""
-    root = Symbol("root", positive=True)
-    denominators = [power.exp.q for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    order = math.lcm(*map(int, denominators))
-    powered = expression.subs(u, root**order)
-    if order > 6 or not powered.is_rational_function(root):
+    root, level = Symbol("root", positive=True), sympy.Dummy("level")
+    fraction = in_root(expression - level, root)
+    if fraction is None:
         return
-    level = sympy.Dummy("level")
-    numerator = sympy.numer(sympy.together(powered - level))
+    order, numerator, _ = fraction
     polynomial = sympy.Poly(numerator, root)
     if polynomial.degree() == 2:
         a, b, c = (coefficient.subs(level, target) for coefficient in polynomial.all_coeffs())
@@ -125,9 +124,9 @@ def _quadratic(expression: Expr, target: Expr, u: Symbol) -> Iterator[Expr]:
             yield ((-b + sign * sympy.sqrt(sympy.factor(b**2 - 4 * a * c))) / (2 * a)) ** order
 
 
-def _lambert(expression: Expr, target: Expr, u: Symbol, depth: int) -> Iterator[Expr]:
+def _lambert(expression: Expr, target: Expr, depth: int) -> Iterator[Expr]:
     """Solve ``a log(y) + b y + c = target``, where y or 1/y is the argument of the only logarithm."""
-    merged = merge_logs(expression, u)
+    merged = merge_logs(expression)
     logs = [atom for atom in merged.atoms(sympy.log) if atom.has(u)]
     if len(logs) != 1:
         return
@@ -141,4 +140,4 @@ def _lambert(expression: Expr, target: Expr, u: Symbol, depth: int) -> Iterator[
         c = sympy.simplify(rest - b * y)
         for branch in (0, -1):
             value = (a / b) * sympy.LambertW((b / a) * sympy.exp((target - c) / a), branch)
-            yield from _solutions(y, value, u, depth + 1)
+            yield from _solutions(y, value, depth + 1)
