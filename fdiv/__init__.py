@@ -10,7 +10,7 @@ from __future__ import annotations
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.evidence.certificate import Certificate, Claim, Refused, certify, require
-from fdiv.evidence.signs import Counterexample, Evidence
+from fdiv.evidence.finding import Counterexample, Evidence
 from fdiv.exact.symbols import u
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.lookup import DivergenceFileError, divergence, names, resolve

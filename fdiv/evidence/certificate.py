@@ -16,12 +16,10 @@ from typing import Any
 
 from fdiv.evidence import consequences, foundations, store
 from fdiv.evidence.deadline import OutOfTime, within
-from fdiv.evidence.signs import Counterexample, Evidence, Finding
+from fdiv.evidence.finding import Counterexample, Evidence, Finding
 from fdiv.record import Divergence
 
 _SECONDS = 10.0  # of processor time for one certificate; the catalogue's take less than 3
-_TIMED_OUT, _UNDERIVED = "not settled in the time allowed", "not derived"
-_SETTLED = (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED)
 
 
 class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
@@ -30,23 +28,22 @@ class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement about a divergence, with its evidence and the reason for it."""
+    """One statement about a divergence, with its evidence and the reason for it.
+
+    It is `open` where time or this software, and not mathematics, left it unsettled.
+    """
 
     name: str
     evidence: Evidence
     reason: str
     required: bool = True
     counterexample: Counterexample | None = None
+    open: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the claim does not stand in the way of a loss."""
-        return self.evidence in _SETTLED or (not self.required and self.evidence is not Evidence.REFUTED)
-
-    @property
-    def open(self) -> bool:
-        """Whether time or this software, and not mathematics, left it unsettled."""
-        return self.evidence is Evidence.NOT_APPLICABLE and self.reason.startswith((_TIMED_OUT, _UNDERIVED))
+        return self.evidence.settled or (not self.required and self.evidence is not Evidence.REFUTED)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the claim as JSON-able data."""
@@ -57,6 +54,7 @@ class Claim:
             "evidence": str(self.evidence),
             "reason": self.reason,
             "required": self.required,
+            "open": self.open,
             "counterexample": example,
         }
 
@@ -67,10 +65,11 @@ class Claim:
         example = None
         if shown is not None:
             example = Counterexample(float(shown["u"]), str(shown["quantity"]), float(shown["value"]))
-        required = data["required"]
-        if not isinstance(required, bool):
-            raise TypeError(f"required is true or false, got {required!r}")
-        return Claim(str(data["name"]), Evidence(data["evidence"]), str(data["reason"]), required, example)
+        for flag in ("required", "open"):
+            if not isinstance(data[flag], bool):
+                raise TypeError(f"{flag} is true or false, got {data[flag]!r}")
+        evidence, reason = Evidence(data["evidence"]), str(data["reason"])
+        return Claim(str(data["name"]), evidence, reason, data["required"], example, data["open"])
 
 
 @dataclass(frozen=True)
@@ -154,36 +153,46 @@ def _json(value: float) -> float | str:
     return value if abs(value) < float("inf") else str(value)
 
 
-Judge = Callable[[Divergence, Mapping[str, Evidence]], Finding]
+@dataclass(frozen=True)
+class Judge:
+    """Who judges the claim of that name: what is derived, and the evidence of the claims before it, give a finding.
+
+    A valid divergence may lack what is not `required`. A claim that `admits` a divergence is found anew each time, and
+    where it does not hold nothing more is asked.
+    """
+
+    name: str
+    judge: Callable[[Divergence, consequences.Settled], Finding]
+    required: bool = True
+    admits: bool = False
 
 
-def _alone(judge: Callable[[Divergence], Finding]) -> Judge:
-    return lambda divergence, settled: judge(divergence)
+def _foundation(name: str, judge: Callable[[Divergence], Finding]) -> Judge:
+    return Judge(name, lambda divergence, settled: judge(divergence), admits=True)
 
 
-_FOUNDATIONS: tuple[tuple[str, Judge], ...] = (
-    ("f(1) = 0", _alone(foundations.vanishes_at_one)),
-    ("finite on (0, inf)", _alone(foundations.finite)),
-    ("convexity", _alone(foundations.convex)),
-    ("not affine", _alone(foundations.not_affine)),
+_FOUNDATIONS = (
+    _foundation("f(1) = 0", foundations.vanishes_at_one),
+    _foundation("finite on (0, inf)", foundations.finite),
+    _foundation("convexity", foundations.convex),
+    _foundation("not affine", foundations.not_affine),
 )
-_CONSEQUENCES: tuple[tuple[str, Judge], ...] = (
-    ("limits", consequences.limits),
-    ("conjugate", consequences.conjugate),
-    ("conjugate on the whole line", consequences.conjugate_everywhere),
-    ("biconjugation", consequences.biconjugation),
-    ("Fenchel-Young", consequences.fenchel_young),
-    ("adjoint", consequences.adjoint),
-    ("activation", consequences.activation),
-    ("D(s)", consequences.gaussian_value),
-    ("D(0) = 0 <= D(s)", consequences.gaussian_sign),
-    ("w(s) = dD/ds >= 0", consequences.gaussian_weight),
-    ("gradient law", consequences.gradient_law),
-    ("reduction to MSE", consequences.mean_squared_error),
-    ("large s", consequences.large_s),
+_CONSEQUENCES = (
+    Judge("limits", consequences.limits),
+    Judge("conjugate", consequences.conjugate),
+    Judge("conjugate on the whole line", consequences.conjugate_everywhere),
+    Judge("biconjugation", consequences.biconjugation),
+    Judge("Fenchel-Young", consequences.fenchel_young),
+    # there may be no finite Gaussian value, no activation at a kink, no curvature at 1
+    Judge("adjoint", consequences.adjoint, required=False),
+    Judge("activation", consequences.activation, required=False),
+    Judge("D(s)", consequences.gaussian_value, required=False),
+    Judge("D(0) = 0 <= D(s)", consequences.gaussian_sign, required=False),
+    Judge("w(s) = dD/ds >= 0", consequences.gaussian_weight, required=False),
+    Judge("gradient law", consequences.gradient_law, required=False),
+    Judge("reduction to MSE", consequences.mean_squared_error, required=False),
+    Judge("large s", consequences.large_s, required=False),
 )
-# a valid divergence may lack these: no finite Gaussian value, no activation at a kink, no curvature at 1
-_OPTIONAL = {name for name, _ in _CONSEQUENCES[5:]}
 
 
 @cache
@@ -202,7 +211,7 @@ def certify(divergence: Divergence) -> Certificate:
         )
     start = time.thread_time()
     claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
-    if len(claims) < len(_FOUNDATIONS) or not claims[-1].holds:
+    if not all(claim.holds for claim in claims):
         return _certificate(divergence, claims, "unknown")
     key = store.key(divergence)
     kept = _kept(divergence, claims, store.load(key))
@@ -221,7 +230,7 @@ def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certi
         found = Certificate.from_dict(data)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    expected = [(name, name not in _OPTIONAL) for name, _ in _FOUNDATIONS + _CONSEQUENCES]
+    expected = [(judge.name, judge.required) for judge in _FOUNDATIONS + _CONSEQUENCES]
     if [(claim.name, claim.required) for claim in found.claims] != expected:
         return None
     fresh = _certificate(divergence, claims + found.claims[len(claims) :], found.gaussian)
@@ -245,46 +254,50 @@ def require(divergence: Divergence, *names: str) -> None:
         why = f"{claim.name}: {claim.evidence}: {claim.reason}{shown}{certificate._limit}"
         raise Refused(f"{divergence.spec} is refused: {why}")
     for claim in map(certificate.claim, names):
-        if claim.evidence not in _SETTLED:
+        if not claim.evidence.settled:
             limit = "; this is a limit of time or of this software, not of the divergence" if claim.open else ""
             raise Refused(f"{divergence.spec} has no such loss: {claim.name}: {claim.reason}{limit}")
 
 
 def _judged(
-    divergence: Divergence, judges: tuple[tuple[str, Judge], ...], earlier: tuple[Claim, ...], seconds: float
+    divergence: Divergence, judges: tuple[Judge, ...], earlier: tuple[Claim, ...], seconds: float
 ) -> tuple[Claim, ...]:
-    """Return the earlier claims and those of `judges`; the foundations stop at the first that does not hold."""
+    """Return the earlier claims and those of `judges`, up to the first that would admit the divergence and fails."""
     claims = list(earlier)
 
     def gather() -> None:
-        for name, judge in judges:
-            claims.append(_claim(name, judge, divergence, {claim.name: claim.evidence for claim in claims}))
-            if judges is _FOUNDATIONS and not claims[-1].holds:
+        for judge in judges:
+            claims.append(_claim(judge, divergence, {claim.name: claim.evidence for claim in claims}))
+            if judge.admits and not claims[-1].holds:
                 return
 
     try:
         within(seconds, gather)
     except OutOfTime:
         reached = {claim.name for claim in claims}
-        for name in [name for name, _ in judges if name not in reached][: 1 if judges is _FOUNDATIONS else None]:
-            claims.append(Claim(name, Evidence.NOT_APPLICABLE, _TIMED_OUT, name not in _OPTIONAL))
+        for judge in [judge for judge in judges if judge.name not in reached]:
+            late = Finding(Evidence.NOT_APPLICABLE, "not settled in the time allowed", open=True)
+            claims.append(_named(judge, late))
+            if judge.admits:
+                break
     return tuple(claims)
 
 
-def _claim(name: str, judge: Judge, divergence: Divergence, settled: Mapping[str, Evidence]) -> Claim:
+def _claim(judge: Judge, divergence: Divergence, settled: consequences.Settled) -> Claim:
     try:
-        finding = judge(divergence, settled)
+        return _named(judge, judge.judge(divergence, settled))
     except MemoryError:  # says nothing about the divergence
         raise
     except Exception as error:  # SymPy raises all kinds where it cannot go on; the claim is then open
-        finding = Finding(Evidence.NOT_APPLICABLE, f"{_UNDERIVED}: {_described(error)}")
-    return Claim(name, finding.evidence, finding.reason, name not in _OPTIONAL, finding.counterexample)
+        why = " ".join(f"{error}".split())[:300] or type(error).__name__
+        return _named(judge, Finding(Evidence.NOT_APPLICABLE, f"not derived: {why}", open=True))
 
 
-def _described(error: Exception) -> str:
-    return " ".join(f"{error}".split())[:300] or type(error).__name__
+def _named(judge: Judge, finding: Finding) -> Claim:
+    return Claim(judge.name, finding.evidence, finding.reason, judge.required, finding.counterexample, finding.open)
 
 
 def _kind(divergence: Divergence, claims: tuple[Claim, ...]) -> str:
+    """Return the kind of D(s); "unknown" where the claim about it was left open, and D(s) may not be derived yet."""
     known = any(claim.name == "D(s)" and not claim.open for claim in claims)
-    return str(divergence.gaussian.kind) if known and not claims[-1].reason.startswith(_TIMED_OUT) else "unknown"
+    return str(divergence.gaussian.kind) if known else "unknown"

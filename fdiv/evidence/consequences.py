@@ -13,14 +13,16 @@ import flint
 import sympy
 from sympy import Expr
 
-from fdiv.balls.tails import OpenError, constant_ball, is_bounded_by_a_power, limit
+from fdiv.balls.tails import is_bounded_by_a_power, limit
 from fdiv.derive.generator import Piece
 from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import moments, oracles
-from fdiv.evidence.signs import Counterexample, Evidence, Finding, keeps_sign
+from fdiv.evidence.finding import Counterexample, Evidence, Finding
+from fdiv.evidence.signs import keeps_sign
 from fdiv.exact.identities import is_identity
 from fdiv.exact.symbols import s, t, u, v
-from fdiv.numeric.lowering import softplus
+from fdiv.numeric.constants import OpenError, constant_ball
+from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 
 Settled = Mapping[str, Evidence]  # the claims before this one
@@ -31,12 +33,10 @@ def _following(settled: Settled, premises: tuple[str, ...], reason: str, checked
     """A theorem is as good as its weakest premise; the oracle's look at it may still refute it."""
     if checked is not None and checked.evidence is Evidence.REFUTED:
         return checked
-    order = list(Evidence)
-    weakest, evidence = max(((name, settled[name]) for name in premises), key=lambda pair: order.index(pair[1]))
-    if evidence not in (Evidence.PROVED, Evidence.CERTIFIED, Evidence.TESTED):
+    weakest = max(premises, key=lambda name: settled[name].rank)
+    if not settled[weakest].settled:
         return Finding(Evidence.NOT_APPLICABLE, f"rests on the claim {weakest!r}, which does not hold")
-    shown = f"{reason}; {checked.reason}" if checked is not None else reason
-    return Finding(evidence, shown)
+    return Finding(settled[weakest], reason if checked is None else f"{reason}; {checked.reason}")
 
 
 def limits(divergence: Divergence, settled: Settled) -> Finding:
@@ -231,9 +231,9 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
     """D(s)/s -> f''(1)/2 under the hypothesis 0 < f''(1) < inf; or why the hypothesis fails."""
     curvature = divergence.curvature
     if curvature is None:
-        left, right = _one_sided(divergence)
+        left, right = divergence.curvatures
         return Finding(Evidence.NOT_APPLICABLE, f"f is not C^2 at 1: f''(1-) = {left} and f''(1+) = {right}")
-    if not (curvature.is_finite and curvature > 0):
+    if not divergence.reduces_to_mse:
         jump = next((jump for place, jump in divergence.kinks if place == 1), None)
         why = "" if jump is None else f", as f' jumps by {jump} there, and D(s) is of order sqrt(s)"
         shown = f"the hypothesis 0 < f''(1) < inf fails: f''(1) = {curvature}{why}".replace("oo", "inf")
@@ -254,13 +254,6 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
         reason = f"{stated}, and u^2 f'' is at most a power of u, so w(s) -> f''(1)/2 by dominated convergence"
         return Finding(settled["limits"], f"{reason}; D(s)/s at s = 1e-12 agrees")
     return Finding(Evidence.TESTED, f"{stated}, and D(s)/s = f''(1)/2 at s = 1e-12")
-
-
-def _one_sided(divergence: Divergence) -> tuple[Expr, Expr]:
-    left = next(piece for piece in divergence.pieces if piece.lower < 1 <= piece.upper)
-    right = next(piece for piece in divergence.pieces if piece.lower <= 1 < piece.upper)
-    one = sympy.S.One
-    return left.limit(left.second, one), right.limit(right.second, one)
 
 
 def _polynomial_growth(divergence: Divergence) -> bool:

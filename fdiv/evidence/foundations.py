@@ -11,11 +11,12 @@ from sympy import Expr
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
-from fdiv.balls import ball
-from fdiv.balls.zeros import Crossing
-from fdiv.derive.generator import Piece, pieces, sign_changes
-from fdiv.evidence.signs import Counterexample, Evidence, Finding, in_many_digits, is_finite, keeps_sign, weakest
+from fdiv.balls.zeros import has_formula
+from fdiv.derive.generator import Piece, piece_at, pieces, sign_changes
+from fdiv.evidence.finding import Counterexample, Evidence, Finding, weakest
+from fdiv.evidence.signs import in_many_digits, is_finite, keeps_sign
 from fdiv.exact.symbols import u
+from fdiv.numeric.constants import constant_ball
 from fdiv.record import Divergence
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
@@ -129,7 +130,7 @@ def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
     place = left.upper
     before, after = left.limit(left.expression, place), right.limit(right.expression, place)
     # two branches of a Max cross where they are equal; SymPy would compare them in ever more digits
-    steps = () if isinstance(place, Crossing) else (after - before, divergence.value_at(place) - before)
+    steps = (after - before, divergence.value_at(place) - before) if has_formula(place) else ()
     for step in steps:
         if not _is_zero(step):
             shown = Counterexample(float(place), "jump of f", float(step))
@@ -145,10 +146,10 @@ def _joined(divergence: Divergence, left: Piece, right: Piece) -> Finding:
 
 def _no_odd_point(divergence: Divergence, place: Expr, form: Expr) -> Finding:
     """Judge that the value where a Piecewise switches, by the branch taken there, is the limit there."""
-    piece = next(piece for piece in divergence.pieces if place <= piece.upper)
+    piece = piece_at(divergence.pieces, place)
     if sympy.expand(form - piece.expression) == 0:
         return Finding(Evidence.PROVED, "no odd point")
-    if isinstance(place, Crossing):
+    if not has_formula(place):
         step = (form - piece.expression).subs(u, place.evalf(60)).evalf(60)
         evidence = Evidence.TESTED if abs(step) < _EQUAL else Evidence.REFUTED
     else:
@@ -169,5 +170,5 @@ def _sign(number: Expr) -> int:
     if number.is_infinite:
         return 1 if number > 0 else -1
     with flint.ctx.workprec(256):
-        value = ball.constant_ball(number)
+        value = constant_ball(number)
     return int(value > 0) - int(value < 0)

@@ -7,10 +7,7 @@ the sign or finds a point that refutes it; what it leaves open is sampled.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import mpmath
@@ -18,59 +15,17 @@ import sympy
 from sympy import Expr, Poly
 
 from fdiv.balls import ball
-from fdiv.balls.tails import FUNCTIONS
 from fdiv.derive.generator import Piece
+from fdiv.evidence.finding import Counterexample, Evidence, Finding
+from fdiv.exact.roots import in_root, positive_zeros
 from fdiv.exact.simplify import factored
 from fdiv.exact.symbols import DerivationError, u
-from fdiv.numeric.lowering import MPMATH
+from fdiv.numeric.backends import MPMATH
+from fdiv.numeric.constants import FUNCTIONS
 
-_LARGEST_ROOT = 24  # u = root^k is tried up to this k
 _GRID = 400
 _DIGITS = (2, 8, 20, 60, 200)  # of the boxes around roots, until those tell them from the ends of a piece
 Box = tuple[Expr, Expr]
-
-
-class Evidence(StrEnum):
-    """How far a claim can be believed, strongest first.
-
-    proved: an exact symbolic argument. certified: ball arithmetic. tested: sampled against an oracle. refuted: a
-    counterexample is at hand. not applicable: the law's hypothesis fails, or the claim could not be derived.
-    """
-
-    PROVED = "proved"
-    CERTIFIED = "certified"
-    TESTED = "tested"
-    REFUTED = "refuted"
-    NOT_APPLICABLE = "not applicable"
-
-
-@dataclass(frozen=True)
-class Counterexample:
-    """A number u at which `quantity` has a value that the claim forbids."""
-
-    point: float
-    quantity: str
-    value: float
-
-    def __str__(self) -> str:
-        """Return the quantity, the point and the value in a line."""
-        stated = f"at u = {self.point:.12g}: {self.quantity}"
-        return stated if math.isnan(self.value) else f"{stated} = {self.value:.12g}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Evidence with its reason."""
-
-    evidence: Evidence
-    reason: str
-    counterexample: Counterexample | None = None
-
-
-def weakest(findings: list[Finding]) -> Finding:
-    """Return the finding that is believed least."""
-    order = list(Evidence)
-    return max(findings, key=lambda finding: order.index(finding.evidence))
 
 
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
@@ -119,7 +74,7 @@ def _by_sturm(expression: Expr, piece: Piece, strict: bool) -> tuple[bool, tuple
 
 
 def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
-    """Return SymPy's own mpmath function of u; it shares no code with `fdiv.numeric.lowering`.
+    """Return SymPy's own mpmath function of u; it shares no code with `fdiv.numeric`.
 
     Python's max(3, u) would hand on the integer 3, and 1/3 would be a double: constants get many digits first.
     """
@@ -185,16 +140,12 @@ def _is_positive_polynomial(expression: Expr, piece: Piece) -> bool:
 
 def _as_fraction(expression: Expr, root: Expr) -> tuple[int, Poly, Poly] | None:
     """Write the expression as a fraction of rational polynomials in root = u^(1/k)."""
-    exponents = [p.exp.q for p in expression.atoms(sympy.Pow) if p.base == u and p.exp.is_Rational]
-    order = math.lcm(*map(int, exponents))
-    powered = expression.subs(u, root**order)
-    if order > _LARGEST_ROOT or not powered.is_rational_function(root):
+    fraction = in_root(expression, root)
+    if fraction is None:
         return None
-    fraction = sympy.fraction(sympy.cancel(sympy.together(powered)))
-    numerator, denominator = (Poly(part, root) for part in fraction)
-    if not (numerator.domain.is_ZZ or numerator.domain.is_QQ) or not (
-        denominator.domain.is_ZZ or denominator.domain.is_QQ
-    ):
+    order, above, below = fraction
+    numerator, denominator = (Poly(part, root) for part in sympy.fraction(sympy.cancel(above / below)))
+    if not all(polynomial.domain.is_ZZ or polynomial.domain.is_QQ for polynomial in (numerator, denominator)):
         return None
     return order, numerator, denominator
 
@@ -294,7 +245,7 @@ def is_finite(piece: Piece) -> Finding:
     if not unproved and not _unfamiliar(piece.expression):
         return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
     for inner, _ in unproved:
-        zeros = [root for root in _zeros(inner) if piece.lower < root < piece.upper]
+        zeros = [root for root in positive_zeros(inner) or () if piece.lower < root < piece.upper]
         if zeros and inner in {base for base, divides in unproved if divides}:
             shown = Counterexample(float(zeros[0]), str(inner), 0.0)
             return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
@@ -327,8 +278,3 @@ def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:
 def _proved_nonzero(inner: Expr, divides: bool, piece: Piece) -> bool:
     signs = (inner, -inner) if divides else (inner,)
     return any(keeps_sign(e, piece, str(e), strict=True).evidence is Evidence.PROVED for e in signs)
-
-
-def _zeros(expression: Expr) -> list[Expr]:
-    numerator = sympy.numer(sympy.together(expression))
-    return list(Poly(numerator, u).real_roots()) if numerator.is_polynomial(u) else []
