@@ -153,7 +153,10 @@ def sign_beyond(expression: Expr, side: int) -> Fraction:
 
 
 def _rescaled(factor: Expr) -> list[Expr]:
-    """Return the factor, and its quotients by each of its exponentials, of the same sign."""
+    """Return the factor, and its quotients by each of its exponentials, of the same sign.
+
+    A sum that e^u dominates has no expansion in powers; divided by e^u it has.
+    """
     scales = sorted((e for e in factor.atoms(sympy.exp) if e.has(u)), key=sympy.default_sort_key)
     return [factor, *(sympy.expand(factor / scale) for scale in scales[:3])]
 
@@ -197,7 +200,7 @@ def _bisect(expression: Expr, left: Fraction, right: Fraction, stretch: _Stretch
             if value is not None and value < 0 and stretch.contains(middle):
                 return Verdict(False, "negative in ball arithmetic", middle)
             bound = _lower_bound(expression, middle, (b - a) / 2)
-            if not bound > 0:
+            if not bound > 0:  # NaN too: what is undefined on a box is not proved there
                 heapq.heappush(boxes, (-float("inf") if bound != bound else bound, next(count), a, b))
     return Verdict(None, "boxes do not separate it from zero" + (f" near log u = {float(a):g}" if boxes else ""))
 
@@ -229,6 +232,7 @@ def _lower_bound(expression: Expr, middle: Fraction, half: Fraction) -> float:
     box = exact(middle) + spread
     try:
         value, slope = series(expression, arb_series([box, 1], prec=2))
+        # the mean value theorem: f(x) = f(m) + f'(xi) (x - m) with xi in the box, which wins on narrow boxes
         centred = enclose(expression, exact(middle)) + slope * spread
     except _BROKEN:
         return float("nan")

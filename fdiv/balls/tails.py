@@ -30,6 +30,7 @@ def tail_is_positive(expression: Expr, side: int, start: int) -> bool:
     """Whether `expression` is certainly positive for side * log u >= start >= 1; raises OpenError if unknown."""
     tail = _Tail(side, start)
     leading, rest = tail.split(tail.expand(expression))
+    # the expression is C M (1 + rest), and both C and 1 + rest are positive balls
     return bool(leading[1] > 0 and tail.bound(rest) > -1)
 
 
@@ -76,7 +77,7 @@ class _Tail:
         if isinstance(node, sympy.exp):
             return self.exponential(self.expand(node.args[0]))
         if isinstance(node, sympy.sin | sympy.cos | sympy.tanh | sympy.erf):
-            return {_ONE: arb(0, 1)}
+            return {_ONE: arb(0, 1)}  # no value of theirs leaves [-1, 1]
         raise OpenError(f"no expansion of {node.func}")
 
     def split(self, terms: Terms) -> tuple[tuple[tuple[Fraction, Fraction], Any], Terms]:
@@ -103,6 +104,7 @@ class _Tail:
             return arb(1)
         if p > 0 or (p == 0 and n > 0):
             raise OpenError("a term does not vanish")
+        # e^{p x} x^n rises up to x = n/-p, where its derivative vanishes, and falls from there on
         at = max(Fraction(self.start), n / -p) if p < 0 else Fraction(self.start)
         x = exact(at)
         top = ((exact(p) * x).exp() * (x.log() * exact(n)).exp()).upper()
@@ -122,7 +124,7 @@ class _Tail:
         if len(terms) <= _MOST_TERMS:
             return terms
         order = sorted(terms, reverse=True)
-        kept, (p, n) = order[: _MOST_TERMS - 1], order[_MOST_TERMS - 1]
+        kept, (p, n) = order[: _MOST_TERMS - 1], order[_MOST_TERMS - 1]  # the largest of those gathered
         gathered = self.bound({(a - p, b - n): terms[a, b] for a, b in order[_MOST_TERMS - 1 :]})
         return {**{key: terms[key] for key in kept}, (p, n): gathered}
 
@@ -136,7 +138,10 @@ class _Tail:
         return _sum(total, {key: remainder * c for key, c in self.product(power, small).items()})
 
     def power(self, terms: Terms, exponent: Fraction) -> Terms:
-        """(C M (1 + r))^q with Lagrange's remainder of (1 + r)^q."""
+        """Return (C M)^q (1 + r)^q; the last term of the binomial series is C(q, K) (1 + xi)^{q - K} r^K (Lagrange).
+
+        xi lies between 0 and r, so the ball `inside` holds 1 + xi for every x.
+        """
         if exponent.denominator == 1 and 0 <= exponent <= _ORDER:
             return self.product({_ONE: fmpq(1)}, *[terms] * int(exponent))
         ((p, n), c), small = self.split(terms)
@@ -155,7 +160,7 @@ class _Tail:
         return self.product(lead, self._taylor(small, binomials, last))
 
     def logarithm(self, terms: Terms) -> Terms:
-        """log(C M) + log(1 + r)."""
+        """Return log(C M) + log(1 + r); the last term of the series is (-1)^{K+1} r^K / (K (1 + xi)^K)."""
         ((p, n), c), small = self.split(terms)
         if n != 0 or not c > 0:
             raise OpenError("the logarithm of a logarithm, or of a negative number")
@@ -171,7 +176,10 @@ class _Tail:
         return _sum(lead, self._taylor(small, coefficients, last))
 
     def exponential(self, terms: Terms) -> Terms:
-        """exp of the vanishing terms by Taylor, of a constant and of c x exactly, of -w by a bound."""
+        """Return exp of the vanishing terms by Taylor, of a constant and of c x exactly, of -w by a bound.
+
+        The last term of Taylor's series is e^xi r^K / K!, with xi between 0 and r.
+        """
         terms = {key: c for key, c in terms.items() if not _vanishes(c)}
         large = {key: c for key, c in terms.items() if key > (Fraction(0), Fraction(1))}
         if large:
@@ -197,6 +205,7 @@ class _Tail:
         if not (c < 0 and share > 0 and p > 0 and n >= 0):
             raise OpenError("it grows faster than every power of u")
         rate = (-arb(c) * share).lower()  # x^n >= 1
+        # the derivative of 64 x - rate e^{p x} vanishes where e^{p x} = 64/(rate p), and is negative from there on
         x = (_VANISHING / (rate * exact(p))).log() / exact(p)
         x = x.max(arb(self.start))
         largest = (_VANISHING * x - rate * (exact(p) * x).exp()).exp().upper()

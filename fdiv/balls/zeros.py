@@ -98,11 +98,11 @@ def _isolated(function: Expr, left: Fraction, right: Fraction) -> list[Expr]:
         low, high = boxes.pop()
         value, slope = _on_box(function, low, high)
         if value is not None and not value.contains(0):
-            continue
+            continue  # no zero here
         simple = _simple_zero(function, low, high) if high - low < Fraction(1, 4) else None
         if simple is not None:
             found.append(simple)
-        elif slope is not None and not slope.contains(0):
+        elif slope is not None and not slope.contains(0):  # monotone: one zero if the signs at the ends differ
             if _negative(function, low) != _negative(function, high):
                 near = _narrowed(function, low, high)
                 found.append(_simple_zero(function, *near) or _crossing(function, sum(near) / 2))

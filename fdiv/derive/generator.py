@@ -167,6 +167,7 @@ def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
         return [Piece(lower, upper, expression)]
     atom = next(a for a in kinked if not any(inner.atoms(*_KINKED) for inner in a.args))
     inside = (root for switch in _switches(atom) for root in sign_changes(switch) if lower < root < upper)
+    # between two places where it may change its branch the atom has one: that of any point inside
     cuts = [lower, *sorted(set(inside)), upper]
     found: list[Piece] = []
     for left, right in pairwise(cuts):

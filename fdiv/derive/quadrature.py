@@ -85,6 +85,7 @@ class Integrand:
         inside = sympy.exp(cuts[panel] + 1 if cuts[panel + 1] == sympy.oo else (cuts[panel] + cuts[panel + 1]) / 2)
         sides = [_side(piece_at(self.pieces, at), sign) for at, sign in ((inside, 1), (1 / inside, -1))]
 
+        # the even part K0 = (kappa(x) + kappa(-x))/2, then x d/dx/2 twice: K1 = x K0'/2, K2 = K1/2 + x^2 K0''/4
         def values(x: Any) -> list[Any]:
             (k0, k1, k2), (l0, l1, l2) = (side(x) for side in sides)
             once, twice = x * (k1 - l1) / 4, x * x * (k2 + l2) / 8
@@ -98,6 +99,8 @@ def _side(piece: Piece, sign: int) -> Callable[[Any], tuple[Any, Any, Any]]:
     f = piece.expression
     if sympy.expand(f) == 0:
         return lambda x: (0 * x, 0 * x, 0 * x)
+    # d/dx = u d/du for u = e^x, so kappa = e^{-x/2} f gives kappa' = e^{-x/2} (u f' - f/2), and once more
+    # kappa'' = e^{-x/2} (u^2 f'' + f/4); both are written for -x too, where d/dx changes its sign once
     forms = [outward(form, sign) for form in (f, u * piece.slope, u**2 * piece.second)]
     lowered = cache(lambda bits: [lower(form, v, flint_backend(bits)) for form in forms])
 
@@ -196,7 +199,11 @@ def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smalles
 
 
 def _strip(panels: list[tuple[float, float]], singularities: list[complex]) -> float:
-    """The half-width a of a strip |Im z| < a on which every panel's integrand is analytic."""
+    """The half-width a of a strip |Im z| < a on which every panel's integrand is analytic.
+
+    x = A + e^z maps the strip onto the sector |arg(x - A)| < a, and x = A + (B - A)/(1 + e^{-z}) onto the lens
+    |arg((x - A)/(B - x))| < a. So a must stay below that angle of every singularity; a tenth is kept away.
+    """
     widest = _WIDEST
     for low, high in panels:
         for x in singularities:
@@ -228,6 +235,7 @@ def _walk(
             point, balls, bits = _accurate(columns, cuts, acb(j * step), bits)
             x, values = complex(point).real, np.array([complex(ball).real for ball in balls])
             rows.append((j * step, x, values))
+            # e^{-x^2/2s} relative to its value at the panel's near end, for the s that reaches farthest this way
             share = np.abs(values) * math.exp((low - x) * (low + x) / (2 * scale))
             largest = np.maximum(largest, share)
             far = (j - start) * step > 3 if direction == 1 else x - low < nearest
@@ -264,6 +272,7 @@ def _settled(value: Any, size: float) -> bool:
     radius = max(value.real.rad(), value.imag.rad())
     if radius == 0:
         return True
+    # 62 bits of the value itself, or 256 below its neighbours, or nothing that a double could hold
     error = float(arb(radius).log() / arb(2).log())
     return error <= max(_log2(value) - _BITS, size - _SMALLEST_BITS, -1060.0)
 

@@ -57,7 +57,7 @@ class TwoTables:
 
 
 def _combined(table: Table, x: Any, order: int, backend: Backend) -> Any:
-    """D (order 0), w (1) or dw/ds (2) of what the table holds."""
+    """D (order 0), w (1) or dw/ds (2) of what the table holds, by the three formulas at the head of `quadrature`."""
     first, second, third = table.means(x, backend)
     decay = backend.functions[sympy.exp](-x / 8)
     if order == 0:
@@ -89,7 +89,7 @@ def _weight_at_zero(generator: Generator) -> float:
 
 def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
     """Return the terms c u^p (log u)^n, as {(p, n): c}, without which e^{-x/2} f(e^x) has a decaying even part."""
-    half = sympy.Rational(1, 2)
+    half = sympy.Rational(1, 2)  # e^{-x/2} u^p decays at infinity for p < 1/2, and at zero for p > 1/2
     try:
         top = terms_above(generator.pieces[-1].expression, half)
         inverted = terms_above(generator.pieces[0].expression.subs(u, 1 / u), -half)
@@ -125,4 +125,5 @@ def _orders(low: Table) -> tuple[float, float, float]:
     with np.errstate(all="ignore"):
         powers = np.log(values[1] / values[0]) / math.log(y / x) - 1  # dx/dz = x
     first, third = (round(float(power) * 1e5) / 1e5 if math.isfinite(power) else 4.0 for power in powers[[0, 2]])
+    # E[x^p] ~ s^{p/2}; in s^2 dw/ds the term E_2 - E_1 competes with s E_1 and s^2 E_0, and the lower power wins
     return first / 2, first / 2 - 1, min(third, first + 2) / 2 - 2

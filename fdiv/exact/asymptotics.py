@@ -106,7 +106,7 @@ def _product(a: Series, b: Series, width: Expr) -> Series:
         return Series({}, -sympy.oo)
     tops = [max(p for p, _ in x.terms) if x.terms else x.floor for x in (a, b)]
     floor = max(a.floor + tops[1], b.floor + tops[0])
-    if len(a.terms) * len(b.terms) > 4:
+    if len(a.terms) * len(b.terms) > 4:  # a product of short sums stays exact; a long one is cut below the width
         floor = max(floor, tops[0] + tops[1] - width)
     if len(a.terms) * len(b.terms) > _MOST_TERMS:
         raise UnknownExpansion("the expansion has too many terms")
@@ -132,13 +132,14 @@ def _composed(small: Series, coefficients: list[Expr], width: Expr) -> Series:
         power = _product(power, small, width)
         if not power.terms:
             break
+    # what follows the last coefficient is O(small^j): its leading power bounds what is left out
     top = max(p for p, _ in power.terms) if power.terms else power.floor
     floor = max(result.floor, top)
     return Series({p: c for p, c in result.terms.items() if p[0] > floor}, floor)
 
 
 def _relative(base: Series) -> tuple[Expr, Expr, Series]:
-    """Split base = c u^p (1 + small)."""
+    """Split base = c u^p (1 + small); powers and logarithms of 1 + small are series in small."""
     c, (p, n) = base.leading
     rest = {power: value for power, value in base.terms.items() if power != (p, n)}
     if n != 0 or any(q == p for q, _ in rest):
@@ -164,7 +165,7 @@ def _power(base: Series, power: Expr, width: Expr) -> Series:
     if power.is_Integer and power >= 0 and not small.terms and small.floor == -sympy.oo:
         return Series({(p * power, 0): c**power}, -sympy.oo)
     order = int(power) + 1 if power.is_Integer and power >= 0 else _order(small, width)
-    coefficients = [sympy.ff(power, j) / sympy.factorial(j) for j in range(order)]
+    coefficients = [sympy.ff(power, j) / sympy.factorial(j) for j in range(order)]  # the binomial series
     return _scaled(_composed(small, coefficients, width), c**power, p * power)
 
 
@@ -172,6 +173,7 @@ def _log(base: Series, width: Expr) -> Series:
     c, p, small = _relative(base)
     if not c.is_positive:
         raise UnknownExpansion("a logarithm of a negative number")
+    # log(c u^p (1 + small)) = log c + p log u + small - small^2/2 + ...
     coefficients = [_ZERO, *(Rational((-1) ** (j + 1), j) for j in range(1, _order(small, width) + 1))]
     head = Series({(_ZERO, 0): sympy.log(c), (_ZERO, 1): p}, -sympy.oo)
     return _sum([head, _composed(small, coefficients, width)])
@@ -187,6 +189,7 @@ def _exp(argument: Series, width: Expr) -> Series:
         return Series({}, sympy.Integer(-1000))  # smaller than every power
     if n > 1:
         raise UnknownExpansion("an exponential of a square of a logarithm")
+    # exp(b + a log u + small) = e^b u^a exp(small)
     constant, logarithm = argument.terms.get((_ZERO, 0), _ZERO), argument.terms.get((_ZERO, 1), _ZERO)
     small = Series({q: d for q, d in argument.terms.items() if q[0] < 0}, argument.floor)
     coefficients = [1 / sympy.factorial(j) for j in range(_order(small, width) + 1)]

@@ -11,6 +11,8 @@ from fdiv.exact.symbols import u
 
 def is_identity(residual: Expr, thorough: bool = True) -> bool:
     """Whether the residual is identically zero; False where the rules do not show it. SymPy's search if `thorough`."""
+    # each step puts one kind of function into a normal form, so that equal terms cancel in the last line:
+    # exponents into powers, W(y e^y) into y, factored radicands, logarithms of factors
     residual = residual.replace(sympy.exp, lambda x: sympy.powsimp(sympy.exp(sympy.expand(x)).expand(power_exp=True)))
     residual = residual.replace(sympy.LambertW, _lambert_of_product)
     residual = residual.replace(sympy.Pow, lambda base, power: factored(base) ** power)
@@ -37,6 +39,7 @@ def _lambert_of_product(z: Expr, branch: Expr = sympy.S.Zero) -> Expr:
 
 def _shifted(rest: Expr, exponent: Expr) -> Expr | None:
     """Return y = c rest with y = exponent - log c, if there is such a constant c."""
+    # y e^y = c rest e^{exponent - log c}: the constant c is the ratio of the two derivatives
     scale = sympy.cancel(sympy.diff(exponent, u) / sympy.diff(rest, u)) if rest.has(u) else sympy.S.Zero
     if scale.has(u) or not scale.is_positive:
         return None

@@ -37,7 +37,7 @@ def invert(slope: Expr, t: Symbol, samples: tuple[Expr, ...]) -> Expr | None:
 
 
 def _returns(candidate: Expr, t: Symbol, value: Expr, point: float) -> bool:
-    back = candidate.subs(t, value).evalf(20)
+    back = candidate.subs(t, value).evalf(20)  # a strictly increasing slope has one inverse: no other branch returns
     if not back.is_number or back.has(sympy.nan, sympy.zoo, sympy.oo):
         return False
     return abs(complex(back) - point) <= _BRANCH_TOLERANCE * point
@@ -106,7 +106,7 @@ def _peel(expression: Expr, target: Expr) -> Iterator[tuple[Expr, Expr]]:
         if abs(1 / power) > _LARGEST_POWER:  # (t/1000001)^1000000 has millions of digits
             return
         yield expression.base, target ** (1 / power)
-        if power.is_integer:
+        if power.is_integer:  # the other real branch of an even power, or the root of a negative number
             yield expression.base, -((target * (-1) ** power) ** (1 / power))
 
 
@@ -118,7 +118,7 @@ def _quadratic(expression: Expr, target: Expr) -> Iterator[Expr]:
         return
     order, numerator, _ = fraction
     polynomial = sympy.Poly(numerator, root)
-    if polynomial.degree() == 2:
+    if polynomial.degree() == 2:  # in root, with the level as a parameter: both signs are tried, and one survives
         a, b, c = (coefficient.subs(level, target) for coefficient in polynomial.all_coeffs())
         for sign in (1, -1):
             yield ((-b + sign * sympy.sqrt(sympy.factor(b**2 - 4 * a * c))) / (2 * a)) ** order
@@ -138,6 +138,7 @@ def _lambert(expression: Expr, target: Expr, depth: int) -> Iterator[Expr]:
         if a == 0 or b == 0 or b.has(u) or rest.has(sympy.log(u)):
             continue
         c = sympy.simplify(rest - b * y)
+        # with z = b y/a the equation reads log z + z = (target - c)/a + log(b/a), so z e^z is its exponential
         for branch in (0, -1):
             value = (a / b) * sympy.LambertW((b / a) * sympy.exp((target - c) / a), branch)
             yield from _solutions(y, value, depth + 1)

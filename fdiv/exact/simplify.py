@@ -21,6 +21,8 @@ def factored(expression: Expr) -> Expr:
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
     factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
+    # force takes each factor for positive: log((u - 3)^2) becomes 2 log(u - 3), which is not real below 3. No proof may
+    # rest on this form alone where such a factor changes its sign
     terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
     rational = [term for term in terms if term.is_rational_function(u)]
     transcendental = [term for term in terms if not term.is_rational_function(u)]

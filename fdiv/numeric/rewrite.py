@@ -45,6 +45,7 @@ def _outward_log(argument: Expr, sign: int) -> Expr:
         if base != u:
             return sympy.log(outward(argument, sign))
         monomials[sign * exponent] = monomials.get(sign * exponent, sympy.S.Zero) + coefficient
+    # log(c e^{q v} (1 + r)) = log c + q v + log1p(r), where |r| falls as Re v rises
     # the argument is positive, but its leading monomial need not be on a panel that ends, as 3 - u's on (0, 3)
     top = max(monomials, key=lambda power: (bool(monomials[power] > 0), float(power)))
     rest = [c / monomials[top] * sympy.exp((power - top) * v) for power, c in monomials.items() if power != top]
