@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for every core
-os.environ["FDIV_CACHE"] = ""  # every certificate is found anew
+else:
+    # empty at the start, and inherited by workers and commands: every certificate is found anew, once in a run
+    os.environ["FDIV_CACHE"] = tempfile.mkdtemp(prefix="fdiv-tests-")
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +22,21 @@ settings.register_profile(
 )
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+WHOLE_CATALOGUE = {
+    f"tests/fdiv/{name}.py"
+    for name in (
+        "derive/test_conjugate",
+        "derive/test_gaussian",
+        "show/test_readable",
+        "test_catalogue",
+        "test_golden",
+        "test_losses",
+        "test_mutants",
+        "test_spec",
+    )
+}
+"""The files that ask every divergence: one worker runs them all, so that each divergence is derived once."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +55,26 @@ def pytest_configure(config: pytest.Config) -> None:
             fdiv.resolve(own)
         except ValueError as error:
             raise pytest.UsageError(f"--divergence: {error}") from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["FDIV_CACHE"], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Schedule by file, as --dist=loadfile says, with the files of the whole catalogue as one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "the whole catalogue" if file in WHOLE_CATALOGUE else file
+
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
