@@ -117,7 +117,7 @@ def _inner(expression: Expr) -> Iterator[Expr]:
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, sympy.log):
             yield node.args[0]
-        elif isinstance(node, sympy.Function) and not isinstance(node, sympy.exp):
+        elif isinstance(node, sympy.Function) and not isinstance(node, sympy.exp) and node.has(u):
             raise DerivationError(f"the singularities of {node} in the complex plane are not known")
         elif node.is_Pow and node.base != u and not (node.exp.is_Integer and node.exp > 0):
             yield node.base

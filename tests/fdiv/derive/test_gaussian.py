@@ -105,6 +105,22 @@ def test_the_slope_of_capacitory_determines_the_triangular_value(x: float) -> No
     assert fdiv.divergence("triangular").gaussian(s) == pytest.approx(2 - 8 * weight, rel=1e-12, abs=1e-13)
 
 
+ORDERS = {  # of D, w and dw/ds as s -> 0: D ~ s^{k/2} where f ~ |u - 1|^k; dw/ds is rougher where f'' jumps
+    "jensen_shannon": (1, 0, 0),
+    "marton": (1, 0, -0.5),
+    "puri_vincze:k=3": (1.5, 0.5, -0.5),
+    "puri_vincze:k=2.3": (1.15, 0.15, -0.85),
+    "vajda:k=1.5": (0.75, -0.25, -1.25),
+}
+
+
+@pytest.mark.parametrize("spec", ORDERS)
+def test_below_the_smallest_tabulated_s_it_follows_its_leading_powers(spec: str) -> None:
+    gaussian = fdiv.divergence(spec).gaussian
+    for function, order in zip((gaussian, gaussian.gradient_weight, gaussian.weight_slope), ORDERS[spec], strict=True):
+        assert function(1e-15) / function(1e-12) == pytest.approx(1e-3**order, rel=1e-5)
+
+
 BENT = {  # mpmath's f above a tangent, and the places where it bends
     "sqrt((u-1)**2+1)-1": (lambda x: mpmath.sqrt((x - 1) ** 2 + 1) - 1, ()),
     "exp(1-u)-1": (lambda x: mpmath.exp(1 - x) - 2 + x, ()),
