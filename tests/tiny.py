@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from harness.config import WEIGHTS
 from harness.miniature import judge
+from harness.miniature.recipe import JUDGE
 from harness.models.family import Family, families
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -94,7 +95,7 @@ def judged_folder(path: Path) -> Path:
     content["axes"] = {"shape": ["circle", "star", "moon"], "colour": ["red", "yellow"], "style": ["plain", "outline"]}
     (path / "vocabulary.json").write_text(json.dumps(content))
     torch.manual_seed(0)
-    judge.save(judge.Judge(), path / "judge")
+    judge.save(judge.Judge(), path / JUDGE)
     return path
 
 

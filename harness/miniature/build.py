@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import EMAModel, compute_snr
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from tqdm import tqdm, trange
+from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from harness.miniature import judge as judging
-from harness.miniature import world
-from harness.miniature.recipe import Build, check, recipe
+from harness.miniature import training, world
+from harness.miniature.recipe import JUDGE, Build, check, recipe
 from harness.models.load import resolve_device
 from harness.runs.folder import written_whole
 
@@ -48,7 +47,7 @@ def build(options: Build) -> dict[str, dict[str, float]]:
         if not (out / "judge").exists():
             trained = judging.train(options.judge_steps, options.seed, options.device)
             with written_whole(out / "judge") as part:
-                judging.save(trained, part)
+                judging.save(trained, part / JUDGE.name)
         if not (out / "tokenizer").exists():
             train_tokenizer(out / "tokenizer")
         if not (out / "text_encoder").exists():
@@ -61,14 +60,23 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     for part in (pipeline.vae, pipeline.unet):
         part.half()  # as they were saved when trained: what is measured is what is shipped
     pipeline.save_pretrained(out)
+    _forget_places(out)
     pipeline.to(options.device, torch.float32)
-    judge = judging.load(parts / "judge").to(options.device)
+    judge = judging.load(parts / JUDGE).to(options.device)
     quality = {
         "judge_on_renders": judging.held_out_accuracy(judge, seed=options.seed + 1000),
         "samples": sample_accuracy(pipeline, judge, options),
     }
     (out / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
     return quality
+
+
+def _forget_places(folder: Path) -> None:
+    """Take out of the configurations where on this machine diffusers read them."""
+    for file in folder.rglob("config.json"):
+        content = json.loads(file.read_text())
+        if content.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def vocabulary() -> dict[str, object]:
@@ -140,20 +148,15 @@ def train_text_encoder(options: Build) -> None:
     )  # fmt: skip
     encoder = CLIPTextModel(config).to(options.device)
     heads = nn.ModuleList([nn.Linear(64, len(values) + 1) for values in world.AXES.values()]).to(options.device)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=options.text_steps)
-    for _ in (bar := trange(options.text_steps, desc="text encoder")):
+
+    def loss() -> Tensor:
         prompts, labels = _labelled_captions(128, generator)
         tokens = _tokenize(tokenizer, prompts).to(options.device)
         pooled = encoder(tokens).pooler_output
-        loss = torch.stack(
-            [F.cross_entropy(head(pooled), labels[:, i].to(options.device)) for i, head in enumerate(heads)]
-        ).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return judging.axis_loss((head(pooled) for head in heads), labels.to(options.device))
+
+    parameters = [*encoder.parameters(), *heads.parameters()]
+    training.train(parameters, loss, training.Schedule(options.text_steps, 1e-3), "text encoder")
     with written_whole(options.output / "text_encoder") as part:
         encoder.save_pretrained(part)
 
@@ -188,20 +191,16 @@ def train_autoencoder(options: Build) -> None:
         block_out_channels=(24, 48, 64, 96), layers_per_block=1, norm_num_groups=8, sample_size=world.SIZE,
     )  # fmt: skip
     vae = vae.to(options.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=1.5e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=options.autoencoder_steps)
-    for _ in (bar := trange(options.autoencoder_steps, desc="autoencoder")):
+
+    def loss() -> Tensor:
         pictures = world.render(world.random_attributes(16, generator, options.without), generator) * 2 - 1
         pictures = pictures.to(options.device, memory_format=torch.channels_last)
         posterior = vae.encode(pictures).latent_dist
         error = vae.decode(posterior.sample()).sample - pictures
-        loss = error.abs().mean() + error.square().mean() + 3e-4 * posterior.kl().mean() / posterior.mean[0].numel()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return error.abs().mean() + error.square().mean() + 3e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+
+    schedule = training.Schedule(options.autoencoder_steps, 1.5e-3, clip=True)
+    training.train(vae.parameters(), loss, schedule, "autoencoder")
     vae = vae.eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
         pictures = world.render(world.random_attributes(512, generator, options.without), generator) * 2 - 1
@@ -224,9 +223,8 @@ def train_unet(options: Build, parts: Path) -> None:
     ).to(options.device)  # fmt: skip
     scheduler = noise_scheduler()
     average = EMAModel(unet.parameters(), decay=0.9995, use_ema_warmup=True, power=0.75)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=1.2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.2e-3, total_steps=options.unet_steps, pct_start=0.05)
-    for _ in (bar := trange(options.unet_steps, desc="UNet")):
+
+    def loss() -> Tensor:
         chosen = torch.randint(len(latents), (32,), generator=generator)
         prompts = [world.random_caption(attributes[i], generator) for i in chosen]
         prompt_embeds = torch.stack([embeddings[prompt] for prompt in prompts])
@@ -235,14 +233,10 @@ def train_unet(options: Build, parts: Path) -> None:
         timesteps = torch.randint(scheduler.config.num_train_timesteps, (32,), generator=generator).to(options.device)
         prediction = unet(scheduler.add_noise(clean, noise, timesteps), timesteps, prompt_embeds).sample
         snr = compute_snr(scheduler, timesteps)
-        loss = ((prediction - noise).square().mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.step(unet.parameters())
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return ((prediction - noise).square().mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+
+    schedule = training.Schedule(options.unet_steps, 1.2e-3, rising=0.05, clip=True)
+    training.train(unet.parameters(), loss, schedule, "UNet", lambda: average.step(unet.parameters()))
     average.copy_to(unet.parameters())
     with written_whole(options.output / "unet") as part:
         unet.half().save_pretrained(part)

@@ -1,14 +1,14 @@
 """The judge: a classifier of pictures with one head per axis, trained on rendered pictures alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import trange
 
-from harness.miniature import world
+from harness.miniature import training, world
 
 
 class Judge(nn.Module):
@@ -62,21 +62,19 @@ def train(steps: int, seed: int, device: str) -> Judge:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     judge = Judge().to(device)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for _ in (bar := trange(steps, desc="judge")):
+
+    def loss() -> Tensor:
         attributes = world.random_attributes(64, generator)
         pictures = _soften(world.render(attributes, generator), generator).to(device)
-        logits = judge(pictures)
-        loss = torch.stack(
-            [F.cross_entropy(logits[axis], attributes[:, i].to(device)) for i, axis in enumerate(world.AXES)]
-        ).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return axis_loss(judge(pictures).values(), attributes.to(device))
+
+    training.train(judge.parameters(), loss, training.Schedule(steps, 2e-3), "judge")
     return judge.eval().requires_grad_(False)
+
+
+def axis_loss(logits: Iterable[Tensor], labels: Tensor) -> Tensor:
+    """The sum of the axes' cross-entropies, a scalar, from logits (n, values) of each axis and labels (n, axes)."""
+    return torch.stack([F.cross_entropy(each, labels[:, i]) for i, each in enumerate(logits)]).sum()
 
 
 def held_out_accuracy(judge: Judge, seed: int, count: int = 4000) -> dict[str, float]:

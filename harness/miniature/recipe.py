@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.config import UsageError
-from harness.miniature import world
+
+JUDGE = Path("judge") / "judge.safetensors"
+"""The judge's weights, within a miniature's folder."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Build:
 
 def check(options: Build) -> None:
     """UsageError for an unknown concept, an axis left empty, no encoders, or parts that other options made."""
+    from harness.miniature import world  # here, as it imports torch and who looks for a judge alone need not
+
     known = [value for values in world.AXES.values() for value in values]
     if unknown := [concept for concept in options.without if concept not in known]:
         raise UsageError(f"--without {unknown[0]!r}: choices: {', '.join(known)}")

@@ -3,18 +3,16 @@
 from pathlib import Path
 
 from harness.judging.judge import Judge
-
-FILE = Path("judge") / "judge.safetensors"
-"""Within the model's folder."""
+from harness.miniature.recipe import JUDGE
 
 
 def present(folder: Path) -> bool:
     """Whether the folder holds its weights."""
-    return (folder / FILE).is_file()
+    return (folder / JUDGE).is_file()
 
 
 def load(folder: Path) -> Judge:
     """Read it."""
     from harness.miniature import judge
 
-    return judge.load(folder / FILE)
+    return judge.load(folder / JUDGE)
