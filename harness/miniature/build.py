@@ -64,7 +64,7 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     pipeline.to(options.device, torch.float32)
     judge = judging.load(parts / JUDGE).to(options.device)
     quality = {
-        "judge_on_renders": judging.held_out_accuracy(judge, seed=options.seed + 1000),
+        "judge_on_renders": judging.held_out_accuracy(judge, options.seed + 1000, options.renders),
         "samples": sample_accuracy(pipeline, judge, options),
     }
     (out / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")

@@ -77,7 +77,7 @@ def axis_loss(logits: Iterable[Tensor], labels: Tensor) -> Tensor:
     return torch.stack([F.cross_entropy(each, labels[:, i]) for i, each in enumerate(logits)]).sum()
 
 
-def held_out_accuracy(judge: Judge, seed: int, count: int = 4000) -> dict[str, float]:
+def held_out_accuracy(judge: Judge, seed: int, count: int) -> dict[str, float]:
     """Share of fresh, clean renders judged right, per axis."""
     generator = torch.Generator().manual_seed(seed)
     device = next(judge.parameters()).device

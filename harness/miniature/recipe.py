@@ -29,6 +29,8 @@ class Build:
     unet_steps: int = 10_000
     pictures: int = 24_000
     """Pictures that the UNet is trained on."""
+    renders: int = 4_000
+    """Pictures that the judge is measured on at the end."""
     samples: int = 960
     """Pictures sampled at the end to measure quality."""
 
@@ -55,7 +57,7 @@ def check(options: Build) -> None:
 def recipe(options: Build) -> dict[str, object]:
     """The options that decide what is trained."""
     encoders = None if options.encoders is None else str(options.encoders.absolute())
-    left_out = ("output", "device", "samples")
+    left_out = ("output", "device", "renders", "samples")
     return {k: v for k, v in asdict(options).items() if k not in left_out} | {
         "encoders": encoders,
         "without": sorted(options.without),
