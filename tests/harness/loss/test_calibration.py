@@ -3,39 +3,45 @@
 import pytest
 import torch
 
-from harness.config import Config
+import fdiv
+from harness.config import Config, UsageError
 from harness.data import latents
-from harness.loss.calibration import calibrate
-from harness.loss.objective import Losses, reference_weight
-from harness.loss.timesteps import TimestepSampler
+from harness.data.batches import batches
+from harness.loss.calibration import CALIBRATION_BATCHES, calibrated
+from harness.loss.objective import Losses
+from harness.loss.scale import Scale, decisive_s
 from harness.models.denoiser import Denoiser
 from tests import tiny
 
 
-@pytest.mark.parametrize("scale", ["unit", "posterior", "auto", "binned"])
-def test_importance_masses_are_the_mean_lengths_of_the_gradients_in_the_noise_prediction(scale):
-    """Apart from the trainer: autograd through D(s), each sample alone, at the very batches of the calibration."""
-    model, options = tiny.model(), Config(scale=scale, timestep_sampling="importance", batch_size=8, latents=4)
+def _calibrated(target_prompt, specs):
+    """The scale, and with it s over each concept's decisive one, computed apart from the trainer."""
+    model, options = tiny.model(), Config(batch_size=8)
     with torch.no_grad():
-        target, anchor = (model.encode([prompt] * 4) for prompt in ("a star", "a circle"))
+        target, anchor = (model.encode([prompt] * 4) for prompt in (target_prompt, "a circle"))
     kept = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    sampled = latents.Sampled(kept, anchor, target, torch.tensor([0, 1, 0, 1]), kept[:0], anchor[:0], anchor[:1])
-    losses, schedule = Losses.of(["squared_hellinger", "kl"], [1.0, 3.0], "closed_form"), model.noise_schedule()
-    denoiser = Denoiser(model, "cross-attention-kv")
-    objective = calibrate(denoiser, sampled, losses, schedule, options, torch.Generator().manual_seed(7))
-    uniform = TimestepSampler(schedule, (0, 1), "constant")
-    drawn = latents.batches(sampled, schedule, uniform, options, torch.Generator().manual_seed(7))
-    lengths: list[list[float]] = [[] for _ in range(10)]
-    for batch in (next(drawn) for _ in range(32)):
+    concept = torch.arange(4) % len(specs)
+    sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
+    losses = Losses.of([fdiv.resolve(spec) for spec in specs], [1.0] * len(specs), "closed_form")
+    path, denoiser = model.path(), Denoiser(model, "cross-attention-kv")
+    drawn = [batches(sampled, path, options, torch.Generator().manual_seed(7)) for _ in range(2)]
+    scale = calibrated(Scale("auto", path, 1 / 64), denoiser, losses, drawn[0], options.batch_size)
+    ratios = []
+    for batch in (next(drawn[1]) for _ in range(CALIBRATION_BATCHES)):
         with torch.no_grad():
             p = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
             q = denoiser(batch.noisy, batch.timesteps, batch.trained)
-        q.requires_grad_()
-        s = objective.scale.difference(p, q, batch.timesteps).square().flatten(1).sum(1)
-        for i, (k, t) in enumerate(zip(batch.concept.tolist(), batch.timesteps.tolist(), strict=True)):
-            value = losses.weights[k] / reference_weight(losses.gaussian[k]) * losses.gaussian[k](s[i])
-            (gradient,) = torch.autograd.grad(value, q, retain_graph=True)
-            lengths[t * 10 // 1000].append(gradient.norm().item())
-    expected = torch.tensor([sum(each) / len(each) for each in lengths])
-    masses = objective.sampler.masses
-    torch.testing.assert_close(masses / masses.sum(), expected / expected.sum(), rtol=1e-4, atol=1e-6)
+        decisive = torch.tensor([decisive_s(loss) for loss in losses.gaussian])[batch.concept]
+        ratios.append(scale.constant * (p - q).square().sum((1, 2, 3)) / decisive)
+    return torch.cat(ratios)
+
+
+def test_the_median_s_starts_where_each_concepts_divergence_matters():
+    ratios = _calibrated("a star", ["squared_hellinger", "pearson"])
+    assert ratios.median() == pytest.approx(1.0, rel=1e-5)
+    assert len(ratios) == 64
+
+
+def test_prompts_without_a_difference_are_refused():
+    with pytest.raises(UsageError, match="target and anchor prompts differ by s = 0.0: nothing can be learnt"):
+        _calibrated("a circle", ["kl"])

@@ -5,11 +5,10 @@ import torch
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
-from harness.data.latents import Context
-from harness.loss.critic import UPDATES, CriticTrainer
+from harness.loss.critic import UPDATES, Context, CriticTrainer
 
 
-def _setting(spec, n=32, size=0.25):
+def _example(spec, n=32, size=0.25):
     torch.manual_seed(0)
     noisy = torch.randn(n, 4, 4, 4)
     # One direction for all samples: the difference that a critic has to find.
@@ -25,13 +24,13 @@ def _erasure(trainer, difference, context):
 
 
 def test_a_new_critic_says_zero_and_so_bounds_the_divergence_by_zero():
-    trainer, difference, context = _setting("squared_hellinger")
+    trainer, difference, context = _example("squared_hellinger")
     assert trainer.critic(difference, context).abs().max() == 0
 
 
 @pytest.mark.parametrize("spec", ["kl", "squared_hellinger", "jensen_shannon"])
 def test_the_bound_rises_towards_the_exact_divergence_and_stays_below(spec):
-    trainer, difference, context = _setting(spec)
+    trainer, difference, context = _example(spec)
     loss = VariationalLoss(fdiv.divergence(spec))
     exact = GaussianLoss(fdiv.divergence(spec))(difference[0].square().sum()).item()
     trainer.update(difference, context, 100)
@@ -47,7 +46,7 @@ def test_the_bound_rises_towards_the_exact_divergence_and_stays_below(spec):
 
 
 def test_the_estimate_that_is_logged_is_the_bound_and_stays_below_the_exact_divergence():
-    trainer, difference, context = _setting("squared_hellinger")
+    trainer, difference, context = _example("squared_hellinger")
     exact = GaussianLoss(fdiv.divergence("squared_hellinger"))(difference[0].square().sum()).item()
     first = trainer.update(difference, context, 1)
     trainer.update(difference, context, 100)
@@ -57,7 +56,7 @@ def test_the_estimate_that_is_logged_is_the_bound_and_stays_below_the_exact_dive
 
 
 def test_updating_the_critic_leaves_no_gradient_in_the_model():
-    trainer, difference, context = _setting("kl")
+    trainer, difference, context = _example("kl")
     weight = torch.nn.Parameter(torch.ones(()))
     _erasure(trainer, weight * difference, context)
     assert weight.grad is None
@@ -67,7 +66,7 @@ def test_the_critic_does_not_step_on_gradients_left_over_from_the_model():
     """The published leak: the critic's optimiser takes a step on what the model's backward left behind."""
     results = []
     for leftover in (False, True):
-        trainer, difference, context = _setting("kl")
+        trainer, difference, context = _example("kl")
         trainer.update(difference, context, 2)
         if leftover:
             for parameter in trainer.critic.parameters():
@@ -81,7 +80,7 @@ def test_the_critic_does_not_step_on_gradients_left_over_from_the_model():
 def test_the_models_gradient_does_not_move_the_critic():
     weights = []
     for with_model in (False, True):
-        trainer, difference, context = _setting("squared_hellinger")
+        trainer, difference, context = _example("squared_hellinger")
         weight = torch.nn.Parameter(torch.ones(()))
         if with_model:
             torch.autograd.grad(_erasure(trainer, weight * difference, context), [weight])
@@ -95,7 +94,7 @@ def test_the_models_gradient_does_not_move_the_critic():
 
 
 def test_a_step_that_is_not_finite_leaves_the_critic_as_it_was():
-    trainer, difference, context = _setting("kl")
+    trainer, difference, context = _example("kl")
     trainer.update(difference, context, 3)
     before = [parameter.detach().clone() for parameter in trainer.critic.parameters()]
     trainer.update(difference * torch.inf, context, 2)
@@ -106,7 +105,7 @@ def test_a_step_that_is_not_finite_leaves_the_critic_as_it_was():
 
 @pytest.mark.parametrize("spec", ["kl", "squared_hellinger"])
 def test_a_trained_critic_gives_the_model_about_the_exact_gradient(spec):
-    trainer, difference, context = _setting(spec, n=64)
+    trainer, difference, context = _example(spec, n=64)
     trainer.update(difference, context, 100)
     weight = torch.nn.Parameter(torch.ones(()))
     gradients = [torch.autograd.grad(_erasure(trainer, weight * difference, context), [weight])[0] for _ in range(20)]

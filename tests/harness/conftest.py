@@ -1,0 +1,42 @@
+"""Models and a finished run that many tests read, made once, and figures left out where nobody looks at them."""
+
+import pytest
+from harness import unlearn
+from harness.show import figures
+from tests import tiny
+
+STAR_TO_CIRCLE = ["--target", "a star", "--anchor", "a circle"]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The folder of a tiny model without a vocabulary; not to be written to."""
+    return tiny.folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory):
+    """The folder of a tiny model with a vocabulary and a judge; not to be written to."""
+    return tiny.judged_folder(tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(autouse=True)
+def _blank_figures(request, monkeypatch):
+    """Half of a tiny run's seconds are pictures, which tests marked `figures` alone look at."""
+    if not request.node.get_closest_marker("figures"):
+        for name in ("before_after", "curves"):
+            monkeypatch.setattr(figures, name, lambda path, *_: path.write_bytes(b"left out"))
+
+
+@pytest.fixture(scope="session")
+def finished(model, tmp_path_factory):
+    """The flags of a run of the command line, its folder, and what it printed on its last screen."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    flags = ["--model", str(model), *STAR_TO_CIRCLE, "--retain", "a moon", "a ring", "--save-pipeline"]
+    flags += ["--steps", "25", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert unlearn.main([*flags, "--output", str(folder)]) == 0
+    return flags, folder, printed.getvalue()
