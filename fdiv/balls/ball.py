@@ -54,6 +54,15 @@ def certify_sign(expression: Expr, lower: Expr, upper: Expr, strict: bool = Fals
     """Judge `expression` >= 0, or > 0 if `strict`, on the open interval (lower, upper) of u.
 
     The factors are certified one by one; where that fails, the whole is searched for a point at which it is negative.
+
+    Args:
+        expression: smooth in u on the interval.
+        lower: the lower end, 0 or a positive constant.
+        upper: the upper end, a constant or infinity.
+        strict: whether a zero inside refutes it.
+
+    Returns:
+        A verdict that is positive or negative by enclosures alone, and open wherever one is not tight enough.
     """
     with flint.ctx.workprec(_BITS):
         try:

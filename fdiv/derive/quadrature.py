@@ -181,7 +181,17 @@ class Table:
 
 
 def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smallest: float, largest: float) -> Table:
-    """Compute the nodes and values that serve every s in [smallest, largest]."""
+    """Compute the nodes and values that serve every s in [smallest, largest].
+
+    Args:
+        integrand: the function whose means are wanted.
+        kinks: (place, jump of the slope) in u, as of a generator.
+        smallest: the smallest s, > 0.
+        largest: the largest s, possibly infinite.
+
+    Raises:
+        DerivationError: a singularity is not known, or the integrand does not decay.
+    """
     cuts = [float(cut) for cut in integrand.cuts]
     panels = list(pairwise([*cuts, math.inf]))
     step = _strip(panels, integrand.singularities()) * _STEP

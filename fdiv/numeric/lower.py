@@ -7,6 +7,7 @@ share no code with what they judge, let SymPy's lambdify generate it, from expre
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -17,7 +18,11 @@ from fdiv.numeric.backends import Backend, Function
 
 
 def lower(expression: Expr, symbol: Symbol, backend: Backend) -> Function:
-    """Return `expression` as a function of `symbol`; any shape in, the same shape out."""
+    """Return `expression` as a function of `symbol`; any shape in, the same shape out.
+
+    Raises:
+        NotImplementedError: a function in it is none of the backend's.
+    """
     if not expression.has(symbol):
         constant = backend.number(expression)
         return lambda x: backend.fill(x, constant)
@@ -64,34 +69,39 @@ def _power(base: Function, power: Expr, backend: Backend) -> Function:
     return lambda x: backend.power(base(x), exponent)
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """A branch of a Piecewise, taken below its `bound` and from `start` on, with a point `inside` its interval."""
+
+    function: Function
+    start: Any
+    bound: Any
+    strict: bool
+    inside: Any
+
+
 def _piecewise(node: Expr, symbol: Symbol, backend: Backend) -> Function:
     """Lower a Piecewise whose conditions read ``symbol < c`` or ``symbol <= c``, in increasing order of c.
 
     A branch is given a point inside its own interval wherever it is not taken, so that no NaN reaches a gradient.
     """
-    *branches, (otherwise, _) = node.args
-    bounds = [backend.number(condition.rhs) for _, condition in branches]
-    result = _sheltered(lower(otherwise, symbol, backend), lambda x: x > bounds[-1], bounds[-1] + 1, backend)
-    for i, (branch, condition) in reversed(list(enumerate(branches))):
-        inside = bounds[i] - 1 if i == 0 else (bounds[i - 1] + bounds[i]) / 2
+    *conditional, (otherwise, _) = node.args
+    last, start, branches = lower(otherwise, symbol, backend), None, []
+    for expression, condition in conditional:
+        bound = backend.number(condition.rhs)
+        inside = bound - 1 if start is None else (start + bound) / 2
         strict = isinstance(condition, sympy.StrictLessThan)
-        function = lower(branch, symbol, backend)
-        result = _choose(function, result, bounds[i], bounds[i - 1] if i else None, strict, inside, backend)
-    return result
+        branches.append(_Branch(lower(expression, symbol, backend), start, bound, strict, inside))
+        start = bound
+    end = branches[-1].bound
 
+    def value(x: Any) -> Any:
+        result = last(backend.where(x > end, x, backend.fill(x, end + 1)))
+        for branch in reversed(branches):
+            below = x < branch.bound if branch.strict else x <= branch.bound
+            own = below if branch.start is None else below & (x >= branch.start)
+            sheltered = backend.where(own, x, backend.fill(x, branch.inside))
+            result = backend.where(below, branch.function(sheltered), result)
+        return result
 
-def _sheltered(function: Function, taken: Function, inside: Any, backend: Backend) -> Function:
-    return lambda x: function(backend.where(taken(x), x, backend.fill(x, inside)))
-
-
-def _choose(
-    low: Function, high: Function, bound: Any, before: Any, strict: bool, inside: Any, backend: Backend
-) -> Function:
-    def below(x: Any) -> Any:
-        return x < bound if strict else x <= bound
-
-    def own(x: Any) -> Any:
-        return below(x) if before is None else below(x) & (x >= before)
-
-    sheltered = _sheltered(low, own, inside, backend)
-    return lambda x: backend.where(below(x), sheltered(x), high(x))
+    return value
