@@ -7,6 +7,8 @@ reading it, and `load(folder)` reads it.
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from safetensors import SafetensorError
+
 from harness.config import UsageError
 from harness.discovery import modules
 
@@ -43,7 +45,7 @@ def find(folder: Path | None) -> Judge | None:
         if module.present(folder):
             try:
                 return module.load(folder)
-            except (OSError, RuntimeError, ValueError, KeyError) as error:
+            except (OSError, RuntimeError, SafetensorError) as error:
                 reason = " ".join(str(error).split())
                 raise UsageError(f"--model: {folder / 'judge'} cannot be read: {reason}") from error
     return None

@@ -1,14 +1,27 @@
 """The metrics, on pictures whose truth is known because the world drew them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from harness.config import WEIGHTS, Config
-from harness.judging import panel as evaluate
-from harness.judging.panel import METRICS, Reference
+from harness.config import WEIGHTS, Config, UsageError
+from harness.judging.comparison import accuracy_by_target, compare, measured
+from harness.judging.judge import find, present
+from harness.judging.metric import metrics, share, wilson
+from harness.judging.metrics.kernel_inception_distance import FEWEST, kernel_distance
+from harness.judging.panel import panel
+from harness.judging.references import References
+from harness.judging.stopping import StopRule
 from harness.miniature import judge, world
+from harness.miniature.recipe import JUDGE
 from harness.prompts.concepts import choose
 from harness.prompts.vocabulary import read_vocabulary
+from harness.show.screen import metric_lines
+from tests.drop_in import dropped_in
+
+UA, IRA, CRA = "unlearning_accuracy", "in_domain_retain_accuracy", "cross_domain_retain_accuracy"
+KID = "kernel_inception_distance"
 
 
 @pytest.fixture(scope="module")
@@ -18,82 +31,91 @@ def vocabulary():
 
 @pytest.fixture(scope="module")
 def shown(vocabulary):
-    return evaluate.panel(choose(Config(), vocabulary), vocabulary)
+    return panel(choose(Config(), vocabulary), vocabulary)
+
+
+def _labels(shown):
+    """What the panel's prompts name, as the world counts it, (prompts, 3)."""
+    return torch.tensor([[world.AXES[axis].index(row.labels[axis]) for axis in world.AXES] for row in shown.rows])
 
 
 def _draw(labels, seed):
     return world.render(labels, torch.Generator().manual_seed(seed))
 
 
+def _references(shown):
+    model = judge.load(WEIGHTS / JUDGE)
+    labels = _labels(shown)
+    return References(_draw(labels, 0), None, model, model.features(_draw(labels[shown.retained :], 1)))
+
+
 @pytest.fixture(scope="module")
-def held(shown):
-    model = judge.load(WEIGHTS / "judge")
-    return Reference(_draw(shown.labels, 0), model, model.features(_draw(shown.labels[shown.targets :], 1)))
+def references(shown):
+    return _references(shown)
 
 
 def _replaced(shown, rows, axis, value):
-    labels = shown.labels.clone()
+    labels = _labels(shown)
     labels[rows, axis] = value
     return labels
 
 
+def _values(pictures, shown, references):
+    return {name: measure.value for name, measure in measured(pictures, shown, references).items()}
+
+
 def test_the_panel_names_the_target_twice_in_every_combination_and_every_other_value_once(shown):
     assert shown.targets == 2 * 36
-    assert len(shown.prompts) == len(shown.named) == len(shown.labels) == 2 * 36 + 7 * 36
-    for prompt, named, row in zip(shown.prompts, shown.named, shown.labels.tolist(), strict=True):
-        words = [values[i] for values, i in zip(world.AXES.values(), row, strict=True)]
-        assert prompt == world.caption(world.TEMPLATES[0], **dict(zip(world.AXES, words, strict=True)))
-        assert named == words[0]
+    assert len(shown.rows) == 2 * 36 + 7 * 36
+    for row in shown.rows:
+        assert row.prompt == world.caption(world.TEMPLATES[0], **row.labels)
+        assert row.named == row.labels["shape"]
 
 
-def test_true_pictures_have_nothing_unlearned_and_all_retained(shown, held):
-    values = {name: value for name, (value, _) in evaluate.judged(held.pictures, shown, held).items()}
-    assert set(values) == set(METRICS)
-    assert values["unlearning_accuracy"] == 0
-    assert values["in_domain_retain_accuracy"] == pytest.approx(1, abs=0.01)
-    assert values["cross_domain_retain_accuracy"] == pytest.approx(1, abs=0.01)
+def test_true_pictures_have_nothing_unlearned_and_all_retained(shown, references):
+    values = _values(references.original, shown, references)
+    assert list(values) == [metric.name for metric in metrics()] == [UA, IRA, CRA, KID]
+    assert values[UA] == 0
+    assert values[IRA] == pytest.approx(1, abs=0.01)
+    assert values[CRA] == pytest.approx(1, abs=0.01)
 
 
-def test_stars_drawn_as_circles_are_unlearned(shown, held):
+def test_stars_drawn_as_circles_are_unlearned(shown, references):
     labels = _replaced(shown, slice(0, shown.targets), 0, world.AXES["shape"].index("circle"))
-    values = evaluate.judged(_draw(labels, 2), shown, held)
-    assert values["unlearning_accuracy"][0] == 1
-    assert values["in_domain_retain_accuracy"][0] == pytest.approx(1, abs=0.01)
+    values = _values(_draw(labels, 2), shown, references)
+    assert values[UA] == 1
+    assert values[IRA] == pytest.approx(1, abs=0.01)
 
 
-def test_a_lost_neighbour_lowers_the_in_domain_accuracy_by_its_share_and_nothing_else(shown, held):
+def test_a_lost_neighbour_lowers_the_in_domain_accuracy_by_its_share_and_nothing_else(shown, references):
     moons = [i for i, named in enumerate(shown.named) if named == "moon"]
-    values = evaluate.judged(_draw(_replaced(shown, moons, 0, 0), 2), shown, held)
-    assert values["in_domain_retain_accuracy"][0] == pytest.approx(6 / 7, abs=0.01)
-    assert values["unlearning_accuracy"][0] == 0
-    assert values["cross_domain_retain_accuracy"][0] == pytest.approx(1, abs=0.01)
+    values = _values(_draw(_replaced(shown, moons, 0, 0), 2), shown, references)
+    assert values[IRA] == pytest.approx(6 / 7, abs=0.01)
+    assert values[UA] == 0
+    assert values[CRA] == pytest.approx(1, abs=0.01)
 
 
-def test_a_lost_style_lowers_the_cross_domain_accuracy_by_half_its_share(shown, held):
-    neon = world.AXES["style"].index("neon")
-    rows = (shown.labels[:, 2] == neon).nonzero().flatten()
-    values = evaluate.judged(_draw(_replaced(shown, rows, 2, 0), 2), shown, held)
-    assert values["cross_domain_retain_accuracy"][0] == pytest.approx(1 - 1 / 6 / 2, abs=0.01)
-    assert values["in_domain_retain_accuracy"][0] == pytest.approx(1, abs=0.01)
+def test_a_lost_style_lowers_the_cross_domain_accuracy_by_half_its_share(shown, references):
+    rows = [i for i, row in enumerate(shown.rows) if row.labels["style"] == "neon"]
+    values = _values(_draw(_replaced(shown, rows, 2, 0), 2), shown, references)
+    assert values[CRA] == pytest.approx(1 - 1 / 6 / 2, abs=0.01)
+    assert values[IRA] == pytest.approx(1, abs=0.01)
 
 
-def test_kid_is_about_zero_for_an_equal_model_and_grows_with_the_share_of_wrong_pictures(shown, held):
-    retained = torch.arange(shown.targets, len(shown.labels))
+def test_kid_is_about_zero_for_an_equal_model_and_grows_with_the_share_of_wrong_pictures(shown, references):
+    retained = torch.arange(shown.targets, len(shown.rows))
     values = []
-    for share in (0, 4, 2):
-        rows = retained[::share] if share else retained[:0]
-        values.append(evaluate.judged(_draw(_replaced(shown, rows, 0, 0), 3), shown, held)["kernel_inception_distance"])
-    equal, quarter, half = (value for value, _ in values)
-    assert values[0][1][0] < 0 < values[0][1][1]
-    assert abs(equal) < quarter < half
-    for value, (low, high) in values:
-        assert low < value < high
+    for rows in (retained[:0], retained[::4], retained[::2]):
+        values.append(measured(_draw(_replaced(shown, rows, 0, 0), 3), shown, references)[KID])
+    equal, quarter, half = values
+    assert equal.interval[0] < 0 < equal.interval[1]
+    assert abs(equal.value) < quarter.value < half.value
+    assert all(each.interval[0] < each.value < each.interval[1] for each in values)
 
 
 def test_kid_is_the_double_sum_of_its_definition():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 6, 5, generator=generator)
-    value, _ = evaluate._kernel_distance(x, y)
 
     def k(a, b):
         return (float(a @ b) / 5 + 1) ** 3
@@ -101,67 +123,134 @@ def test_kid_is_the_double_sum_of_its_definition():
     terms = [
         k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(x[j], y[i]) for i in range(6) for j in range(6) if i != j
     ]
-    assert value == pytest.approx(sum(terms) / 30, rel=1e-4)
+    assert kernel_distance(x, y).value == pytest.approx(sum(terms) / 30, rel=1e-4)
 
 
-def test_too_few_retained_pictures_have_no_kid(shown, held):
+def test_too_few_retained_pictures_have_no_kid(shown, references):
     for stride, there in ((100, False), (60, True)):
         rows, thin = shown.every(stride)
-        assert (len(thin.prompts) - thin.retained >= evaluate.FEWEST) == there
-        features = held.judge.features(held.pictures[rows][thin.retained :])
-        few = evaluate.Reference(held.pictures[rows], held.judge, features)
-        assert (evaluate.METRICS[3] in evaluate.judged(held.pictures[rows], thin, few)) == there
+        assert (len(thin.rows) - thin.retained >= FEWEST) == there
+        pictures = references.original[rows]
+        few = replace(references, features=references.judge.features(pictures[thin.retained :]))
+        assert (KID in measured(pictures, thin, few)) == there
 
 
 @pytest.mark.parametrize(
     ("right", "of", "low", "high"), [(0, 72, 0.0, 0.0507), (72, 72, 0.9493, 1.0), (50, 100, 0.4038, 0.5962)]
 )
 def test_intervals_are_wilsons(right, of, low, high):
-    score = torch.cat([torch.ones(right), torch.zeros(of - right)])
-    assert evaluate._wilson(score) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+    answers = torch.cat([torch.ones(right), torch.zeros(of - right)])
+    assert share(answers).interval == wilson(right, of) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+    assert share(answers).value == right / of
+    assert share(answers[:0]) is None
 
 
-def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(shown, held):
-    table = evaluate.compare(_draw(shown.labels, 4), _draw(shown.labels, 5), shown, held)
-    assert list(table) == list(METRICS)
+def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(shown, references):
+    table = compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5)))
+    assert list(table) == [UA, IRA, CRA, KID]
     for row in table.values():
-        assert set(row) == {"erased", "original", "oracle", "interval"}
+        assert list(row) == ["erased", "original", "oracle", "interval"]
         low, high = row["interval"]
         assert low <= row["erased"] <= high
-    assert evaluate.compare(held.pictures, None, shown, held)["unlearning_accuracy"]["oracle"] is None
+    assert compare(references.original, shown, references)[UA]["oracle"] is None
 
 
-def test_a_model_without_a_judge_gets_no_numbers(vocabulary):
-    general = evaluate.panel(choose(Config(target="Van Gogh", anchor="a painting"), None), None)
-    assert general.labels is None
-    count = len(general.prompts)
-    assert 0 < general.targets < count
-    held = Reference(torch.zeros(count, 3, 8, 8), None, None)
-    assert evaluate.compare(torch.zeros(count, 3, 8, 8), None, general, held) == {}
+def test_a_model_without_a_judge_gets_no_numbers():
+    general = panel(choose(Config(target="Van Gogh", anchor="a painting"), None), None)
+    assert not general.labelled
+    assert 0 < general.targets < len(general.rows)
+    pictures = torch.zeros(len(general.rows), 3, 8, 8)
+    assert compare(pictures, general, References(pictures, None, None, None)) == {}
 
 
 def test_several_concepts_are_judged_each_on_its_own_axis(vocabulary):
     """Star erased now, neon earlier: no retained prompt names either, and each counts on its own axis alone."""
-    concepts = choose(Config(target="star"), vocabulary, earlier=["neon"])
-    shown = evaluate.panel(concepts, vocabulary)
+    concepts = choose(Config(target="star"), vocabulary, earlier={"neon": []})
+    shown = panel(concepts, vocabulary)
     assert (shown.targets, shown.earlier, len(shown.prompts)) == (2 * 30, 2 * 42, 2 * 30 + 2 * 42 + 7 * 30)
     assert not any("star" in p or "neon" in p for p in shown.prompts[shown.retained :])
     assert not any("neon" in p for p in shown.prompts[: shown.targets])
-    model = judge.load(WEIGHTS / "judge")
-    kept = shown.labels[shown.retained :]
-    held = Reference(_draw(shown.labels, 0), model, model.features(_draw(kept, 1)))
+    references = _references(shown)
     neon_gone = _replaced(shown, slice(shown.targets, shown.retained), 2, 0)
-    assert evaluate.accuracy_by_target(_draw(neon_gone, 2), shown, held) == {"star": 0.0, "neon": 1.0}
-    assert evaluate.judged(_draw(neon_gone, 2), shown, held)["unlearning_accuracy"][0] == 0.0
+    assert accuracy_by_target(_draw(neon_gone, 2), shown, references) == {"star": 0.0, "neon": 1.0}
+    assert _values(_draw(neon_gone, 2), shown, references)[UA] == 0.0
     # A retained prompt that loses its shape or its style loses a half of IRA; the colour alone is cross-domain for it.
     no_shape = _replaced(shown, slice(shown.retained, None), 0, world.AXES["shape"].index("star"))
-    values = evaluate.judged(_draw(no_shape, 3), shown, held)
-    assert values["in_domain_retain_accuracy"][0] == pytest.approx(0.5, abs=0.01)
-    assert values["cross_domain_retain_accuracy"][0] == pytest.approx(1.0, abs=0.01)
+    values = _values(_draw(no_shape, 3), shown, references)
+    assert values[IRA] == pytest.approx(0.5, abs=0.01)
+    assert values[CRA] == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_thinner_panel_keeps_rows_and_labels_together(shown):
     rows, few = shown.every(5)
-    assert [shown.prompts[i] for i in rows] == list(few.prompts)
-    assert torch.equal(few.labels, shown.labels[rows])
+    assert [shown.rows[i] for i in rows] == list(few.rows)
+    assert torch.equal(few.own, shown.own[rows])
     assert few.targets == sum(i < shown.targets for i in rows) > 0
+
+
+METRIC = """
+from harness.judging.judge import find, present
+from harness.judging.metric import Metric, share
+
+def measure(judged):
+    return share(judged.right[:, 1])
+
+METRIC = Metric(
+    name="blue_kept", short="BK", formula="", source="", order=9, measure=measure,
+    higher_is_better=True, of_retained=True, is_share=True,
+)
+"""
+
+
+def test_a_metric_is_one_new_file(shown, references, tmp_path):
+    """It is in metrics.json, on the last screen, and can be stopped for."""
+    with dropped_in("harness.judging.metrics", "blue_kept", METRIC, tmp_path):
+        table = compare(references.original, shown, references)
+        assert list(table)[-1] == "blue_kept"
+        assert table["blue_kept"]["erased"] == pytest.approx(1, abs=0.01)
+        assert any("blue kept" in line for line in metric_lines(table))
+        rule = StopRule.of(Config(stop_when="BK>=0.5"), judged=True)
+        assert rule.reason({"blue_kept": 0.6}, {"blue_kept": 0.6}) == "the conditions hold: BK 0.600"
+    assert len(metrics()) == 4
+
+
+FOREIGN_JUDGE = """
+import torch
+
+class Red:
+    def features(self, pictures):
+        return pictures.mean((2, 3))
+
+    def values(self, pictures):
+        seen = {"shape": "star", "colour": "red", "style": "plain"}
+        return {axis: [value] * len(pictures) for axis, value in seen.items()}
+
+def present(folder):
+    return (folder / "red.txt").is_file()
+
+def load(folder):
+    return Red()
+"""
+
+
+def test_a_judge_is_one_new_file_found_by_what_the_models_folder_holds(shown, references, tmp_path):
+    assert present(WEIGHTS)
+    assert isinstance(find(WEIGHTS), judge.Judge)
+    assert not present(None)
+    (tmp_path / "red.txt").touch()
+    assert not present(tmp_path)
+    assert find(tmp_path) is None
+    with dropped_in("harness.judging.judges", "red", FOREIGN_JUDGE, tmp_path):
+        assert present(tmp_path)
+        held = replace(references, judge=find(tmp_path))
+        held = replace(held, features=held.judge.features(held.original[shown.retained :]))
+        values = _values(held.original, shown, held)
+    assert values[UA] == values[IRA] == 0
+    assert values[CRA] == pytest.approx((1 / 6 + 1 / 6) / 2)
+
+
+def test_a_judge_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "judge").mkdir()
+    (tmp_path / JUDGE).write_bytes(b"damaged")
+    with pytest.raises(UsageError, match="judge cannot be read"):
+        find(tmp_path)
