@@ -163,8 +163,8 @@ def _unet(**options) -> UNet2DConditionModel:
     return UNet2DConditionModel(**(small | options))
 
 
-def _vae(levels: int = 2) -> AutoencoderKL:
+def _vae(levels: int = 2, **options) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(8,) * levels, layers_per_block=1, norm_num_groups=4, sample_size=16,
+        block_out_channels=(8,) * levels, layers_per_block=1, norm_num_groups=4, sample_size=16, **options,
     )  # fmt: skip

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -193,7 +192,6 @@ class Family(ABC):
         """
 
 
-@cache
 def families() -> dict[str, type[Family]]:
     """Every family by the name of its pipeline class, as a model's index has it: each file of `models/families`."""
     return {family.pipeline_class.__name__: family for family in classes("harness.models.families", Family)}

@@ -1,0 +1,116 @@
+"""Parameter groups, and the frozen prediction without a second network."""
+
+import copy
+
+import pytest
+import torch
+
+from harness.models.denoiser import Denoiser
+from harness.models.families.stable_diffusion import UNET_GROUPS
+from tests import tiny
+
+
+@pytest.fixture(params=tiny.PIPELINES)
+def model(request):
+    return tiny.model(request.param)
+
+
+@torch.no_grad()
+def _inputs(model=None, n=3):
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(n, 4, 8, 8, generator=generator)
+    conditioning = (model or tiny.model()).encode(["a star", "a red circle", "a moon"])
+    return noisy, torch.tensor([1, 500, 999]), conditioning
+
+
+def _disturb(denoiser):
+    with torch.no_grad():
+        for parameter in denoiser.trained.values():
+            parameter.add_(torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize("group", UNET_GROUPS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_frozen_prediction_equals_a_second_networks_to_the_last_bit(model, group, precision):
+    second = copy.deepcopy(model.network).eval().requires_grad_(False)  # torch picks CPU kernels by it
+    denoiser = Denoiser(model, group, precision)
+    inputs = _inputs(model)
+    _disturb(denoiser)
+    frozen = denoiser.frozen_denoiser(*inputs)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        expected = model.predict(second, *inputs).float()
+        assert torch.equal(frozen, expected)
+        assert not torch.equal(denoiser(*inputs), expected)
+    denoiser.restore()
+    restored, original = model.network.state_dict(), second.state_dict()
+    assert restored.keys() == original.keys()
+    assert all(torch.equal(restored[name], original[name]) for name in original)
+
+
+@pytest.mark.parametrize("group", UNET_GROUPS)
+def test_a_parameter_group_trains_its_own_weights_alone(model, group):
+    denoiser = Denoiser(model, group)
+    denoiser.frozen_denoiser(*_inputs(model))
+    denoiser(*_inputs(model)).square().mean().backward()
+    with_gradient = {name for name, parameter in model.network.named_parameters() if parameter.grad is not None}
+    assert with_gradient == set(denoiser.trained)
+    if group == "cross-attention-kv":
+        assert all(".attn2.to_k." in name or ".attn2.to_v." in name for name in with_gradient)
+        assert len(with_gradient) == 2 * sum(name.endswith("attn2") for name, _ in model.network.named_modules())
+    if group == "attention":
+        assert len(with_gradient) == sum(".attn" in name for name, _ in model.network.named_parameters())
+    if group == "full":
+        assert len(with_gradient) == len(list(model.network.parameters()))
+    if group == "lora":
+        layers = [n for n, m in model.network.named_modules() if n.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+        assert len(with_gradient) == 2 * len(layers)
+
+
+def test_the_groups_grow_from_keys_and_values_to_everything():
+    sizes = [
+        len(tiny.model().parameters_of(group))
+        for group in ("cross-attention-kv", "cross-attention", "attention", "full")
+    ]
+    assert sizes == sorted(set(sizes))
+
+
+def test_adapters_have_the_rank_asked_for_and_start_as_no_change():
+    model = tiny.model()
+    before = model.predict(model.network, *_inputs(model))
+    denoiser = Denoiser(model, "lora", rank=3)
+    assert {min(parameter.shape) for parameter in denoiser.trained.values()} == {3}
+    assert torch.equal(denoiser(*_inputs(model)), before)
+
+
+@pytest.mark.parametrize("group", ["cross-attention-kv", "lora"])
+def test_in_bf16_what_does_not_train_is_stored_in_it_and_its_fp32_values_wait_on_the_cpu(group):
+    model = tiny.model()
+    layers = (torch.nn.Linear, torch.nn.Conv2d)
+    before = {name: each.clone() for name, each in model.network.state_dict().items()}
+    denoiser = Denoiser(model, group, "bf16")
+    read = {p for each in model.network.modules() if isinstance(each, layers) for p in each.parameters(recurse=False)}
+    trained = set(denoiser.trained.values())
+    assert {p.dtype for p in model.network.parameters()} == {torch.float32, torch.bfloat16}
+    assert {p for p in model.network.parameters() if p.dtype == torch.bfloat16} == read - trained
+    assert denoiser.wide.keys() == before.keys() - _unread(model, denoiser)
+    assert all(torch.equal(each, before[name]) for name, each in denoiser.wide.items())
+    assert all(torch.equal(each, before[name]) for name, each in denoiser.frozen.items())
+
+
+def _unread(model, denoiser):
+    """Names of what no layer reads in bf16: norms, and what trains."""
+    norms = {
+        f"{place}.{name}"
+        for place, module in model.network.named_modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    return norms | denoiser.trained.keys()
+
+
+def test_only_the_groups_own_tensors_are_kept_twice():
+    model = tiny.model()
+    own = {parameter.data_ptr() for parameter in model.network.parameters()}
+    assert {tensor.data_ptr() for tensor in Denoiser(model, "lora").frozen.values()} <= own
+    denoiser = Denoiser(tiny.model(), "cross-attention-kv")
+    assert denoiser.frozen.keys() == denoiser.trained.keys()

@@ -1,0 +1,137 @@
+"""What a family of models does with its pipeline, against the pipeline's own call."""
+
+import re
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from harness import unlearn
+from harness.config import Config, UsageError
+from harness.data import latents
+from harness.models import load as models
+from harness.models.denoiser import Denoiser
+from harness.models.family import Conditioning, families
+from harness.runs.folder import DELTA
+from tests import tiny
+from tests.drop_in import dropped_in
+
+
+@pytest.fixture(params=tiny.PIPELINES)
+def model(request):
+    return tiny.model(request.param)
+
+
+def test_conditionings_are_stacked_joined_and_indexed_tensor_by_tensor(model):
+    both = model.encode(["a star", "a circle"])
+    rows = list(both)
+    assert len(both) == 2
+    for again in (Conditioning.stack(rows), Conditioning.cat([both[:1], both[1:]]), both.to("cpu")):
+        for name, tensor in vars(both).items():
+            other = getattr(again, name)
+            assert (tensor is None and other is None) or torch.equal(tensor, other)
+    assert torch.equal(both[torch.tensor([1, 1])].prompt_embeds[0], rows[1].prompt_embeds)
+
+
+def test_a_prediction_is_what_the_pipeline_itself_asks_its_denoiser_for(model):
+    """One sampling step without guidance, with the pipeline's call to its UNet recorded."""
+    seen = {}
+
+    def record(module, arguments, options, output):
+        seen.update(noisy=arguments[0], timestep=arguments[1], output=output[0])
+
+    handle = model.network.register_forward_hook(record, with_kwargs=True)
+    model.pipeline("a star", num_inference_steps=1, guidance_scale=1.0, output_type="latent")
+    handle.remove()
+    timesteps = torch.as_tensor(seen["timestep"]).reshape(1)
+    with torch.no_grad():
+        ours = model.predict(model.network, seen["noisy"], timesteps, model.encode(["a star"]))
+    assert torch.equal(ours, seen["output"])
+
+
+def test_guided_samples_are_those_of_the_pipelines_own_call(model):
+    """Also for SDXL, whose empty prompt is all zeros."""
+    options = Config(sampling_steps=2, guidance_scale=3.0)
+    embeddings = latents.encode(model, ["a star", ""])
+    ours = latents.sample(model, ["a star"], embeddings, options, seed=7)
+    own_seed = torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(7)).item()
+    theirs = model.pipeline(
+        "a star", num_inference_steps=2, guidance_scale=3.0, output_type="latent",
+        generator=torch.Generator().manual_seed(own_seed),
+    )  # fmt: skip
+    torch.testing.assert_close(ours, theirs.images, rtol=1e-4, atol=1e-4)
+
+
+def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_size():
+    pipeline = tiny.pipeline()
+    for size, sliced in ((16, False), (512, True), ([512, 512], False)):
+        pipeline.vae.register_to_config(sample_size=size)
+        pipeline.vae.disable_slicing()
+        assert families()["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
+
+
+def test_a_group_that_selects_nothing_lists_the_groups_with_their_sizes():
+    model = tiny.model()
+    down, up = ("DownBlock2D",) * 2, ("UpBlock2D",) * 2
+    blocks = {"down_block_types": down, "up_block_types": up, "mid_block_type": None}
+    model.pipeline.register_modules(unet=tiny._unet(**blocks))
+    everything = sum(parameter.numel() for parameter in model.network.parameters())
+    for group in ("cross-attention-kv", "lora"):
+        with pytest.raises(
+            UsageError, match=rf"{group}: selects no weight .* attention 0, full {everything:,}, lora 0"
+        ):
+            Denoiser(model, group)
+
+
+def test_a_prompt_longer_than_the_tokenizers_limit_is_refused_with_its_length(model):
+    models.check_prompts(model, ["a red star", ""])
+    with pytest.raises(UsageError, match=r"\d\d\d? tokens, more than the tokenizer's limit of 77"):
+        models.check_prompts(model, ["a star " * 40])
+
+
+FAMILY = """
+import re
+from dataclasses import dataclass
+
+from diffusers import StableDiffusionPipeline
+
+from harness.models.families.stable_diffusion import StableDiffusion
+
+
+class OtherPipeline(StableDiffusionPipeline):
+    @property
+    def backbone(self):
+        return self.unet
+
+
+@dataclass(frozen=True)
+class Other(StableDiffusion):
+    pipeline_class = OtherPipeline
+    component = "backbone"
+    parameter_groups = {"cross-attention-kv": re.compile(r"attn1.to_v")}
+"""
+
+
+def test_a_family_is_one_new_file_with_its_own_denoiser_groups_and_latents(tmp_path, capsys):
+    """Found by the class in a model's index, and trained from the command line."""
+    torch.manual_seed(0)
+    parts = tiny.pipeline().components
+    parts |= {"unet": tiny._unet(in_channels=3, out_channels=3), "vae": tiny._vae(latent_channels=3)}
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipeline.save_pretrained(tmp_path / "model")
+    index = tmp_path / "model" / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "OtherPipeline"))
+    flags = ["--steps", "1", "--batch-size", "1", "--latents", "1", "--sampling-steps", "1"]
+    flags += ["--target", "a", "--anchor", "b", "--retain", "c"]
+    arguments = ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "run"), *flags]
+    assert unlearn.main(arguments) == 2
+    assert "a OtherPipeline; choices: StableDiffusionPipeline, StableDiffusionXLPipeline" in capsys.readouterr().err
+    with dropped_in("harness.models.families", "other", FAMILY, tmp_path):
+        assert unlearn.main([*arguments, "--parameter-group", "full"]) == 2
+        assert re.search(r"groups and their sizes: cross-attention-kv [\d,]+$", capsys.readouterr().err)
+        assert unlearn.main(arguments) == 0
+    changed = load_file(tmp_path / "run" / DELTA)
+    assert changed
+    assert all("attn1.to_v" in name for name in changed)
+    assert tiny.family(pipeline).latent_shape(16) == (3, 8, 8)

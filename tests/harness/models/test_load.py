@@ -1,0 +1,197 @@
+"""Loading: what is read, from where, and what is refused."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers import EDMEulerScheduler
+
+from harness import unlearn
+from harness.config import UsageError
+from harness.models import load as models
+from harness.models.family import families
+from harness.models.source import resolve
+from tests import tiny
+
+
+def test_a_missing_folder_a_file_and_a_folder_without_a_pipeline_are_told_apart(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"no such folder; choices: a pipeline folder, a \.safetensors checkpoint, a hub id"
+    ):
+        resolve(str(tmp_path / "missing"))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="a file; needed is a pipeline folder"):
+        resolve(str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"no model_index\.json"):
+        resolve(str(tmp_path))
+
+
+def test_a_hub_id_is_passed_on_and_a_missing_one_is_one_line():
+    assert resolve("someone/some-model") == "someone/some-model"
+    with pytest.raises(UsageError, match="diffusers cannot load it") as caught:
+        models.load("someone/some-model", torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_folder_with_broken_weights_is_one_line(tmp_path, part):
+    folder = tiny.folder(tmp_path / "model")
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UsageError, match="diffusers cannot load it") as caught:
+        models.load(folder, torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_index_is_no_pipeline(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UsageError, match="a None; choices: StableDiffusionPipeline, StableDiffusionXLPipeline"):
+        models.load(tmp_path, torch.device("cpu"))
+
+
+def test_an_inpainting_unet_and_an_unknown_prediction_type_are_refused(tmp_path):
+    other = tiny.pipeline()
+    other.unet.register_to_config(in_channels=9)
+    other.unet.conv_in = torch.nn.Conv2d(9, 8, 3, padding=1)
+    other.save_pretrained(tmp_path / "inpainting")
+    with pytest.raises(UsageError, match="takes 9 channels where the VAE's latents have 4"):
+        models.load(tmp_path / "inpainting", torch.device("cpu"))
+    tiny.pipeline("flow").save_pretrained(tmp_path / "flow")
+    with pytest.raises(UsageError, match="prediction type 'flow'; choices: epsilon, v_prediction, sample"):
+        models.load(tmp_path / "flow", torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_cuda_without_a_gpu_is_refused():
+    with pytest.raises(UsageError, match="--device cuda: torch sees 0 GPUs here; choices: auto, cpu"):
+        models.resolve_device("cuda")
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(UsageError, match="--device abacus: no such device"):
+        models.resolve_device("abacus")
+
+
+def test_loading_gives_fp32_whatever_the_folder_holds(tmp_path):
+    tiny.pipeline().to(torch.float16).save_pretrained(tmp_path)
+    loaded = models.load(Path(tmp_path), torch.device("cpu")).pipeline
+    for part in (loaded.unet, loaded.vae, loaded.text_encoder):
+        assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A hub cache that holds the tiny SD 1.x under a name and a revision, as an earlier download would have left it."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def put(name, revision="main"):
+        held = tmp_path / f"models--{name.replace('/', '--')}"
+        (held / "refs").mkdir(parents=True, exist_ok=True)
+        (held / "refs" / revision).write_text("0" * 40)
+        tiny.folder(held / "snapshots" / ("0" * 40))
+
+    return put
+
+
+def test_a_hub_model_is_read_offline_from_the_cache_at_its_revision(cached):
+    cached("someone/tiny", "v2")
+    loaded = models.load("someone/tiny", torch.device("cpu"), revision="v2", offline=True)
+    assert _same_weights(loaded.network, tiny.pipeline().unet)
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load("someone/tiny", torch.device("cpu"), revision="v3", offline=True)
+
+
+def test_a_variant_is_read_from_its_own_files(tmp_path):
+    tiny.pipeline().save_pretrained(tmp_path, variant="fp16")
+    assert list((tmp_path / "unet").glob("*.fp16.safetensors"))
+    loaded = models.load(tmp_path, torch.device("cpu"), variant="fp16")
+    assert _same_weights(loaded.network, tiny.pipeline().unet)
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(tmp_path, torch.device("cpu"))
+
+
+def test_a_single_file_checkpoint_is_the_pipeline_it_was_written_from(cached, tmp_path):
+    cached(families()["StableDiffusionPipeline"].single_file_parts)
+    source = resolve(str(tiny.single_file(tmp_path / "model.safetensors")))
+    loaded, expected = models.load(source, torch.device("cpu"), offline=True).pipeline, tiny.pipeline()
+    for part in ("unet", "vae", "text_encoder"):
+        assert _same_weights(getattr(loaded, part), getattr(expected, part)), part
+
+
+def test_a_single_file_without_its_configurations_in_the_cache_stays_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(tiny.single_file(tmp_path / "model.safetensors"), torch.device("cpu"), offline=True)
+
+
+def _same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "folder"])
+def test_pickled_weights_are_refused_unread_with_the_way_out(tmp_path, name):
+    file, trace = tmp_path / name, tmp_path / "trace"
+    if name == "folder":
+        tiny.folder(file)
+        (next((file / "unet").glob("*.safetensors"))).unlink()
+        torch.save(Bomb(str(trace)), file / "unet" / "diffusion_pytorch_model.bin")
+    else:
+        torch.save(Bomb(str(trace)), file)
+    with pytest.raises(UsageError, match=r"only safetensors are.*use_safetensors=False"):
+        models.load(resolve(str(file)), torch.device("cpu"))
+    assert not trace.exists()
+
+
+def test_code_that_comes_with_a_model_never_runs(tmp_path):
+    folder, trace = tiny.folder(tmp_path / "model"), tmp_path / "trace"
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["mine", "Mine"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "unet" / "mine.py").write_text(f"open({str(trace)!r}, 'w')\nclass Mine: pass\n")
+    with pytest.raises(UsageError, match="cannot load it"):
+        models.load(folder, torch.device("cpu"))
+    index["_class_name"] = ["mine", "Mine"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match="choices: StableDiffusionPipeline, StableDiffusionXLPipeline"):
+        models.load(folder, torch.device("cpu"))
+    assert not trace.exists()
+
+
+def test_a_schedule_without_betas_and_a_distilled_or_editing_unet_are_refused(tmp_path):
+    edm = tiny.pipeline_xl()
+    edm.register_modules(scheduler=EDMEulerScheduler())
+    edm.save_pretrained(tmp_path / "edm")
+    with pytest.raises(UsageError, match="EDMEulerScheduler has no beta_schedule"):
+        models.load(tmp_path / "edm", torch.device("cpu"))
+    distilled = tiny.pipeline()
+    distilled.register_modules(unet=tiny._unet(time_cond_proj_dim=8))
+    assert "a distilled model" in tiny.family(distilled).problem()
+    distilled.register_modules(unet=tiny.pipeline_xl().unet)
+    assert "additional embeddings of type 'text_time'" in tiny.family(distilled).problem()
+
+
+def test_the_command_line_hands_on_where_a_model_is_read_from(monkeypatch, capsys):
+    seen = []
+
+    def load(*arguments):
+        seen.append(arguments)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(models, "load", load)
+    flags = ["--variant", "fp16", "--revision", "v2", "--offline", "--device", "cpu"]
+    assert unlearn.main(["--model", "someone/tiny", "--target", "a", "--anchor", "b", *flags]) == 2
+    assert seen == [("someone/tiny", torch.device("cpu"), "fp16", "v2", True)]
+    assert "enough" in capsys.readouterr().err
