@@ -75,7 +75,7 @@ def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD.strip(), corrections(results)]
     for theorem, rows in results.items():
-        parts += [section(theorem), _numbers(rows)]
+        parts += [section(theorem), _numbers(theorem, rows)]
         if theorem.report is not None:
             parts.append(theorem.report().strip())
         if theorem.draw is not None:
@@ -84,8 +84,8 @@ def write(folder: Path, results: Mapping[Theorem, tuple[Row, ...]]) -> None:
     (folder / "theory.md").write_text("\n\n".join(parts) + "\n")
 
 
-def _numbers(rows: tuple[Row, ...]) -> str:
-    """Return one sentence about the comparisons."""
+def _numbers(theorem: Theorem, rows: tuple[Row, ...]) -> str:
+    """Return what was proved and compared, in sentences."""
     if not rows:
         return "**Fails.**"
     proved = sum(row.evidence == "proved" for row in rows)
@@ -93,4 +93,6 @@ def _numbers(rows: tuple[Row, ...]) -> str:
     total = sum(row.size for row in rows)
     verdict = "all hold" if not broken else f"**fails for {', '.join(broken)}**"
     subjects = f"Subjects: {len(rows)}, of which proved {proved}, tested {len(rows) - proved}"
-    return f"{subjects}. Comparisons: {total}; {verdict}."
+    lemmas = len(theorem.lemmas())
+    once = f" Identities that SymPy proves once for all subjects: {lemmas}." if lemmas else ""
+    return f"{subjects}.{once} Comparisons: {total}; {verdict}."

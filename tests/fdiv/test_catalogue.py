@@ -18,9 +18,9 @@ import fdiv
 from fdiv.exact.symbols import t
 from fdiv.losses import GaussianLoss, VariationalLoss
 from fdiv.numeric.backends import numpy_backend, torch_backend
-from tests.laws.oracles_of_generators import Oracle
-from tests.laws.references import TERMS
 from tests.laws.strategies import EXAMPLES
+from theory.laws.generators import Oracle
+from theory.laws.published import TERMS
 
 every_divergence = pytest.mark.parametrize("spec", EXAMPLES)
 

@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from theory.laws import gaussians, general
+
+_STATEMENTS = {law.name: law.statement for law in (*general.LAWS, *gaussians.LAWS)}
 _ITEM = re.compile(r"(?:.*/)?test_spec\.py::test_(?P<law>\w+)\[(?P<case>.*)\]", re.DOTALL)
 _MARKS = {"passed": ".", "skipped": "-", "failed": "F", "error": "F"}
 _FLOATS = re.compile(r"-?(torch\.\w+)")
@@ -23,6 +26,9 @@ def outcomes(reporter: pytest.TerminalReporter) -> dict[str, dict[str, tuple[str
             dtype = _FLOATS.search(match["case"])
             case = _FLOATS.sub("", match["case"]).strip("-")
             law = match["law"].replace("_", " ") + (f" ({dtype[1]})" if dtype else "")
+            if law == "it obeys":  # which has a law and a divergence
+                name, _, case = case.partition("-")
+                law = _STATEMENTS[name]
             reason = report.longrepr[2].removeprefix("Skipped: ") if outcome == "skipped" else ""
             found.setdefault(law, {})[case] = (outcome, reason)
             lines[law] = report.location[1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,6 +12,8 @@ from hypothesis.strategies import SearchStrategy
 
 import fdiv
 from fdiv.record import Record
+from theory.laws import gaussians, general
+from theory.laws.claims import Law
 
 _SINGULAR = {  # values of the parameters at which a formula is 0/0, or two families meet
     "alpha": ("a=0", "a=1", "a=-1.5", "a=3", "a=0.123456"),
@@ -79,11 +83,6 @@ def several(*ranges: tuple[float, float]) -> SearchStrategy[tuple[float, ...]]:
     return st.integers(0, 2**24).map(spread)
 
 
-def critic_triples() -> SearchStrategy[tuple[float, ...]]:
-    """A critic on three letters."""
-    return several(*[(-4.0, 4.0)] * 3)
-
-
 def alphabets(singular: bool) -> SearchStrategy[tuple[tuple[float, ...], tuple[float, ...]]]:
     """P and Q on four letters from weights in log space; of some letters P or Q, never both, has nothing."""
 
@@ -109,3 +108,24 @@ def parameters(record: Record) -> SearchStrategy[dict[str, float]]:
             choices += [inner, st.sampled_from(ends)] if ends else [inner]
         drawn[parameter.name] = st.one_of(choices)
     return st.fixed_dictionaries(drawn)
+
+
+def _off_the_end(divergence: fdiv.Divergence) -> SearchStrategy[float]:
+    """Slopes, but for the end of the effective domain, which has its own law."""
+    return slopes(divergence).filter(lambda t: abs(t - float(divergence.slope_at_infinity)) > 1e-9)
+
+
+DRAWN: dict[Law, Callable[[fdiv.Divergence], SearchStrategy[Any]]] = {
+    general.convex: lambda divergence: several((-30, 30), (-30, 30), (0, 1)),
+    general.supremum: _off_the_end,
+    general.fenchel_young: lambda divergence: several((-4, 4), (-4, 4)),
+    general.involution: log_ratios,
+    general.exchange: lambda divergence: alphabets(singular=True),
+    general.published_value: lambda divergence: alphabets(singular=False),
+    general.increasing: lambda divergence: several((-80, 80), (-20, 20)),
+    general.bound: lambda divergence: several(*[(-4.0, 4.0)] * 3),
+    gaussians.nonnegative: lambda divergence: squared_distances(),
+    gaussians.expectation: lambda divergence: moderate_distances(),
+    gaussians.gradient_law: lambda divergence: moderate_distances(),
+}
+"""What to draw, beside the points of a law."""

@@ -17,8 +17,9 @@ import fdiv
 import theory
 from theory import __main__ as command
 from theory.document import anchor, corrections, picture_name, section, write
+from theory.laws.comparison import Comparison, Relation
 from theory.laws.expectations import value
-from theory.theorem import Comparison, Theorem, TheoremError
+from theory.theorem import Theorem, TheoremError
 
 FLOORS = {
     "mse_is_kl": 4,
@@ -230,7 +231,7 @@ INF, NAN = math.inf, math.nan
     ],
 )
 def test_a_comparison_holds_within_its_tolerance_and_infinity_only_exactly(
-    computed: float, relation: theory.theorem.Relation, stated: float, holds: bool
+    computed: float, relation: Relation, stated: float, holds: bool
 ) -> None:
     comparison = Comparison(1.0, computed, stated, relation, 0.1)
     assert comparison.holds is holds

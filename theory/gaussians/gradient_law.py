@@ -21,36 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 
 import sympy
 from sympy import Expr
 
 from fdiv import Divergence
-from theory.laws.expectations import slope, weight
+from theory.laws.claims import claims
+from theory.laws.gaussians import gradient_law
 from theory.theorem import Comparison, Theorem
-
-_POINTS = (0.04, 0.9, 6.0)
-
-
-def _singular(divergence: Divergence) -> bool:
-    """Whether f'' is infinite where two pieces meet, as for |u - 1|^{3/2}: doubles of u - 1 then lose digits."""
-    pairs = pairwise(divergence.pieces)
-    return any(a.limit(a.second, a.upper).is_infinite or b.limit(b.second, b.lower).is_infinite for a, b in pairs)
 
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
-    tolerance = 1e-8 if _singular(divergence) else 1e-10
-    for s in _POINTS:
-        law = weight(divergence, s)
-        yield Comparison(s, float(slope(divergence, s)), law, "equal", tolerance)
-        yield Comparison(f"fdiv, s={s:g}", divergence.gaussian.gradient_weight(s), law, "equal", tolerance)
-        # the law itself holds for f that is not convex, the sign does not
-        yield Comparison(f"sign, s={s:g}", float(slope(divergence, s)), 0.0, "at_least", 0.0)
+    yield from gradient_law.everywhere(claims(divergence))
 
 
 @cache
-def _vega() -> Expr:
+def _vega() -> tuple[Expr, ...]:
     """dH_k/ds - k^2 l_s(k) / 2 for symbolic k and s."""
     k, s = sympy.symbols("k s", positive=True)
     first = (s / 2 - sympy.log(k)) / sympy.sqrt(s)
@@ -61,7 +47,8 @@ def _vega() -> Expr:
     price = normal(first) - k * normal(first - sympy.sqrt(s))
     lognormal = sympy.exp(-((sympy.log(k) + s / 2) ** 2) / (2 * s)) / (k * sympy.sqrt(2 * sympy.pi * s))
     difference = sympy.diff(price, s) - k**2 * lognormal / 2
-    return sympy.simplify(sympy.expand(difference / lognormal).subs(k, sympy.exp(sympy.Symbol("x", real=True))))
+    quotient = sympy.expand(difference / lognormal).subs(k, sympy.exp(sympy.Symbol("x", real=True)))
+    return (sympy.simplify(quotient),)
 
 
 THEOREM = Theorem(
@@ -82,5 +69,5 @@ THEOREM = Theorem(
         "The law dD/ds = E_Q[u^2 f'']/2 holds without convexity, its sign does not: (u - 1)^2 (3 - u) has w(.9) ="
         ' -32.3. So ">= 0" needs f convex',
     ),
-    identities=lambda divergence: iter((_vega(),)),
+    lemmas=_vega,
 )

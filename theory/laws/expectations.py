@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import flint
@@ -29,27 +28,39 @@ _BITS = 113
 _MEAN, _SIGMA = "0.4", "0.7"  # of Q; any choice must do, and 0 and 1 would hide a mistake
 _NODES = 24
 _precisely = flint.ctx.workprec(_BITS)
-_SHIM = SimpleNamespace(
-    mpf=arb,
-    log=lambda x: arb(x).log(),
-    exp=lambda x: arb(x).exp(),
-    sqrt=lambda x: arb(x).sqrt(),
-    **{"e": arb(1).exp(), "pi": arb.pi()},
-)
 
 Numbers = NDArray[np.float64]
+
+
+class _Balls:
+    """What SymPy's text calls `mpmath`: numbers and functions of balls."""
+
+    mpf = arb
+
+    @property
+    def e(self) -> arb:
+        """Euler's number in the digits of the moment."""
+        return arb(1).exp()
+
+    @property
+    def pi(self) -> arb:
+        """The number pi in the digits of the moment."""
+        return arb.pi()
+
+    def __getattr__(self, name: str) -> Callable[[Any], arb]:
+        return lambda x: getattr(arb(x), name)()
 
 
 def in_balls(expression: Expr) -> Callable[[arb], arb]:
     """Return `expression` in u as a function of balls, its rational numbers exact."""
     text = MpmathPrinter({"fully_qualified_modules": True}).doprint(expression)
-    return eval(f"lambda u: {text}", {"mpmath": _SHIM})
+    return eval(f"lambda u: {text}", {"mpmath": _Balls()})
 
 
 @cache
 def in_doubles(expression: Expr) -> Callable[[Numbers], Numbers]:
     """Return `expression` in u as a function of arrays of u."""
-    function = sympy.lambdify(u, expression, "numpy")
+    function = sympy.lambdify(u, expression, ["scipy", "numpy"])
     return lambda x: np.broadcast_to(function(x), x.shape)
 
 
@@ -137,6 +148,12 @@ def _double_nodes(s: float, kinks: tuple[float, ...]) -> tuple[Numbers, Numbers]
     inside = np.abs(log_ratio) < 230
     density = np.exp(-(y**2) / 2) / math.sqrt(2 * math.pi)
     return np.exp(log_ratio[inside]), (density * weight)[inside]
+
+
+def mean(function: Callable[[Numbers], Numbers], s: float, kinks: tuple[Expr, ...]) -> float:
+    """E_Q[g(p/q)] for a `function` g of arrays, in doubles; for D, whose terms have both signs, to some 12 digits."""
+    ratio, share = _double_nodes(float(s), tuple(float(kink) for kink in kinks))
+    return float(np.sum(function(ratio) * share))
 
 
 @cache

@@ -241,7 +241,7 @@ THEOREM = Theorem(
         " D(s) finite for small s: e^{u-1} - u is smooth and curved, and its value is infinite for every critic"
         " but 0",
     ),
-    identities=lambda divergence: iter(_taylor()),
+    lemmas=_taylor,
     report=_report,
     draw=_draw,
 )

@@ -1,26 +1,25 @@
-"""Numbers that follow from a generator alone: the supremum, limits, expectations, by brute force.
+"""Numbers that follow from a generator alone: its values, slopes, limits and suprema, by brute force.
 
-Nothing here is derived as `fdiv` derives it: SymPy's lambdify, grids, differences, panels and published sums. The
-places at which a generator may bend are used to lay panels and grids, never in a formula.
+Nothing here is derived as `fdiv` derives it: SymPy's lambdify, grids, differences and golden sections, in as many
+digits as it takes. What a generator comes to between Gaussians is in `expectations`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import mpmath
 import numpy as np
 import sympy
-from numpy.typing import NDArray
 
-from fdiv.exact.symbols import u
+from fdiv import u
+from theory.laws.expectations import Numbers, in_doubles, mean
 
 _GRID = np.unique(np.concatenate([np.linspace(-300, 120, 3361), np.linspace(-8, 8, 1601)]))
-_NODES, _MASSES = np.polynomial.legendre.leggauss(16)
 _FAR = 480  # |log u| at which a limit counts as reached
 
 
@@ -37,9 +36,9 @@ class Oracle:
         return sympy.lambdify(u, self.expression, "mpmath")
 
     @cached_property
-    def fast(self) -> Any:
-        """f as a function of an fp64 array."""
-        return sympy.lambdify(u, self.expression, ["scipy", "numpy"])
+    def fast(self) -> Callable[[Numbers], Numbers]:
+        """f as a function of an array of doubles."""
+        return in_doubles(self.expression)
 
     @cached_property
     def _found(self) -> dict[Any, float]:
@@ -56,20 +55,14 @@ class Oracle:
             return float(self.exact(mpmath.exp(mpmath.mpf(x))))
 
     def slope(self, x: float) -> float:
-        """f'(e^x) by a central difference in 60 digits; the mean of both sides at a kink."""
-        return self._once(("slope", x), lambda: self._difference(x, 1))
+        """f'(e^x) by a central difference in 80 digits; the mean of both sides at a kink."""
+        return self._once(("slope", x), lambda: self._slope(x))
 
-    def bend(self, x: float) -> float:
-        """u^2 f''(u) at u = e^x by a second difference in 80 digits."""
-        return self._once(("bend", x), lambda: self._difference(x, 2))
-
-    def _difference(self, x: float, order: int) -> float:
+    def _slope(self, x: float) -> float:
         with mpmath.workdps(80):
             ratio, step = mpmath.exp(mpmath.mpf(x)), mpmath.mpf(10) ** -25
-            above, below = self.exact(ratio * (1 + step)), self.exact(ratio * (1 - step))
-            if order == 1:
-                return float((above - below) / (2 * step * ratio))
-            return float((above + below - 2 * self.exact(ratio)) / step**2)
+            rise = self.exact(ratio * (1 + step)) - self.exact(ratio * (1 - step))
+            return float(rise / (2 * step * ratio))
 
     def limit(self, which: str) -> float:
         """f(0+), f'(0+) or f'(inf), from values at u = e^-480 and e^480 and half-way there."""
@@ -101,9 +94,9 @@ class Oracle:
         return last if abs(last - first) <= 1e-6 * max(1.0, abs(last)) else math.inf
 
     @cached_property
-    def _on_grid(self) -> NDArray[np.float64]:
+    def _on_grid(self) -> Numbers:
         with np.errstate(all="ignore"):
-            values = np.broadcast_to(self.fast(np.exp(_GRID)), _GRID.shape).astype(float)
+            values = self.fast(np.exp(_GRID))
         return np.where(np.isfinite(values), values, np.inf)
 
     def supremum(self, t: float) -> float:
@@ -150,60 +143,8 @@ class Oracle:
             return float(max(f_left, f_right))
 
     def expectation(self, s: float) -> float:
-        """E_Q[f] for log u ~ N(-s/2, s), by Gauss-Legendre panels; a tangent at 1 is taken off, whose mean is 0."""
-        return self._once(("mean", s), lambda: self._mean(s, lambda x: self._above_tangent(x)))
-
-    def _above_tangent(self, x: NDArray[np.float64]) -> Any:
-        ratio = np.exp(x)
-        return self.fast(ratio) - self.slope(0.0) * np.expm1(x)
-
-    def _mean(self, s: float, function: Any) -> float:
-        root, cuts = math.sqrt(s), [0.0, *(math.log(float(k)) for k in self.breaks)]
-        reach = np.linspace(-12 * root - 2.5 * s, 12 * root + 4 * s, 41)  # f grows at most like u^3.5 here
-        graded = [c + sign * 0.5**k for c in cuts for k in range(0, 38, 1 if self.breaks else 12) for sign in (-1, 1)]
-        places = np.unique([*reach, *cuts, *(g for g in graded if reach[0] < g < reach[-1])])
-        half, middle = np.diff(places)[:, None] / 2, (places[1:] + places[:-1])[:, None] / 2
-        x = (middle + half * _NODES).ravel()
-        density = np.exp(-((x + s / 2) ** 2) / (2 * s)) / math.sqrt(2 * math.pi * s)
-        return float(np.sum((half * _MASSES).ravel() * density * function(x)))
-
-    def derivative_of_expectation(self, s: float) -> float:
-        """dD/ds by fourth-order differences of the expectation."""
-        step = s / 100
-        near, far = (self.expectation(s + k * step) - self.expectation(s - k * step) for k in (1, 2))
-        return (8 * near - far) / (12 * step)
-
-    def gradient_law(self, s: float) -> float:
-        """E_Q[u^2 f''(u)]/2: densities of f'' between the breaks, and at each its jump of slope as a mass."""
-        return self._once(("law", s), lambda: self._law(s))
-
-    def _law(self, s: float) -> float:
-        root, total = math.sqrt(s), self._mean(s, self._curvatures)
-        for place in self.breaks:
-            z = (math.log(float(place)) + s / 2) / root
-            total += float(place) * self.jump(place) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi * s)
-        return total / 2
-
-    def _curvatures(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._second(np.exp(x)) * np.exp(2 * x)
-
-    @cached_property
-    def _second(self) -> Any:
-        """f'' off the breaks, by SymPy's derivative of the branch that is taken there."""
-        places = sorted(float(place) for place in self.breaks)
-        middles = [sympy.Rational(str(p)) for p in _between(places)]
-        branches = [
-            sympy.lambdify(u, sympy.diff(_branch(self.expression, m), u, 2), ["scipy", "numpy"]) for m in middles
-        ]
-
-        def second(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-            which = np.searchsorted(places, ratio)
-            result = np.zeros_like(ratio)
-            for i, branch in enumerate(branches):
-                result[which == i] = branch(ratio[which == i])
-            return result
-
-        return second
+        """E_Q[f] between Gaussians, in doubles."""
+        return self._once(("mean", s), lambda: mean(self.fast, s, self.breaks))
 
     def jump(self, place: sympy.Expr) -> float:
         """f'(k+) - f'(k-) by one-sided differences; 0 where f is smooth enough."""
@@ -226,26 +167,3 @@ class Oracle:
         if abs(found[1] - found[0]) <= 1e-6 * max(1.0, abs(found[0])):
             return found[1] if abs(found[1]) > 1e-6 else 0.0
         return math.inf if found[1] > found[0] else 0.0
-
-
-def _between(places: list[float]) -> list[float]:
-    ends = [0.0, *places, 2 * max(places, default=1.0) + 2]
-    return [round((a + b) / 2, 6) for a, b in pairwise(ends)]
-
-
-def _branch(expression: sympy.Expr, point: sympy.Expr) -> sympy.Expr:
-    """The smooth expression that equals f around `point`, chosen by the values there."""
-
-    def chosen(node: sympy.Expr) -> sympy.Expr:
-        if isinstance(node, sympy.Abs):
-            return node.args[0] * sympy.sign(node.args[0].subs(u, point))
-        if isinstance(node, sympy.Max | sympy.Min):
-            pick = max if isinstance(node, sympy.Max) else min
-            return pick(node.args, key=lambda a: float(a.subs(u, point)))
-        return next(branch for branch, condition in node.args if condition.subs(u, point) == sympy.true)
-
-    kinked = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise)
-    while atoms := [a for a in expression.atoms(*kinked) if a.has(u) and not any(b.atoms(*kinked) for b in a.args)]:
-        first = sorted(atoms, key=sympy.default_sort_key)[0]
-        expression = expression.xreplace({first: chosen(first)})
-    return expression
