@@ -62,12 +62,18 @@ class Conjugate:
             return float(self.value_at_end)
         # at a common end the line is exact, and a root may be beside the end by its rounding
         reached = (p for p in self.pieces if point < float(p.upper) or (p.source is None and point == float(p.upper)))
-        piece = next(reached)
-        if piece.expression is None:
+        formula = self._formulas[next(reached)]
+        if formula is None:
             with np.errstate(all="ignore"):  # the ends of the bracket overflow
                 return float(self._numbers(np.array(point)))
         with mpmath.workdps(50):
-            return float(lower(piece.expression, t, MPMATH)(mpmath.mpf(point)))
+            return float(formula(mpmath.mpf(point)))
+
+    @cached_property
+    def _formulas(self) -> dict[ConjugatePiece, Function | None]:
+        """The formulas of the pieces in 50 digits."""
+        with mpmath.workdps(50):
+            return {p: None if p.expression is None else lower(p.expression, t, MPMATH) for p in self.pieces}
 
     @cached_property
     def _numbers(self) -> Function:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -24,10 +24,9 @@ from fdiv.evidence.signs import in_many_digits
 from fdiv.exact.symbols import u, v
 from fdiv.numeric.backends import numpy_backend
 from fdiv.numeric.lower import lower
+from fdiv.record import Divergence
 
-if TYPE_CHECKING:
-    from fdiv.record import Divergence
-
+Array = NDArray[np.float64]
 _CONJUGATE_TOLERANCE = 1e-9
 _GAUSSIAN_TOLERANCE = 1e-11
 _WEIGHT_TOLERANCE = 1e-6
@@ -37,32 +36,23 @@ _FARTHEST = 36.0  # standard deviations; the normal density is 1e-281 there
 _COARSE = np.linspace(-700, 60, 4001)  # log ratios
 
 
-@dataclass(frozen=True)
-class _Generator:
-    """The generator as a coarse NumPy function and as an exact mpmath one."""
-
-    coarse: Callable[[Any], Any]
-    exact: Callable[[Any], Any]
-
-
 @cache
-def _generator(divergence: Divergence) -> _Generator:
-    coarse = sympy.lambdify(u, divergence.generator, ["scipy", "numpy"])
-    return _Generator(coarse, in_many_digits(divergence.generator))
+def _exact(divergence: Divergence) -> Callable[[Any], Any]:
+    return in_many_digits(divergence.generator)
 
 
 def supremum(divergence: Divergence, point: float) -> float:
     """Maximise u t - f(u) over log u in [-700, 60]: a grid finds the bracket, a golden section the maximum."""
-    generator = _generator(divergence)
+    exact, coarse = _exact(divergence), sympy.lambdify(u, divergence.generator, ["scipy", "numpy"])
     ratio = np.exp(_COARSE)
     with np.errstate(all="ignore"):
-        values = np.nan_to_num(ratio * point - generator.coarse(ratio), nan=-math.inf, posinf=-math.inf)
+        values = np.nan_to_num(ratio * point - coarse(ratio), nan=-math.inf, posinf=-math.inf)
     at = int(np.argmax(values))
     low, high = float(_COARSE[max(at - 3, 0)]), float(_COARSE[min(at + 3, len(_COARSE) - 1)])
 
     def objective(x: float) -> Any:
         ratio = mpmath.exp(x)
-        return ratio * point - generator.exact(ratio)
+        return ratio * point - exact(ratio)
 
     with mpmath.workdps(40):
         return float(_highest(objective, low, high, 1e-10))
@@ -73,8 +63,9 @@ def compare_conjugate(divergence: Divergence) -> Finding:
     conjugate, unit = divergence.conjugate, _unit(divergence)
     start, end = float(divergence.slope_at_zero), float(divergence.slope_at_infinity)
     points = [unit * point for point in (-6.0, -3.0, -1.5, -0.7, -0.1, 0.05, 0.3, 0.9, 1.5, 4.0)]
-    points += [_slope(divergence, -3), _slope(divergence, 3)]
-    points += [start - 0.5 * unit, start - 3.0 * unit] if math.isfinite(start) else []
+    points += [_slope(divergence, x) for x in (-3, 3)]
+    if math.isfinite(start):
+        points += [start - 0.5 * unit, start - 3.0 * unit]
     # the supremum is sought up to log u = 60 only
     far = _slope(divergence, _COARSE[-1] - 1)
     points = [p for p in sorted(points) if abs(p - end) > 1e-3 * unit and not far < p < end]
@@ -94,7 +85,7 @@ def _unit(divergence: Divergence) -> float:
 
 def _unbounded(divergence: Divergence, point: float) -> bool:
     """Whether u t - f(u), which is concave, still rises between u = 1000 and 2000 as a slope beyond f'(inf) must."""
-    exact = _generator(divergence).exact
+    exact = _exact(divergence)
     with mpmath.workdps(40):
         rise = 1000 * mpmath.mpf(point) - exact(mpmath.mpf(2000)) + exact(mpmath.mpf(1000))
         return bool(rise >= 999 * (point - float(divergence.slope_at_infinity)))
@@ -102,29 +93,39 @@ def _unbounded(divergence: Divergence, point: float) -> bool:
 
 def _slope(divergence: Divergence, log_ratio: float) -> float:
     """f'(e^x) by a central difference in 60 digits."""
-    exact = _generator(divergence).exact
+    exact = _exact(divergence)
     with mpmath.workdps(60):
         ratio = mpmath.exp(log_ratio)
         step = ratio * mpmath.mpf(10) ** -20
         return float((exact(ratio + step) - exact(ratio - step)) / (2 * step))
 
 
-def gaussian_value(divergence: Divergence, s: float) -> float:
-    """E_Q[f] for log u ~ N(-s/2, s), by composite Gauss-Legendre quadrature in the standard normal variable.
+@dataclass(frozen=True)
+class _Panels:
+    """f above its tangent at 1 at Gauss-Legendre nodes in x = log u, for means over x ~ N(-s/2, s)."""
 
-    A tangent of f is subtracted, whose expectation is zero, so that all terms are positive.
+    log_ratios: Array
+    lengths: Array  # the weights of a plain integral over x
+    heights: Array
+
+    def densities(self, s: float) -> Array:
+        """The weights of a mean over x ~ N(-s/2, s)."""
+        return self.lengths * np.exp(-((self.log_ratios + s / 2) ** 2) / (2 * s)) / math.sqrt(2 * math.pi * s)
+
+
+def gaussian_value(divergence: Divergence, s: float, around: float | None = None) -> float:
+    """E_Q[f] for log u ~ N(-s/2, s), by composite Gauss-Legendre quadrature.
+
+    A tangent of f is subtracted, whose expectation is zero, so that all terms are positive. The panels are those of
+    s = `around`, which serve any s a few hundredths from it: f in 40 digits is what takes the time.
     """
-    exact, root = _generator(divergence).exact, math.sqrt(s)
-    nodes, masses = _normal_nodes(divergence, s)
-    with mpmath.workdps(40):
-        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
-        ratios = [mpmath.exp(root * y - s / 2) for y in nodes.tolist()]
-        values = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
-    return float(np.sum(masses * values))
+    panels = _panels(divergence, s if around is None else around)
+    return float(np.sum(panels.densities(s) * panels.heights))
 
 
-def _normal_nodes(divergence: Divergence, s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return nodes y and weights for a mean over y ~ N(0, 1), cut where e^(sqrt(s) y - s/2) meets a kink."""
+@cache
+def _panels(divergence: Divergence, s: float) -> _Panels:
+    """Lay panels between -s/2 - reach sqrt(s) and -s/2 + reach sqrt(s), cut at every kink, and evaluate f there."""
     root = math.sqrt(s)
     cuts = [float(sympy.log(piece.lower)) for piece in divergence.pieces[1:]]
     reach = 10 + 2 * root
@@ -135,11 +136,15 @@ def _normal_nodes(divergence: Divergence, s: float) -> tuple[NDArray[np.float64]
     reach = max(reach, *(min(abs(place) + 10, _FARTHEST) for place in places))
     fine = 4 if divergence.generator.has(sympy.exp) else 1  # e^(10 - u) bends within a tenth of log u, anywhere
     even = np.linspace(-reach, reach, 2 * fine * math.ceil(1.15 * reach) + 1)
-    breaks = np.unique(np.concatenate([even, places[np.abs(places) < reach]]))
+    breaks = root * np.unique(np.concatenate([even, places[np.abs(places) < reach]])) - s / 2
     points, weights = np.polynomial.legendre.leggauss(16)
     half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
-    nodes, masses = (middle + half * points).ravel(), (half * weights).ravel()
-    return nodes, masses * np.exp(-nodes * nodes / 2) / math.sqrt(2 * math.pi)
+    log_ratios, exact = (middle + half * points).ravel(), _exact(divergence)
+    with mpmath.workdps(40):
+        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
+        ratios = [mpmath.exp(x) for x in log_ratios.tolist()]
+        heights = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
+    return _Panels(log_ratios, (half * weights).ravel(), heights)
 
 
 def _scaled_points(divergence: Divergence) -> list[float]:
@@ -172,9 +177,8 @@ def compare_gradient_weight(divergence: Divergence) -> Finding:
         value = divergence.gaussian.gradient_weight(s)
         # D may rise like exp(-1/s) near a kink far from 1: a step in which it changes by a hundredth
         step = min(s / 200, 0.01 * divergence.gaussian(s) / max(value, 1e-300)) or s / 200
-        near, far = (
-            gaussian_value(divergence, s + k * step) - gaussian_value(divergence, s - k * step) for k in (1, 2)
-        )
+        at = {k: gaussian_value(divergence, s + k * step, around=s) for k in (-2, -1, 1, 2)}
+        near, far = at[1] - at[-1], at[2] - at[-2]
         truth = (8 * near - far) / (12 * step)
         if not (value >= 0 and abs(value - truth) <= _WEIGHT_TOLERANCE * abs(truth) + _NOTHING):
             return Finding(Evidence.REFUTED, f"w({s:g}) = {value!r}, but dD/ds = {truth!r} there")
@@ -185,8 +189,7 @@ def compare_activation(divergence: Divergence) -> Finding:
     """Check that T increases inside the domain of f*, and T = f'(u), f*(T) = u f'(u) - f(u), or the supremum there."""
     activation, domain = divergence.activation, divergence.conjugate.effective_domain
     grid = np.linspace(-4.5, 4.5, 10)
-    output = lower(activation.output, v, numpy_backend())(grid)
-    term = lower(activation.conjugate_term, v, numpy_backend())(grid)
+    output, term = (lower(f, v, numpy_backend())(grid) for f in (activation.output, activation.conjugate_term))
     if not (np.diff(output) >= 0).all() or not all(domain.contains(value) for value in output):
         return Finding(Evidence.REFUTED, f"T is not increasing into {domain}")
     for x, critic_value, value in zip(grid.tolist(), output.tolist(), term.tolist(), strict=True):
@@ -200,12 +203,8 @@ def compare_activation(divergence: Divergence) -> Finding:
 
 
 def _surplus(divergence: Divergence, log_ratio: float) -> float:
-    """u f'(u) - f(u) = f*(f'(u)), by differences."""
-    exact = _generator(divergence).exact
-    with mpmath.workdps(60):
-        ratio = mpmath.exp(log_ratio)
-        step = ratio * mpmath.mpf(10) ** -20
-        return float(ratio * (exact(ratio + step) - exact(ratio - step)) / (2 * step) - exact(ratio))
+    """u f'(u) - f(u) = f*(f'(u))."""
+    return math.exp(log_ratio) * _slope(divergence, log_ratio) - _value(divergence, math.exp(log_ratio))
 
 
 def _close(value: float, truth: float) -> bool:
@@ -242,7 +241,7 @@ def compare_biconjugate(divergence: Divergence) -> Finding:
 
 def _value(divergence: Divergence, ratio: float) -> float:
     with mpmath.workdps(40):
-        return float(_generator(divergence).exact(mpmath.mpf(ratio)))
+        return float(_exact(divergence)(mpmath.mpf(ratio)))
 
 
 def _surplus_at(divergence: Divergence, ratio: float, slope: float) -> float:
@@ -288,7 +287,7 @@ def compare_fenchel_young(divergence: Divergence) -> Finding:
 
 def compare_adjoint(divergence: Divergence) -> Finding:
     """Compare u g(1/u) with f, where g is the derived adjoint."""
-    exact, adjoint = _generator(divergence).exact, _generator(divergence.adjoint).exact
+    exact, adjoint = _exact(divergence), _exact(divergence.adjoint)
     for x in _LOG_RATIOS:
         with mpmath.workdps(40):
             ratio = mpmath.exp(x)
@@ -300,9 +299,8 @@ def compare_adjoint(divergence: Divergence) -> Finding:
 
 def compare_sign(divergence: Divergence) -> Finding:
     """Ask for D(0) = 0 and D(s) >= 0 from s = 1e-12 to 1e6."""
-    zero = divergence.gaussian(0.0)
-    if zero != 0:
-        return Finding(Evidence.REFUTED, f"D(0) = {zero!r}")
+    if divergence.gaussian(0.0) != 0:
+        return Finding(Evidence.REFUTED, f"D(0) = {divergence.gaussian(0.0)!r}")
     for s in (10.0**k for k in range(-12, 7)):
         value = divergence.gaussian(s)
         if not value >= 0:
@@ -317,16 +315,16 @@ def compare_gradient_law(divergence: Divergence) -> Finding:
     for log u = sqrt(s) y - s/2.
     """
     for s in _scaled_points(divergence)[1:]:
-        nodes, masses = _normal_nodes(divergence, s)
+        panels = _panels(divergence, s)
         with mpmath.workdps(60):
-            log_ratios = [math.sqrt(s) * y - mpmath.mpf(s) / 2 for y in nodes.tolist()]
+            log_ratios = [mpmath.mpf(x) for x in panels.log_ratios.tolist()]
             if len(divergence.pieces) == 1:
                 values = np.array([_curvature(divergence, x) for x in log_ratios])
             else:
                 tangent = _slope(divergence, 1e-9)
                 rises = np.array([float(mpmath.exp(x) * (_slope(divergence, x) - tangent)) for x in log_ratios])
-                values = rises * (nodes / math.sqrt(s) - 1)
-        truth = float(np.sum(masses * values)) / 2
+                values = rises * ((panels.log_ratios + s / 2) / s - 1)
+        truth = float(np.sum(panels.densities(s) * values)) / 2
         value = divergence.gaussian.gradient_weight(s)
         if not abs(value - truth) <= 1e-9 * abs(truth) + _NOTHING:
             return Finding(Evidence.REFUTED, f"w({s:g}) = {value!r}, but E_Q[u^2 f''(u)] / 2 = {truth!r} there")
@@ -335,7 +333,7 @@ def compare_gradient_law(divergence: Divergence) -> Finding:
 
 def _curvature(divergence: Divergence, log_ratio: Any) -> float:
     """u^2 f''(u) by a second difference in the working precision."""
-    exact, ratio, step = _generator(divergence).exact, mpmath.exp(log_ratio), mpmath.mpf(10) ** -15
+    exact, ratio, step = _exact(divergence), mpmath.exp(log_ratio), mpmath.mpf(10) ** -15
     values = exact(ratio * (1 + step)) + exact(ratio * (1 - step)) - 2 * exact(ratio)
     return float(values / step**2)
 
@@ -345,8 +343,8 @@ def compare_large_s(divergence: Divergence) -> Finding:
     points = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
     values = list(map(divergence.gaussian, points))
     limit = [float(divergence.value_at_zero + divergence.slope_at_infinity)]
-    for s, (value, following) in zip(points, pairwise(values + limit), strict=True):
+    for s, value, following in zip(points, values, values[1:] + limit, strict=True):
         if not value <= following * (1 + 1e-12):
             return Finding(Evidence.REFUTED, f"D({s:g}) = {value!r} exceeds {following!r}")
-    finite = [(s, value) for s, value in zip(points, values, strict=True) if value < math.inf]
-    return Finding(Evidence.TESTED, "D increases up to D({:g}) = {:.6g}, the last point in range".format(*finite[-1]))
+    s, value = [(s, value) for s, value in zip(points, values, strict=True) if value < math.inf][-1]
+    return Finding(Evidence.TESTED, f"D increases up to D({s:g}) = {value:.6g}, the last point in range")
