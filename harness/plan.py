@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, UsageError
 from harness.judging import judge
 from harness.models.source import resolve
-from harness.prompts.concepts import Concepts, choose
+from harness.prompts.concepts import Concepts
+from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
 from harness.runs import processes
 from harness.runs.files import read_json
@@ -29,7 +30,7 @@ class Plan:
     vocabulary: Vocabulary | None
     earlier: list[dict[str, Any]]
     """The ledger of the run that this one continues."""
-    concepts: Concepts
+    draft: Draft
     rule: "StopRule | None"
     divergences: "tuple[Divergence, ...]"
     """Certified for the objective, one a concept."""
@@ -49,11 +50,11 @@ class Plan:
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)
-        chosen = choose(options, vocabulary, _erased_before(options, earlier))
-        _check_concepts(options, chosen, earlier)
+        draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
+        _check_concepts(options, draft, earlier)
         rule = _stop_rule(options, vocabulary is not None and judge.present(folder))
-        divergences = _certified([concept.divergence for concept in chosen.erased], options.objective)
-        return cls(options, source, vocabulary, earlier, chosen, rule, divergences)
+        divergences = _certified([concept.divergence for concept in draft.erased], options.objective)
+        return cls(options, source, vocabulary, earlier, draft, rule, divergences)
 
     @property
     def folder(self) -> Path | None:
@@ -68,7 +69,7 @@ class Plan:
     @property
     def weights(self) -> list[float]:
         """Of the concepts."""
-        return [concept.weight for concept in self.concepts.erased]
+        return [concept.weight for concept in self.draft.erased]
 
     @property
     def certificates(self) -> dict[str, str]:
@@ -116,13 +117,13 @@ def _erased_before(options: Config, earlier: Sequence[dict[str, Any]]) -> dict[s
     return {entry["target"]: prompts.get(entry["target"], [entry["target"]]) for entry in earlier}
 
 
-def _check_concepts(options: Config, chosen: Concepts, earlier: Sequence[dict[str, Any]]) -> None:
+def _check_concepts(options: Config, draft: Draft, earlier: Sequence[dict[str, Any]]) -> None:
     """UsageError for more concepts than latents, or one that an earlier run put in the place of another."""
-    count = len(chosen.erased)
+    count = len(draft.erased)
     if options.latents < count:
         raise UsageError(f"--latents {options.latents}: fewer than the {count} concepts, each of which needs one")
     replaced = {entry["anchor"]: entry["target"] for entry in earlier}
-    for concept in chosen.erased:
+    for concept in draft.erased:
         if concept.target in replaced:
             raise UsageError(
                 f"--target {concept.target!r}: put in the place of {replaced[concept.target]!r} by a run that this one "

@@ -17,7 +17,7 @@ from harness.models import load as models
 from harness.models.family import Conditioning, Family
 from harness.models.weights import fingerprint
 from harness.plan import Plan
-from harness.prompts.concepts import Concepts, choose
+from harness.prompts.concepts import Concepts
 from harness.runs import processes
 from harness.runs.command import quieten_libraries
 from harness.runs.files import load_tensors
@@ -86,9 +86,8 @@ def prepare(plan: Plan) -> Prepared:
 
 
 def _choose(plan: Plan, model: Family) -> Concepts:
-    """The concepts again, now that there is a text encoder to ask which are near."""
-    nearest = partial(latents.nearest, model)
-    chosen = choose(plan.options, plan.vocabulary, plan.concepts.earlier, nearest)
+    """The concepts, now that there is a text encoder to ask which are near."""
+    chosen = plan.draft.settle(partial(latents.nearest, model))
     if plan.options.retain:
         return chosen
     # what nobody asked for by name need not fit

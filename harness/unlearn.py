@@ -43,7 +43,7 @@ def run(options: Config) -> Path:
     """Erase, evaluate, report; returns the run folder."""
     started = time.perf_counter()
     plan = Plan.of(options)
-    output = run_folder(options, plan.concepts.target, plan.spec)
+    output = run_folder(options, plan.draft.target, plan.spec)
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
     from harness.data.latents import sample_kept

@@ -15,13 +15,17 @@ from harness.judging.references import References
 from harness.judging.stopping import StopRule
 from harness.miniature import judge, world
 from harness.miniature.recipe import JUDGE
-from harness.prompts.concepts import choose
+from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import read_vocabulary
 from harness.show.screen import metric_lines
 from tests.drop_in import dropped_in
 
 UA, IRA, CRA = "unlearning_accuracy", "in_domain_retain_accuracy", "cross_domain_retain_accuracy"
 KID = "kernel_inception_distance"
+
+
+def choose(options, vocabulary, **earlier):
+    return Draft.of(options, vocabulary, **earlier).settle(lambda _, names: [*names])
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,21 @@
 import itertools
 import json
 import re
+from types import MappingProxyType
 from typing import get_args
 
 import pytest
 
 from harness.config import WEIGHTS, ConceptType, Config, UsageError
 from harness.miniature import world
-from harness.prompts.concepts import choose
+from harness.prompts.draft import Draft
 from harness.prompts.templates import CHOICE, TEMPLATE, bank
 from harness.prompts.vocabulary import read_vocabulary
+
+
+def choose(options, vocabulary, earlier=MappingProxyType({}), rank=lambda _, names: [*names]):
+    """The prompts of an erasure, with a ranking in the place of the text encoder's."""
+    return Draft.of(options, vocabulary, earlier).settle(rank)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def test_retained_prompts_cover_every_other_value_and_never_name_the_target(voca
 def test_captions_and_combinations_name_the_same_values_in_the_same_order(vocabulary):
     captions = vocabulary.captions("{shape}/{colour}/{style}", {"shape": ["moon"]})
     rows = vocabulary.combinations({"shape": ["moon"]})
-    assert captions == ["/".join(values[i] for values, i in zip(world.AXES.values(), row, strict=True)) for row in rows]
+    assert captions == ["/".join(row[axis] for axis in world.AXES) for row in rows]
     assert len(set(captions)) == 36
 
 
@@ -125,6 +131,26 @@ def test_a_near_anchor_is_the_first_that_the_ranking_names(vocabulary):
     assert two.anchor == sorted(bank("object").retain)[0]
 
 
+def test_near_to_nothing_is_refused(tmp_path, vocabulary):
+    """All other shapes are erased too, or every name of the bank has a word of the target's."""
+    entries = [f"- {{target: {shape}, anchor: near}}" for shape in world.AXES["shape"]]
+    with pytest.raises(UsageError, match="--anchor near: nothing is left that could be near 'circle'"):
+        choose(_concepts(tmp_path, "\n".join(entries)), vocabulary)
+    with pytest.raises(UsageError, match="--anchor near: nothing is left that could be near"):
+        choose(Config(target=" ".join(bank("object").retain), anchor="near"), None)
+
+
+def test_before_a_model_is_loaded_no_ranking_is_asked(vocabulary):
+    def rank(*_):
+        raise AssertionError("asked")
+
+    draft = Draft.of(Config(anchor="near"), vocabulary)
+    assert (draft.target, len(draft.erased[0].anchors)) == ("star", 7)
+    assert choose(Config(), vocabulary, rank=rank).anchor == "circle"
+    with pytest.raises(AssertionError, match="asked"):
+        draft.settle(rank)
+
+
 def test_a_model_without_a_vocabulary_gets_the_templates_of_the_concepts_type():
     (one,) = choose(Config(target="Van Gogh", concept_type="style"), None).erased
     assert one.anchor == "superclass"
@@ -147,7 +173,7 @@ def test_neighbours_others_and_the_anchor_are_retained_and_never_the_target():
     assert 16 <= len(names) < len(bank("style").retain)
     assert not any("gogh" in prompt.lower() for prompt in chosen.retain_prompts)
     assert set(chosen.erased[0].anchor_prompts) <= set(chosen.retain_prompts)
-    assert choose(Config(target="Van Gogh", concept_type="style", retain_method="none"), None).retain_prompts == ()
+    assert choose(Config(target="Van Gogh", concept_type="style", retain_weight=0.0), None).retain_prompts == ()
 
 
 def test_a_model_without_a_vocabulary_needs_a_target():
@@ -312,7 +338,7 @@ def test_names_that_share_words_are_others():
         ("t-shirt", "shirt"), ("iPhone 5", "iPhone 4"), ("X-Men", "men"), ("World War II", "World War I"),
         ("a red cube on a blue sphere", "a blue cube on a red sphere"), ("AI", "IA"),
     ]:  # fmt: skip
-        assert choose(Config(target=one, anchor=other, retain_method="none"), None).anchor == other
+        assert choose(Config(target=one, anchor=other, retain_weight=0.0), None).anchor == other
     kept = choose(Config(target="dog", retain=("a photo of a hot dog",)), None).retain_prompts
     assert kept == ("a photo of a hot dog",)
 
