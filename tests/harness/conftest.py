@@ -1,6 +1,10 @@
 """Models and a finished run that many tests read, made once, and figures left out where nobody looks at them."""
 
+import contextlib
+import io
+
 import pytest
+
 from harness import unlearn
 from harness.show import figures
 from tests import tiny
@@ -20,10 +24,15 @@ def judged(tmp_path_factory):
     return tiny.judged_folder(tmp_path_factory.mktemp("judged"))
 
 
+@pytest.fixture
+def drawn():
+    """Asked for by tests that look at figures."""
+
+
 @pytest.fixture(autouse=True)
 def _blank_figures(request, monkeypatch):
-    """Half of a tiny run's seconds are pictures, which tests marked `figures` alone look at."""
-    if not request.node.get_closest_marker("figures"):
+    """Half of a tiny run's seconds are figures, which are left out where no test asks for them."""
+    if "drawn" not in request.fixturenames:
         for name in ("before_after", "curves"):
             monkeypatch.setattr(figures, name, lambda path, *_: path.write_bytes(b"left out"))
 
@@ -31,9 +40,6 @@ def _blank_figures(request, monkeypatch):
 @pytest.fixture(scope="session")
 def finished(model, tmp_path_factory):
     """The flags of a run of the command line, its folder, and what it printed on its last screen."""
-    import contextlib
-    import io
-
     folder = tmp_path_factory.mktemp("finished") / "run"
     flags = ["--model", str(model), *STAR_TO_CIRCLE, "--retain", "a moon", "a ring", "--save-pipeline"]
     flags += ["--steps", "25", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]

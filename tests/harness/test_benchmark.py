@@ -5,24 +5,26 @@ import json
 import pytest
 import torch
 
-from harness import benchmark
+from harness import benchmark, cost
 from harness.benchmark import Benchmark, main
 from harness.config import WEIGHTS
 from harness.models import load as models
 
 
 def test_one_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "RECIPE_SAMPLING", 1)
+    monkeypatch.setattr(cost, "RECIPE_SAMPLING", 1)
+    monkeypatch.setattr(cost, "GROWN", {"batch_size": (2,), "resolution": (1 / 2,), "concepts": (64,)})
+    monkeypatch.setattr(cost, "OTHERS", ("pearson",))
     out = tmp_path / "new" / "benchmark.json"
     assert main(["--steps", "1", "--rounds", "1", "--batch-size", "1", "--growth", "--output", str(out)]) == 0
     printed = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert f"{result['step_ratio']:.3f}" in printed
     assert result["step_flops"] > 1e8
-    assert set(result["divergence_ratio"]) == {"kl", *benchmark.OTHERS}
+    assert set(result["divergence_ratio"]) == {"kl", *cost.OTHERS}
     assert {row["grown"]: row["to"] for row in result["growth"]} == {
-        "batch_size": 32,
-        "resolution": 128,
+        "batch_size": 2,
+        "resolution": 32,
         "concepts": 64,
     }
     assert "concepts 64: " in printed
@@ -34,10 +36,9 @@ def test_both_loops_train_the_same_weights():
     for name in ("ours", "reference"):
         model = models.load(WEIGHTS, torch.device("cpu"))
         before = {key: value.clone() for key, value in model.network.state_dict().items()}
-        options = Benchmark(batch_size=1)
-        config = benchmark.Config(batch_size=1, retain_method="none")
+        size = cost.Size(batch_size=1)
         ours = name == "ours"
-        with benchmark.ours(model, config, options, "kl") if ours else benchmark.reference(model, options) as step:
+        with cost.ours(model, size, "kl") if ours else cost.reference(model, size) as step:
             step()
             after = model.network.state_dict()
             moved[name] = {key for key in before if not torch.equal(before[key], after[key])}

@@ -27,7 +27,7 @@ def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
         "retain-weight: 0.5\nsteps: 7\nretain: [a moon, a ring]\n"
-        "overwrite: True\ndivergence: alpha:a=0.3\noutput: out\nprompts: null\naugment: off\nvariant:\nrevision: ~\n"
+        "overwrite: True\ndivergence: alpha:a=0.3\noutput: out\nprompts: null\noffline: off\nvariant:\nrevision: ~\n"
     )
     read = parse(["--steps", "9", "--config", str(file)])
     assert read == Config(
@@ -48,7 +48,7 @@ def test_a_file_sets_options_and_flags_go_over_it(tmp_path):
         ("a: [", "cannot be read as YAML"),
         ("steps: 3\nsteps: 4", "'steps' is given twice"),
         ("batch-size: 3\nbatch_size: 4", "--batch-size is given twice"),
-        ("augment: 1", "augment: '1': must be true or false"),
+        ("offline: 1", "offline: '1': must be true or false"),
         ("retain: [a moon, --steps, 9]", "'--steps' begins with a dash"),
         ("[" * 5000, "cannot be read as YAML"),
         ("false", "expected a mapping of options, got a str"),
@@ -117,9 +117,9 @@ def test_options_survive_as_plain_json_values():
 
 
 def test_options_come_back_from_their_json():
-    for name, value in (("steps", "abc"), ("retain", 5), ("timestep_window", 0.1)):
+    for name, value in (("steps", "abc"), ("retain", 5)):
         with pytest.raises(UsageError, match=f"{flag_of(name)} .*: kept by a run, and no "):
             from_dict({name: value})
-    options = Config(retain=("a", "b"), timestep_window=(0.1, 0.9), prompts=Path("p.txt"), output=Path("o"))
+    options = Config(retain=("a", "b"), prompts=Path("p.txt"), output=Path("o"))
     assert from_dict(json.loads(json.dumps(to_dict(options)))) == options
     assert from_dict({}) == Config()

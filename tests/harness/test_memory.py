@@ -8,12 +8,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness import benchmark
-from harness.data import latents
-from harness.loss import calibration, objective
-from harness.models import load as models
+import fdiv
+from harness import cost
+from harness.data.batches import Batch
+from harness.data.latents import Sampled
+from harness.loss.objective import Losses
 from harness.models.family import Conditioning
-from tests import tiny
+from harness.train import Trainer
 
 ROWS, SIDE, TOKENS, WIDTH = 4, 512, 77, 768
 
@@ -47,27 +48,25 @@ def _weights(*networks):
     return [weight for each in networks for weight in (*each.parameters(), *each.buffers())]
 
 
-def _ours(model, precision, schedule):
-    denoiser = models.Denoiser(model, "cross-attention-kv", precision)
+def _ours(model, precision, losses):
+    """The trainer's own step; whether something was not finite cannot be asked of tensors without values."""
     prompts = Conditioning(torch.randn(ROWS, TOKENS, WIDTH))
-    noisy, timesteps = torch.randn(ROWS, 4, SIDE // 8, SIDE // 8), torch.randint(1, 999, (ROWS,))
-    batch = latents.Batch(noisy, timesteps, prompts, prompts, torch.zeros(ROWS, dtype=torch.long), prompts[:1])
-    parameters = list(denoiser.trained.values())
-    optimizer = torch.optim.AdamW(parameters)
-    scale = objective.Scale("unit", schedule)
+    latents = torch.randn(ROWS, 4, SIDE // 8, SIDE // 8)
+    concept = torch.zeros(ROWS, dtype=torch.long)
+    sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:1])
+    options = cost.Size(batch_size=ROWS, precision=precision).options
+    trainer = Trainer(model, sampled, losses, options)
+    batch = Batch(latents, torch.randint(1, 999, (ROWS,)), prompts, prompts, concept, prompts[:1])
 
     def step():
-        s = objective.squared_distance(calibration.difference(denoiser, scale, batch))
-        for parameter, gradient in zip(parameters, torch.autograd.grad(s.mean(), parameters), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
+        trainer.move(trainer.backward(batch)[1])
 
-    return step, [*_weights(model.network), *denoiser.frozen.values()]
+    return step, [*_weights(model.network), *trainer.denoiser.frozen.values()]
 
 
-def _reference(model, precision, schedule):
+def _reference(model, precision, _):
     """The benchmark's reference loop but for the picture files, which are no tensors."""
-    frozen, trained = benchmark.sd15(model.device).network.requires_grad_(False), model.network
+    frozen, trained = cost.sd15(model.device).network.requires_grad_(False), model.network
     trained.requires_grad_(False)
     parameters = [each.requires_grad_(True) for each in model.parameters_of("cross-attention-kv").values()]
     optimizer = torch.optim.AdamW(parameters)
@@ -90,9 +89,10 @@ def _reference(model, precision, schedule):
 
 
 def _peak(loop, precision):
-    schedule = diffusion_path(tiny.pipeline())
+    losses = Losses.of([fdiv.divergence("kl")], [1.0], "closed_form")
+    assert losses.factors  # computed here, where tensors have values
     with FakeTensorMode(allow_non_fake_inputs=True):
-        step, held = loop(benchmark.sd15(torch.device("cpu")), precision, schedule)
+        step, held = loop(cost.sd15(torch.device("cpu")), precision, losses)
         with Peak() as peak:
             peak.count(held)
             step()
@@ -103,7 +103,7 @@ def _peak(loop, precision):
 @pytest.mark.parametrize(("precision", "most"), [("bf16", 0.45), ("fp32", 0.75)])
 def test_a_step_holds_far_less_than_the_recipes(precision, most, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # nothing to move, and it would fail
-    monkeypatch.setattr(benchmark.StableDiffusionPipeline, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(cost.StableDiffusionPipeline, "to", lambda self, *_, **__: self)
     ours, reference = _peak(_ours, precision), _peak(_reference, precision)
     print(f"{precision}: {ours:.2f} GiB against {reference:.2f}")
     assert ours < most * reference

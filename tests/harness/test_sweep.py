@@ -6,22 +6,16 @@ import pytest
 
 from harness import sweep
 from harness.config import Config
-from tests import tiny
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.judged_folder(tmp_path_factory.mktemp("model"))
-
+from harness.judging.metric import metrics
 
 FAST = ["--base.steps", "2", "--base.latents", "2", "--base.sampling-steps", "1", "--base.batch-size", "1"]
 
 
-def test_a_sweep_writes_every_run_and_prints_medians(model, tmp_path, capsys):
+def test_a_sweep_writes_every_run_and_prints_medians(judged, tmp_path, capsys):
     out = tmp_path / "sweep.json"
     arguments = [
         "--base.model",
-        str(model),
+        str(judged),
         "--divergences",
         "kl",
         "pearson",
@@ -42,11 +36,11 @@ def test_a_sweep_writes_every_run_and_prints_medians(model, tmp_path, capsys):
     assert "| original |" in printed
 
 
-def test_every_run_of_a_sweep_starts_from_the_original_weights(model, tmp_path):
+def test_every_run_of_a_sweep_starts_from_the_original_weights(judged, tmp_path):
     """The same configuration first and last gives the same metrics."""
     swept = sweep.Sweep(
         divergences=("kl", "pearson", "kl"), variational=(), scales=("unit",), seeds=1, output=tmp_path / "s.json",
-        base=Config(model=str(model), steps=2, latents=2, sampling_steps=1, batch_size=1, learning_rate=0.05),
+        base=Config(model=str(judged), steps=2, latents=2, sampling_steps=1, batch_size=1, learning_rate=0.05),
     )  # fmt: skip
     rows = sweep.run(swept)
     assert rows[0]["metrics"] == rows[2]["metrics"]
@@ -57,7 +51,7 @@ def test_the_table_holds_medians_and_says_what_stopped():
         cell = {"erased": ua, "original": 0.0, "oracle": None}
         return {
             "divergence": "kl", "objective": "closed_form", "scale": "auto", "seed": seed, "seconds": 1.0,
-            "metrics": dict.fromkeys(sweep.evaluate.METRICS, cell),
+            "metrics": dict.fromkeys((metric.name for metric in metrics()), cell),
         }  # fmt: skip
 
     stopped = {"divergence": "pearson", "objective": "closed_form", "scale": "auto", "seed": 0, "stopped": "overflow"}
@@ -68,10 +62,17 @@ def test_the_table_holds_medians_and_says_what_stopped():
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
-    [(["--divergences", "kl", "helinger"], "unknown divergence 'helinger'"), (["--base.steps", "0"], "--steps 0")],
+    ("code", "flags", "message"),
+    [
+        (2, ["--divergences", "kl", "helinger"], "error: unknown divergence 'helinger'"),
+        (2, ["--base.steps", "0"], "error: --steps 0"),
+        (1, ["--divergences", "u*log(u)**2"], "refused: "),
+    ],
 )
-def test_a_bad_sweep_is_refused_before_any_run(model, tmp_path, capsys, flags, message):
-    assert sweep.main(["--base.model", str(model), "--output", str(tmp_path / "s.json"), *FAST[2:], *flags]) == 2
+def test_a_bad_sweep_is_refused_before_any_run_with_the_trainers_exit_codes(
+    judged, tmp_path, capsys, code, flags, message
+):
+    arguments = ["--base.model", str(judged), "--output", str(tmp_path / "s.json"), *FAST[2:], *flags]
+    assert sweep.main(arguments) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()

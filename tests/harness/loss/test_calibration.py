@@ -43,5 +43,5 @@ def test_the_median_s_starts_where_each_concepts_divergence_matters():
 
 
 def test_prompts_without_a_difference_are_refused():
-    with pytest.raises(UsageError, match="target and anchor prompts differ by s = 0.0: nothing can be learnt"):
+    with pytest.raises(UsageError, match=r"target and anchor prompts differ by s = 0\.0: nothing can be learnt"):
         _calibrated("a circle", ["kl"])

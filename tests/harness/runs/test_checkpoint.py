@@ -11,24 +11,19 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from tests import tiny
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from harness import unlearn
-from harness.runs import command
-from harness.runs import folder as folders
-from harness.models import load as models
 from harness.config import Config
+from harness.data import latents
+from harness.models import load as models
+from harness.runs import command, folder
+from harness.train import Trainer
 
 FLAGS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", "--batch-size", "2", "--latents", "4"]
 FLAGS += ["--sampling-steps", "1", "--steps", "9", "--checkpoint-every", "2"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.folder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +61,14 @@ def resume(unfinished, stopped, tmp_path, capsys):
 
 
 def _break_in_step(patch, step, error):
-    take_step = unlearn.take_step
+    take_step = Trainer.take_step
 
-    def broken(state, *others):
-        if state.step + 1 == step:
+    def broken(trainer):
+        if trainer.step + 1 == step:
             raise error
-        return take_step(state, *others)
+        return take_step(trainer)
 
-    patch.setattr(unlearn, "take_step", broken)
+    patch.setattr(Trainer, "take_step", broken)
 
 
 def _checkpoints(unfinished):
@@ -151,13 +146,13 @@ def test_sampled_latents_are_read_again_and_damaged_ones_sampled_again(resume, u
     kept = {path.name.split("_")[0]: path for path in unfinished.glob("resume/*_latents-*.safetensors")}
     assert set(kept) == {"anchor", "retained"}
     kept["anchor"].write_bytes(b"")
-    sampled, sample = [], unlearn.latents.sample
+    sampled, sample = [], latents.sample
 
     def counted(*arguments, **options):
         sampled.append(options.get("desc", ""))
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(unlearn.latents, "sample", counted)
+    monkeypatch.setattr(latents, "sample", counted)
     assert resume()[0] == 0
     assert [each for each in sampled if "latents" in each] == ["anchor latents"]
 
@@ -179,7 +174,7 @@ def test_an_option_that_changes_the_result_is_refused(resume, unfinished, flags,
 
 
 def test_what_may_change_are_options():
-    assert set(folders.MAY_CHANGE) < {field.name for field in fields(Config)}
+    assert set(command.MAY_CHANGE) < {field.name for field in fields(Config)}
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "vae", "scheduler"])
@@ -248,7 +243,7 @@ def test_a_refusal_before_the_first_checkpoint_keeps_the_run(model, tmp_path, mo
         raise ZeroDivisionError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(unlearn, "train", broken)
+        patch.setattr(Trainer, "train", broken)
         with pytest.raises(ZeroDivisionError):
             unlearn.main(["--model", "./model", *FLAGS, "--prompts", "p.txt", "--output", "run"])
     monkeypatch.chdir("/")
@@ -258,7 +253,7 @@ def test_a_refusal_before_the_first_checkpoint_keeps_the_run(model, tmp_path, mo
     assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
     (tmp_path / "p.txt").write_text("a big {}\n")
     command_line = [sys.executable, "-m", "harness.unlearn", "--resume", str(tmp_path / "run")]
-    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(folders.__file__).parents[2])}
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(folder.__file__).parents[2])}
     done = subprocess.run(command_line, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -291,7 +286,7 @@ def test_a_full_disk_loses_nothing(resume, unfinished, monkeypatch, failing):
 
     before = _contents(unfinished / "resume")
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "save_file", full)
+        patch.setattr("safetensors.torch.save_file", full)
         code, line, _ = resume()
     assert code == 4
     assert line.startswith("stopped: [Errno 28] No space left on device")
@@ -335,7 +330,13 @@ def test_of_several_unfinished_runs_one_must_be_named(resume, unfinished):
 
 
 def test_options_that_cannot_be_read_are_refused(resume, unfinished):
-    (unfinished / "resume" / "options.json").write_text('{"model": ')
-    code, line, _ = resume()
-    assert code == 2
-    assert "resume/options.json: cannot be read as JSON" in line
+    file = unfinished / "resume" / "options.json"
+    options = json.loads(file.read_text())
+    for content, message in (
+        ('{"model": ', "resume/options.json: cannot be read as JSON"),
+        (json.dumps(options | {"augment": True}), "begun by another version, with augment; start another"),
+    ):
+        file.write_text(content)
+        code, line, _ = resume()
+        assert code == 2
+        assert message in line

@@ -11,40 +11,34 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests import tiny
 import torch
 from safetensors.torch import load_file
 
 import fdiv
 from fdiv.losses import VariationalLoss
 from harness import unlearn
-from harness.runs import processes
 from harness.config import UsageError
-from harness.loss.critic import CriticTrainer
-from harness.data.latents import Context
+from harness.loss.critic import Context, CriticTrainer
 from harness.models.load import resolve_device
+from harness.runs import processes
+from harness.train import Trainer
 
 ROOT = Path(__file__).parents[3]
 FAST = ["--steps", "10", "--batch-size", "4", "--latents", "5", "--sampling-steps", "1", "--target", "star"]
 KINDS = {
-    "closed_form": ["--retain-method", "projection", "--augment"],
-    "variational": ["--objective", "variational", "--timestep-sampling", "importance"],
+    "closed_form": ["--anchor-guidance", "2"],
+    "variational": ["--objective", "variational"],
 }
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 CONTEXT = multiprocessing.get_context("forkserver")  # processes of their own, which share one import of torch
-CONTEXT.set_forkserver_preload(["harness.unlearn"])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.judged_folder(tmp_path_factory.mktemp("model"))
+CONTEXT.set_forkserver_preload(["harness.train", "harness.prepare", "harness.show.figures"])
 
 
 @pytest.fixture(scope="module", params=[pytest.param("closed_form", marks=pytest.mark.slow), "variational"])
-def one(request, model, tmp_path_factory):
+def one(request, judged, tmp_path_factory):
     """The flags of a run, and the folder that one process leaves."""
-    flags = ["--model", str(model), *FAST, *KINDS[request.param]]
+    flags = ["--model", str(judged), *FAST, *KINDS[request.param]]
     folder = tmp_path_factory.mktemp(request.param) / "run"
     assert unlearn.main([*flags, "--output", str(folder)]) == 0
     return flags, folder
@@ -78,14 +72,14 @@ def _worker(target, rank, port, log, arguments):
 
 def _train(rank, arguments, signalled=None, step=0, number=0):
     """The trainer, of which one process gets a signal as it begins a step."""
-    original = unlearn.take_step
+    original = Trainer.take_step
 
-    def hooked(state, *others):
-        if rank == signalled and state.step + 1 == step:
+    def hooked(trainer):
+        if rank == signalled and trainer.step + 1 == step:
             os.kill(os.getpid(), number)
-        return original(state, *others)
+        return original(trainer)
 
-    unlearn.take_step = hooked
+    Trainer.take_step = hooked
     return unlearn.main(arguments)
 
 
@@ -113,8 +107,8 @@ def _assert_same(folder, other):
     assert metrics.keys() == others.keys()
 
 
-def test_two_processes_of_accelerates_launcher_come_to_what_one_does_and_one_writes(model, tmp_path):
-    flags = ["--model", str(model), *FAST, *KINDS["closed_form"]]
+def test_two_processes_of_accelerates_launcher_come_to_what_one_does_and_one_writes(judged, tmp_path):
+    flags = ["--model", str(judged), *FAST, *KINDS["closed_form"]]
     assert unlearn.main([*flags, "--output", str(tmp_path / "one" / "run")]) == 0
     output = tmp_path / "two" / "run"
     command = [sys.executable, "-m", *LAUNCH, "-m", "harness.unlearn", *flags, "--output", str(output)]
@@ -141,8 +135,8 @@ def test_a_run_of_two_processes_of_which_one_is_killed_goes_on_to_the_result_of_
     _assert_same(output, folder)
 
 
-def test_a_signal_to_one_process_stops_all_after_the_same_step_with_one_checkpoint(model, tmp_path):
-    flags = ["--model", str(model), *FAST, "--output", str(tmp_path / "run")]
+def test_a_signal_to_one_process_stops_all_after_the_same_step_with_one_checkpoint(judged, tmp_path):
+    flags = ["--model", str(judged), *FAST, "--output", str(tmp_path / "run")]
     codes, logs = _start(_train, tmp_path, flags, 1, 5, signal.SIGTERM)
     assert codes == [143, 143]
     assert logs[0].splitlines()[-1].startswith("interrupted: by SIGTERM; what was written so far is kept in")
@@ -152,26 +146,26 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_with_one_checkpoi
 
 
 def _fail(rank, arguments):
-    original = unlearn.take_step
+    original = Trainer.take_step
 
-    def failing(state, *others):
-        if rank == 1 and state.step == 2:
+    def failing(trainer):
+        if rank == 1 and trainer.step == 2:
             raise torch.OutOfMemoryError("no room left on GPU 1")
-        return original(state, *others)
+        return original(trainer)
 
-    unlearn.take_step = failing
+    Trainer.take_step = failing
     return unlearn.main(arguments)
 
 
-def test_a_failure_of_one_process_ends_all_and_the_main_one_says_it_with_its_exit_code(model, tmp_path):
-    codes, logs = _start(_fail, tmp_path, ["--model", str(model), *FAST, "--output", str(tmp_path / "run")])
+def test_a_failure_of_one_process_ends_all_and_the_main_one_says_it_with_its_exit_code(judged, tmp_path):
+    codes, logs = _start(_fail, tmp_path, ["--model", str(judged), *FAST, "--output", str(tmp_path / "run")])
     assert codes == [4, 4]
     assert "stopped: no room left on GPU 1; what was written so far is kept in" in logs[0]
     assert "no room left" not in logs[1]
 
 
-def test_a_batch_that_cannot_be_shared_equally_is_refused_in_one_line_before_any_work(model, tmp_path):
-    arguments = ["--model", str(model), "--batch-size", "3", "--output", str(tmp_path / "run")]
+def test_a_batch_that_cannot_be_shared_equally_is_refused_in_one_line_before_any_work(judged, tmp_path):
+    arguments = ["--model", str(judged), "--batch-size", "3", "--output", str(tmp_path / "run")]
     codes, logs = _start(_train, tmp_path, arguments)
     assert codes == [2, 2]
     assert logs[0] == "error: --batch-size 3: must be a multiple of 2, one share a process\n"
@@ -203,7 +197,7 @@ def _check(rank, whole):
         [0.5, 2.0],
         1.0,
     ]
-    assert processes.everyones([rank] * (2 * rank)) == [1, 1]
+    assert processes.gather_numbers([rank] * (2 * rank)) == [1, 1]
     assert processes.on_main(lambda: f"from {rank}") == "from 0"
     trainer, difference, context = _critic()
     trainer.update(processes.share(difference), Context(*map(processes.share, context)), 8)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests import tiny
 import torch
 from safetensors.torch import load_file
 
-from harness import unlearn
+from harness import prepare, unlearn
 from harness.runs import checkpoint
 from harness.show import figures
+from harness.train import Trainer
 
 SAME = ("steps.jsonl", "metrics.json", "before_after.png")
 STEPS = 24
@@ -23,18 +23,13 @@ FAST = ["--steps", str(STEPS), "--checkpoint-every", "3", "--batch-size", "2", "
 FAST += ["--sampling-steps", "1", "--target", "star", "--learning-rate", "0.01"]
 KINDS = ("closed_form", "variational")
 CONTEXT = multiprocessing.get_context("forkserver")  # processes of their own, which share one import of torch
-CONTEXT.set_forkserver_preload(["harness.unlearn"])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.judged_folder(tmp_path_factory.mktemp("model"))
+CONTEXT.set_forkserver_preload(["harness.train", "harness.prepare", "harness.show.figures"])
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def whole(request, model, tmp_path_factory):
+def whole(request, judged, tmp_path_factory):
     """The flags of a run, and the folder that it leaves when nothing interrupts it."""
-    flags = ["--model", str(model), "--objective", request.param, *FAST]
+    flags = ["--model", str(judged), "--objective", request.param, *FAST]
     folder = tmp_path_factory.mktemp(request.param) / "run"
     assert _process([*flags, "--output", str(folder)], folder.with_name("log")) == 0
     return flags, folder
@@ -52,7 +47,7 @@ def _process(arguments, log, moment="", step=0, number=signal.SIGKILL):
 def _main(arguments, log, moment, step, number):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
-    module, name = {"step": (unlearn, "take_step"), "save": (checkpoint, "_digest"), "end": (figures, "curves")}.get(
+    module, name = {"step": (Trainer, "take_step"), "save": (checkpoint, "_digest"), "end": (figures, "curves")}.get(
         moment, (None, "")
     )
     if module:
@@ -111,8 +106,8 @@ def test_a_run_killed_at_random_steps_comes_to_the_same_files(whole, tmp_path, s
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_step_saves_it_and_says_how_to_go_on(model, tmp_path, number, code):
-    flags = ["--model", str(model), *FAST, "--output", str(tmp_path / "run"), "--checkpoint-every", "1000"]
+def test_a_signal_ends_the_step_saves_it_and_says_how_to_go_on(judged, tmp_path, number, code):
+    flags = ["--model", str(judged), *FAST, "--output", str(tmp_path / "run"), "--checkpoint-every", "1000"]
     assert _process(flags, tmp_path / "log", "step", 5, number) == code
     (unfinished,) = tmp_path.glob(".run.unfinished-*")
     line = (tmp_path / "log").read_text().splitlines()[-1]
@@ -122,10 +117,10 @@ def test_a_signal_ends_the_step_saves_it_and_says_how_to_go_on(model, tmp_path, 
     assert saved.name.startswith("step-000000005-")
 
 
-def test_a_signal_before_training_ends_the_run_at_once(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(unlearn, "sample_references", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+def test_a_signal_before_training_ends_the_run_at_once(judged, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare.Prepared, "references", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
-    assert unlearn.main(["--model", str(model), *FAST, "--output", str(tmp_path / "run")]) == 143
+    assert unlearn.main(["--model", str(judged), *FAST, "--output", str(tmp_path / "run")]) == 143
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted: by SIGTERM"
     assert not list(Path(tmp_path).iterdir())
     assert signal.getsignal(signal.SIGTERM) is before
