@@ -11,6 +11,7 @@ from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.evidence.certificate import Certificate, Claim, Refused, certify, require
 from fdiv.evidence.finding import Counterexample, Evidence
+from fdiv.exact.domain import Interval, Parameter
 from fdiv.exact.symbols import u
 from fdiv.expression import ExpressionError, from_expression
 from fdiv.lookup import DivergenceFileError, divergence, names, resolve
@@ -27,6 +28,8 @@ __all__ = [
     "DivergenceFileError",
     "Evidence",
     "ExpressionError",
+    "Interval",
+    "Parameter",
     "ParameterError",
     "Record",
     "Refused",

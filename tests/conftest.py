@@ -26,10 +26,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 WHOLE_CATALOGUE = {
     f"tests/fdiv/{name}.py"
     for name in (
-        "derive/test_conjugate",
         "derive/test_gaussian",
         "show/test_readable",
         "test_catalogue",
+        "test_command_line",
         "test_golden",
         "test_losses",
         "test_mutants",

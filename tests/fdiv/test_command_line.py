@@ -1,4 +1,4 @@
-"""The command line and the three doors: numbers, JSON, exit codes, and never a traceback."""
+"""The command line: numbers, JSON, exit codes, and never a traceback."""
 
 from __future__ import annotations
 
@@ -17,39 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fdiv
-from fdiv.__main__ import main
-from fdiv.exact.symbols import s, t
-from tests.laws.strategies import EXAMPLES
+from tests.fdiv.commands import run
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-divergence.md"
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(arguments)
-    return code, out.getvalue(), err.getvalue()
 
 
 def numbers(*arguments: str) -> list[float]:
     code, out, err = run("eval", *arguments)
     assert (code, err) == (0, "")
     return [float(line) for line in out.splitlines()]
-
-
-@pytest.mark.parametrize("text", ["u*log(u)**2", "mine.py:careful", "u", ""])
-def test_the_catalogue_sends_expressions_and_files_to_the_door_that_reads_them(text: str) -> None:
-    with pytest.raises(fdiv.UnknownDivergence, match=r"fdiv\.resolve" if text != "u" else "choose from kl"):
-        fdiv.divergence(text)
-
-
-@pytest.mark.parametrize("name", ["renyi", "renyi:a=0.5", "chernoff", "bhattacharyya"])
-def test_a_wrapper_is_named_with_its_divergence_and_its_use(name: str) -> None:
-    code, out, err = run("show", name)
-    assert (code, out) == (2, "")
-    assert "monotone wrapper of alpha" in err
-    assert f"fdiv.monotone.{name.partition(':')[0]}(" in err
-    assert "log E" in err or "log(E" in err
 
 
 def test_list_describes_the_whole_catalogue() -> None:
@@ -75,57 +51,6 @@ def test_show_prints_what_is_derived_and_what_is_the_same_between_gaussians() ->
     assert "jensen_shannon" in shown["equal D(s)"]
     assert json.loads(run("show", "tv", "--json")[1])["f''(1)"] == "inf"
     assert run("show", "u*log(u)**2")[0] == 1
-
-
-@pytest.mark.parametrize(
-    ("spec", "fact", "text"),
-    [
-        ("jensen_shannon", "conjugate f*(t)", "-log(2 - exp(2*t))/2 if t < log(2)/2; inf otherwise"),
-        ("neyman", "conjugate f*(t)", "2 - 2*sqrt(1 - t) if t <= 1; inf otherwise"),
-        ("total_variation", "conjugate f*(t)", "-1/2 if t < -1/2; t if t <= 1/2; inf otherwise"),
-        ("cressie_read:la=0.6666666666666666", "D(s)", "9*exp(5*s/9)/5 - 9/5"),
-        ("cressie_read:la=0.6666666666666666", "name", "cressie_read:la=2/3"),
-        ("skew_kl:pi=0.3", "effective domain", "(-inf, log(10/7)]"),
-        ("modified_gan", "reference", "Goodfellow et al. arXiv:1406.2661"),
-        ("tv", "f'(u)", "-1/2 on (0, 1); 1/2 on (1, inf)"),
-        ("kl", "T(v) is", "f'(e^v); the bound is tight at v = log dP/dQ"),
-        (
-            "tv",
-            "T(v) is",
-            "a smooth step in place of the jump of f'; the bound is not tight at v = log dP/dQ",
-        ),
-        ("Max(u-1,0)**2", "f(u)", "Max(0, u - 1)**2"),
-    ],
-)
-def test_show_prefers_the_shorter_form(spec: str, fact: str, text: str) -> None:
-    from fdiv.show.describe import facts
-
-    assert facts(fdiv.resolve(spec))[fact] == text
-
-
-@pytest.mark.parametrize("spec", EXAMPLES)
-def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
-    from fdiv.show.readable import readable
-
-    shown = fdiv.divergence(spec)
-    compared = 0
-    for formula in (shown.conjugate.formula, shown.gaussian.formula, shown.gaussian.gradient_weight_formula):
-        for point in (-3.1, -1, -0.2, 0.1, 0.5, 1, 2.3) if formula is not None else ():
-            expected, found = (
-                complex(form.subs({t: point, s: point}).evalf(30)) for form in (formula, readable(formula))
-            )
-            if math.isfinite(expected.real) and abs(expected.imag) < 1e-20:
-                assert found == pytest.approx(expected, rel=1e-12, abs=1e-14), (formula, point)
-                compared += 1
-    assert compared >= 3 or shown.conjugate.formula is None
-
-
-def test_a_parameter_may_be_a_fraction_and_its_domain_is_shown_as_typed() -> None:
-    assert fdiv.resolve("cressie_read:la=2/3") == fdiv.resolve("cressie_read:la=0.6666666666666666")
-    with pytest.raises(fdiv.ParameterError, match="'1/0' is not a number"):
-        fdiv.resolve("alpha:a=1/0")
-    rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
-    assert rows["osterreicher_vajda"]["parameters"][0]["domain"] == "[1/8, 16]"
 
 
 def test_eval_prints_one_number_a_line_at_fifteen_digits() -> None:
@@ -225,110 +150,6 @@ def test_compare_says_how_two_are_related_and_where_they_differ(
     assert kind in run("compare", first, second)[1]
 
 
-def test_plot_writes_a_picture_and_check_draws_the_counterexample(tmp_path: Path) -> None:
-    for arguments, code in (
-        (("plot", "kl", "tv", "pearson", "--output"), 0),
-        (("check", "u*log(u)**2", "--plot"), 1),
-        (("check", "kl", "--plot"), 0),
-    ):
-        picture = tmp_path / "picture.png"
-        assert run(*arguments, str(picture))[0] == code
-        assert picture.read_bytes().startswith(b"\x89PNG")
-        picture.unlink()
-
-
-@pytest.mark.parametrize("name", ["foo", "foo.nonsense", "foo.", ".png"])
-def test_a_picture_without_a_known_ending_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
-    code, out, err = run("plot", "kl", "--output", str(tmp_path / name))
-    assert (code, out) == (2, "")
-    assert ".png" in err
-    assert ".svg" in err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_panel_of_weights_speaks_of_thin_lines_only_where_there_are_some() -> None:
-    from fdiv.show.plots import _weight_title
-
-    thick, thin = fdiv.resolve("kl"), fdiv.resolve("tv")
-    assert _weight_title([thick]) == "gradient weight w(s)/w(0)"
-    assert _weight_title([thin]) == "gradient weight w(s)/w(1)"
-    assert _weight_title([thick, thin]) == "gradient weight w(s)/w(0); thin: w(s)/w(1)"
-
-
-def test_a_missing_matplotlib_is_said_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    code, _, err = run("plot", "kl", "--output", str(tmp_path / "x.png"))
-    assert code == 2
-    assert "pip install 'fdiv-unlearning[harness]'" in err
-
-
-FILE = """
-import sympy
-from fdiv import Record, divergence, u
-from fdiv.domain import Interval, Parameter
-a = sympy.Symbol("a", real=True)
-expression = u*sympy.log(u)
-record = Record("mine", "mine", (u - 1)**2, "me")
-family = Record("family", "family", a*(u - 1)**2, "me", (Parameter("a", (Interval(0, 9),), "it is a scale", 2.0),))
-bound = divergence("alpha:a=0.3")
-wiggly = u*sympy.log(u) + sympy.sin(9*u)/9 - sympy.sin(9)/9
-foreign = sympy.Symbol("u")**2 - 1
-number = 3
-"""
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(FILE)
-    return path
-
-
-@pytest.mark.parametrize("name", ["expression", "record", "family:a=2", "bound"])
-def test_a_divergence_in_a_file_is_found_again_by_its_spec(mine: Path, name: str) -> None:
-    found = fdiv.resolve(f"{mine}:{name}")
-    assert found.spec == f"{mine}:{name}"
-    assert fdiv.resolve(found.spec) == found
-    assert fdiv.certify(found).accepted
-
-
-def test_a_function_that_no_expression_may_have_is_judged_by_the_mathematics_in_a_file(mine: Path) -> None:
-    code, out, _ = run("check", f"{mine}:wiggly")
-    assert code == 1
-    assert re.search(r"convexity +refuted.*\n +at u = .*f''\(u\) = -", out)
-    code, out, err = run("check", "u*log(u) + sin(9*u)/9 - sin(9)/9")
-    assert (code, out) == (2, "")
-    assert "unknown name 'sin'" in err
-    assert "sin(9*u)/9 - sin(9)/9` in a\nfile" in GUIDE.read_text()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("absent", "no 'absent'; the divergences in it: bound, expression, family, record, wiggly"),
-        ("", "no ''"),
-        ("__builtins__", "no '__builtins__'"),
-        ("number", "is a int, not a Record"),
-        ("foreign", "from fdiv import u"),
-        ("family", "needs a in"),
-        ("family:a=99", "it is a scale"),
-        ("family:a", "not one param=value"),
-        ("expression:a=1", "has no parameters"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_said_plainly(mine: Path, name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fdiv.resolve(f"{mine}:{name}")
-
-
-@pytest.mark.parametrize("body", ["1/0", "raise SystemExit(3)", "def", "import nowhere_at_all"])
-def test_a_failure_inside_a_file_is_reported_as_its_own(tmp_path: Path, body: str) -> None:
-    path = tmp_path / "broken.py"
-    path.write_text(body)
-    with pytest.raises(fdiv.DivergenceFileError, match=r"broken.py failed with"):
-        fdiv.resolve(f"{path}:x")
-
-
 @settings(max_examples=60)
 @given(
     st.lists(
@@ -350,14 +171,6 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     command = f"{sys.executable} -m fdiv check kl | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_command_line_works_without_torch() -> None:
-    code = "import sys, fdiv.__main__ as m; c = m.main(['check', 'u*log(u)**2']);"
-    code += "print('torch' in sys.modules); sys.exit(c)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.rstrip().endswith("False")
 
 
 def test_the_guide_to_adding_a_divergence_runs(tmp_path: Path) -> None:
