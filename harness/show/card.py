@@ -6,15 +6,16 @@ from harness.show.screen import caption
 
 HOW = {
     "delta": "from safetensors.torch import load_file\n\n"
-    'pipeline.unet.load_state_dict(load_file("unet_delta.safetensors"), strict=False)',
+    'pipeline.{component}.load_state_dict(load_file("unet_delta.safetensors"), strict=False)',
     "lora": 'pipeline.load_lora_weights("THIS_FOLDER")',
     "pipeline": 'pipeline = DiffusionPipeline.from_pretrained("THIS_FOLDER")',
 }
 
 
 def model_card(
-    summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float, lost: float = 0.0
-) -> str:
+    summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float,
+    lost: float = 0.0, component: str = "unet",
+) -> str:  # fmt: skip
     """A model card in Markdown: what was erased, how, how well, how to open it, and under whose licence.
 
     Args:
@@ -23,6 +24,7 @@ def model_card(
         form: delta, lora or pipeline.
         strength: of the weights written.
         lost: share of the change's norm that a LoRA leaves out.
+        component: the denoiser's name among the pipeline's parts.
     """
     config = summary["config"]
     is_hub_id = config["model"].count("/") == 1 and not config["model"].startswith((".", "/", "~"))
@@ -49,7 +51,7 @@ Trained with {caption(summary["target"], summary["anchor"])} by minimising the f
 strength {strength:g}).
 
 ```python
-{HOW[form]}
+{HOW[form].format(component=component)}
 ```
 
 ## Metrics

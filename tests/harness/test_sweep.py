@@ -7,11 +7,13 @@ import pytest
 from harness import sweep
 from harness.config import Config
 from harness.judging.metric import metrics
+from harness.loss import critic
 
 FAST = ["--base.steps", "2", "--base.latents", "2", "--base.sampling-steps", "1", "--base.batch-size", "1"]
 
 
-def test_a_sweep_writes_every_run_and_prints_medians(judged, tmp_path, capsys):
+def test_a_sweep_writes_every_run_and_prints_medians(judged, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(critic, "WARM_UP", 8)
     out = tmp_path / "sweep.json"
     arguments = [
         "--base.model",
