@@ -21,7 +21,7 @@ import mpmath
 import sympy
 from sympy import Expr
 
-from fdiv.derive.generator import Piece
+from fdiv.derive.generator import Piece, piece_at
 from fdiv.evidence.finding import Evidence
 from fdiv.exact.simplify import factored
 from fdiv.exact.symbols import u
@@ -127,7 +127,7 @@ def _folded(divergence: Divergence) -> _Measure:
     densities = []
     for left, right in pairwise(cuts):
         point = Piece(left, right, u).samples[1]
-        above, below = (_piece_at(divergence, where).second for where in (point, 1 / point))
+        above, below = (piece_at(divergence.pieces, where).second for where in (point, 1 / point))
         three_halves = sympy.Rational(3, 2)
         densities.append(u**three_halves * above + u**-three_halves * below.subs(u, 1 / u))
     masses: dict[Expr, Expr] = {}
@@ -135,10 +135,6 @@ def _folded(divergence: Divergence) -> _Measure:
         key = sympy.Max(place, 1 / place)
         masses[key] = masses.get(key, sympy.S.Zero) + sympy.sqrt(place) * jump
     return _Measure(cuts, tuple(densities), masses)
-
-
-def _piece_at(divergence: Divergence, point: Expr) -> Piece:
-    return next(piece for piece in divergence.pieces if piece.lower < point < piece.upper)
 
 
 def _relation(a: _Measure, b: _Measure) -> Relation | None:
@@ -169,49 +165,32 @@ def _density(measure: _Measure, left: Expr, right: Expr) -> Expr:
 
 
 def _ratio(a: _Measure, b: _Measure) -> Any:
-    """Return the common ratio of the densities and masses in 40 digits, or None."""
-    found: list[Any] = []
+    """Return the common ratio of the masses and densities of a and b in 40 digits, or None where there is none."""
+    cuts = tuple(sorted({*a.cuts, *b.cuts}))
     with mpmath.workdps(_DIGITS):
-        for place, mass in a.masses.items():
-            found.append(MPMATH.number(mass) / MPMATH.number(b.masses[place]))
-        first, second = _samples(a), _samples(b)
-        if set(first) != set(second):
-            first, second = _resampled(a, b), _resampled(b, a)
-        for point, x in first.items():
-            y = second[point]
-            if x == 0 or y == 0:
-                if x != y:
-                    return None
+        ratios = [MPMATH.number(mass) / MPMATH.number(b.masses[place]) for place, mass in a.masses.items()]
+        for x, y in zip(_values(a.densities, a.cuts, cuts), _values(b.densities, b.cuts, cuts), strict=True):
+            if x == y == 0:
                 continue
-            found.append(x / y)
-            if abs(found[-1] - found[0]) > _AGREEMENT * abs(found[0]):
+            if x == 0 or y == 0:
                 return None
-    return found[0] if found else None
+            ratios.append(x / y)
+            if abs(ratios[-1] - ratios[0]) > _AGREEMENT * abs(ratios[0]):
+                return None
+    return ratios[0] if ratios else None
 
 
 @cache
-def _hashed(densities: tuple[Expr, ...], cuts: tuple[Expr, ...], extra: tuple[Expr, ...]) -> dict[Any, Any]:
-    """Values of the densities at points inside every interval between `cuts` and `extra`."""
-    everywhere = sorted({*cuts, *extra})
-    measure = _Measure(cuts, densities, {})
-    values = {}
+def _values(densities: tuple[Expr, ...], own_cuts: tuple[Expr, ...], cuts: tuple[Expr, ...]) -> tuple[Any, ...]:
+    """Evaluate the densities, which `own_cuts` part, at four points inside every interval between `cuts`."""
+    measure, values = _Measure(own_cuts, densities, {}), []
     with mpmath.workdps(_DIGITS):
-        for left, right in pairwise(everywhere):
+        for left, right in pairwise(cuts):
             function = lower(_density(measure, left, right), u, MPMATH)
             low = mpmath.log(MPMATH.number(left)) if left != 0 else -mpmath.mpf(_REACH)
             high = mpmath.log(MPMATH.number(right)) if right != sympy.oo else max(low, 0) + mpmath.mpf(_REACH)
-            for share in _SHARES:
-                point = mpmath.exp(low + share * (high - low))
-                values[mpmath.nstr(point, 30)] = mpmath.mpf(function(point))
-    return values
-
-
-def _samples(measure: _Measure) -> dict[Any, Any]:
-    return _hashed(measure.densities, measure.cuts, ())
-
-
-def _resampled(measure: _Measure, other: _Measure) -> dict[Any, Any]:
-    return _hashed(measure.densities, measure.cuts, other.cuts)
+            values += [mpmath.mpf(function(mpmath.exp(low + share * (high - low)))) for share in _SHARES]
+    return tuple(values)
 
 
 def _exact(ratio: Any) -> tuple[Expr, bool]:
@@ -252,7 +231,7 @@ def _above_tangent(divergence: Divergence, point: Any) -> float:
     """f(u) - f'(1)(u-1), with the mean of the two slopes where 1 is a kink."""
     jump = dict(divergence.kinks).get(sympy.S.One, sympy.S.Zero)
     tangent = divergence.slope_at_one - jump / 2
-    piece = next(p for p in divergence.pieces if float(point) < float(p.upper))
+    piece = piece_at(divergence.pieces, sympy.Float(point))
     return float(lower(piece.expression - tangent * (u - 1), u, MPMATH)(point))
 
 

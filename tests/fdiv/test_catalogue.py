@@ -1,4 +1,4 @@
-"""The catalogue's names and families: aliases, limits at singular parameters, and the same function at every door."""
+"""The catalogue's names and families: aliases, limits at singular parameters, and the same function everywhere."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_value_without_a_divergence_is_refused(spec: str) -> None:
 @every_divergence
 @settings(max_examples=3)
 @given(point=st.floats(-8, 8))
-def test_the_conjugate_is_one_function_at_every_door(spec: str, point: float) -> None:
+def test_the_conjugate_is_one_function_as_formula_and_number(spec: str, point: float) -> None:
     conjugate = fdiv.divergence(spec).conjugate
     exact = conjugate(point)
     with np.errstate(all="ignore"):
@@ -218,20 +218,28 @@ def test_nothing_is_nan_from_zero_to_overflow(spec: str) -> None:
     assert (finite[1:] <= finite[:-1]).all()  # once infinite, always: true overflow
 
 
-# beside the examples: powers of |u - 1| below 2, and the ends of the parameters' domains
-ELSEWHERE = [
-    *(f"{name}:k={k}" for name in ("vajda", "puri_vincze") for k in (1.1, 1.6, 2.3)),
-    "tsallis:a=1e-06",
-    "t_power:t=-1e-06",
-    *(f"{name}:pi={p}" for name in ("skew_kl", "skew_jensen_shannon", "degroot") for p in (1e-06, 0.999999)),
-    *(f"{name}:la={p}" for name in ("skew_geometric_jensen_shannon", "blended_chi_squared") for p in (1e-06, 0.999999)),
+ELSEWHERE = [  # than at the examples: beside a singular parameter, beside an end of the family, between whole powers
+    *(f"osterreicher_vajda:b={1 + step:.12g}" for step in (-1e-6, -1e-9, 1e-9, 1e-6)),
+    *(f"alpha:a={place + step:.12g}" for place in (0, 1) for step in (-1e-9, 1e-6)),
+    "tsallis:a=1e-9",
+    "t_power:t=-1e-9",
+    "t_power:t=1.000000001",
+    *(f"{family}={pi}" for family in ("skew_kl:pi", "skew_jensen_shannon:pi", "degroot:pi") for pi in (1e-6, 0.999999)),
+    *(
+        f"{family}={la}"
+        for family in ("blended_chi_squared:la", "skew_geometric_jensen_shannon:la")
+        for la in (1e-6, 0.999999)
+    ),
+    "vajda:k=1.999999",
+    *(f"{family}={k}" for family in ("vajda:k", "puri_vincze:k") for k in (1.05, 1.6, 2.3)),
 ]
 
 
 @pytest.mark.parametrize("spec", ELSEWHERE)
-def test_a_family_has_both_losses_elsewhere_than_at_its_example(spec: str) -> None:
+def test_a_family_is_accepted_and_has_both_losses_elsewhere_than_at_its_example(spec: str) -> None:
     divergence = fdiv.divergence(spec)
-    fdiv.require(divergence)
+    certificate = fdiv.certify(divergence)
+    assert certificate.accepted, str(certificate)
     GaussianLoss(divergence)
     VariationalLoss(divergence)
 

@@ -232,23 +232,3 @@ def test_a_disguised_entry_is_accepted(spec: str, slope: int, disguise: str) -> 
     found = custom(hidden)
     accepted(hidden)
     assert found.gaussian(0.7) == pytest.approx(divergence.gaussian(0.7), rel=1e-11)
-
-
-NEAR = [  # parameters beside a singular one, or beside an end of the family
-    *(f"osterreicher_vajda:b={1 + step:.12g}" for step in (-1e-6, -1e-9, 1e-9, 1e-6)),
-    *(f"alpha:a={place + step:.12g}" for place in (0, 1) for step in (-1e-9, 1e-6)),
-    "tsallis:a=1e-9",
-    "t_power:t=-1e-9",
-    "t_power:t=1.000000001",
-    *(f"{family}={pi}" for family in ("skew_kl:pi", "skew_jensen_shannon:pi", "degroot:pi") for pi in (1e-6, 0.999999)),
-    *(f"{family}={la}" for family in ("blended_chi_squared:la", "skew_geometric_jensen_shannon:la") for la in (1e-6,)),
-    "vajda:k=1.05",
-    "vajda:k=1.999999",
-    "puri_vincze:k=1.05",
-]
-
-
-@pytest.mark.parametrize("spec", NEAR)
-def test_a_family_is_accepted_near_its_singular_parameters(spec: str) -> None:
-    certificate = fdiv.certify(fdiv.divergence(spec))
-    assert certificate.accepted, str(certificate)
