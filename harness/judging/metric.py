@@ -90,4 +90,4 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     from scipy.stats import binomtest
 
     interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    return interval.low, interval.high
+    return float(interval.low), float(interval.high)
