@@ -96,6 +96,7 @@ def _surplus_identity(piece: ConjugatePiece) -> bool:
     source = piece.source
     assert source is not None
     assert piece.expression is not None
+    # where t = f'(u) the concave u t - f(u) is stationary, hence highest: its value there is f*(t)
     slope = sympy.together(source.slope) if source.slope.is_rational_function(u) else source.slope
     residual = piece.expression.subs(t, slope) - (u * slope - source.expression)
     return is_identity(residual) or is_identity(residual.subs(u, _stretched(source)))
@@ -112,6 +113,7 @@ def conjugate_everywhere(divergence: Divergence, settled: Settled) -> Finding:
     """The pieces of f* cover the line: -f(0+) below f'(0+), a line k t - f(k) at each kink, +inf above f'(inf)."""
     checked = oracles.compare_conjugate(divergence)
     derived = divergence.conjugate
+    # the slopes -inf, f'(0+), f'(k-), f'(k+), ..., f'(inf): each piece begins where the one before it ends
     seams = [(a.upper, b.lower) for a, b in pairwise(derived.pieces)]
     seams += [(derived.pieces[-1].upper, divergence.slope_at_infinity), (derived.pieces[0].lower, -sympy.oo)]
     whole = all(a == b or sympy.simplify(a - b) == 0 for a, b in seams)
@@ -150,6 +152,7 @@ def adjoint(divergence: Divergence, settled: Settled) -> Finding:
     exchanged = (once.value_at_zero, divergence.slope_at_infinity), (once.slope_at_infinity, divergence.value_at_zero)
     if not all(a == b or sympy.simplify(a - b) == 0 for a, b in exchanged):
         return Finding(Evidence.TESTED, "an involution by definition; f(0+) and f'(inf) were not shown to exchange")
+    # g(u) = u f(1/u) gives u g(1/u) = f(u): its pieces are those of f again, in the order of u
     pairs = list(zip(once.adjoint.pieces, divergence.pieces, strict=False))
     if len(once.pieces) == len(divergence.pieces) and all(
         is_identity(twice.expression - piece.expression) for twice, piece in pairs
@@ -165,6 +168,7 @@ def activation(divergence: Divergence, settled: Settled) -> Finding:
     if checked.evidence is Evidence.REFUTED or not found.canonical or len(divergence.pieces) != 1:
         return checked
     (piece,) = divergence.pieces
+    # T'(v) = u f''(u) at u = e^v, so that T is increasing exactly where f'' > 0
     rising = keeps_sign(piece.second, piece, "f''(u)", strict=True)
     exact = _in_ratio(found.output, piece.slope) and _in_ratio(found.conjugate_term, u * piece.slope - piece.expression)
     if rising.evidence is not Evidence.PROVED or not exact:
@@ -241,7 +245,7 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
     if missing := _no_gaussian(divergence):
         return missing
     gaussian, stated = divergence.gaussian, f"0 < f''(1) = {curvature} < inf"
-    if gaussian.formula is not None:
+    if gaussian.formula is not None:  # D(0) = 0, so that D(s)/s tends to w(0)
         slope_at_zero = sympy.limit(gaussian.formula / s, s, 0, "+")
         if sympy.simplify(slope_at_zero - curvature / 2) == 0:
             return _following(settled, ("D(s)",), f"{stated}, and lim D(s)/s = f''(1)/2")
@@ -250,6 +254,7 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
     if abs(slope - float(curvature) / 2) > 1e-5 * float(curvature):  # off by sqrt(s) where f''' jumps
         shown_at = Counterexample(1e-12, "D(s)/s at s = u", slope)
         return Finding(Evidence.REFUTED, f"D(s)/s is not f''(1)/2 = {curvature / 2}", shown_at)
+    # w(s) = E_Q[u^2 f'']/2 with u -> 1: the limit may be taken inside where a power of u, integrable, lies above
     if _polynomial_growth(divergence):
         reason = f"{stated}, and u^2 f'' is at most a power of u, so w(s) -> f''(1)/2 by dominated convergence"
         return Finding(settled["limits"], f"{reason}; D(s)/s at s = 1e-12 agrees")

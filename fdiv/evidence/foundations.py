@@ -115,6 +115,7 @@ def not_affine(divergence: Divergence) -> Finding:
 
 def convex(divergence: Divergence) -> Finding:
     """Convex on each piece, continuous, and with a slope that never jumps down."""
+    # f is convex exactly if f'' >= 0 inside the pieces and, where two meet, f is continuous and f' does not fall
     findings = [keeps_sign(piece.second, piece, "f''(u)") for piece in divergence.pieces]
     findings += [_joined(divergence, left, right) for left, right in pairwise(divergence.pieces)]
     findings += [_no_odd_point(divergence, place, form) for place, form in _switches(divergence.generator).items()]

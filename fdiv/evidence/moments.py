@@ -28,6 +28,7 @@ def is_expectation(formula: Expr | None, pieces: Sequence[Piece]) -> bool:
     terms, exponents = _terms(pieces[0].expression), _exponents(formula)
     if terms is None or exponents is None:
         return False
+    # the characteristic polynomial of the joint equation: each rate of either side as often as the larger of the two
     orders = dict(exponents)
     for p, n in terms:
         eigenvalue = p * (p - 1) / 2
@@ -35,6 +36,7 @@ def is_expectation(formula: Expr | None, pieces: Sequence[Piece]) -> bool:
     order = sum(orders.values())
     if order > _HIGHEST_ORDER:
         return False
+    # k = 0, 1, ..., order - 1: the k-th derivative of E[f] at s = 0 is (L^k f)(1), as u = 1 there
     derivative = formula
     for _ in range(order):
         at_one = sum((c for (_, n), c in terms.items() if n == 0), sympy.S.Zero)

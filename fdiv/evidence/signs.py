@@ -30,14 +30,18 @@ Box = tuple[Expr, Expr]
 
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
+    # 1. SymPy's assumptions: u > 0, and in one of these forms every part is positive
     forms = (expression, factored(expression), sympy.expand(expression), _in_few_powers(expression))
     if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
+    # 2. factor by factor, a polynomial factor by Sturm's count of its roots
     if _is_product_of_signs(forms[1], piece, strict):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]}, whose factors keep their signs by Sturm's count")
-    settled, negative = _by_sturm(expression, piece, strict)
-    if settled:
-        return Finding(Evidence.PROVED, f"Sturm: {quantity} has no sign change, and is positive inside")
+    # 3. the whole as one fraction of polynomials; what it refutes waits, since a ball's counterexample may be nearer
+    by_sturm = _by_sturm(expression, piece, quantity, strict)
+    if by_sturm is not None and by_sturm.evidence is Evidence.PROVED:
+        return by_sturm
+    # 4. ball arithmetic over all of the piece, its tails included
     verdict = ball.certify_sign(expression, piece.lower, piece.upper, strict)
     if verdict.positive:
         return Finding(Evidence.CERTIFIED, f"{quantity} {'>' if strict else '>='} 0: {verdict.reason}")
@@ -45,32 +49,38 @@ def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = Fal
         point, value = ball.counterexample(expression, verdict.point, piece.lower, piece.upper)
         shown = Counterexample(float(point), quantity, value)
         return Finding(Evidence.REFUTED, f"{quantity} is {verdict.reason}", shown)
-    if negative is not None:
-        return Finding(Evidence.REFUTED, f"{quantity} is negative", Counterexample(negative[0], quantity, negative[1]))
-    return _sample(expression, piece, quantity, strict)
+    return by_sturm or _sample(expression, piece, quantity, strict)
 
 
-def _by_sturm(expression: Expr, piece: Piece, strict: bool) -> tuple[bool, tuple[float, float] | None]:
-    """Return whether a rational function of a root of u is proved to keep its sign, or (u, a negative value)."""
+def _by_sturm(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Finding | None:
+    """Prove or refute that a rational function of a root of u keeps its sign; None where neither is done.
+
+    It changes its sign only at a root of odd multiplicity of numerator or denominator. Where there is none in the
+    piece, one positive value inside decides; where there are some, exact values beside them show a negative one.
+    """
     root = sympy.Symbol("root", positive=True)
     fraction = _as_fraction(expression, root)
     if fraction is None:
-        return False, None
+        return None
     order, *polynomials = fraction
     ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
     try:
         boxes = [box for polynomial in polynomials for box in _crossings(polynomial, ends, strict)]
     except DerivationError:
-        return False, None
+        return None
     inside = (sympy.Rational(str(_root_of(point, order).evalf(200))) for point in piece.samples)
     points = [*(point for point in inside if ends[0] < point < ends[1]), *_beside(boxes, ends)]
     values = [(point, *(polynomial.eval(point) for polynomial in polynomials)) for point in points]
     exact = [(point, above / below) for point, above, below in values if below != 0]
     if not boxes and any(value > 0 for _, value in exact):
-        return True, None
-    negative = [(float(point**order), float(value)) for point, value in exact if value < 0]
-    near = [pair for pair in negative if 0.05 < pair[0] < 20]
-    return False, min(near, key=lambda pair: pair[1]) if near else next(iter(negative), None)
+        return Finding(Evidence.PROVED, f"Sturm: {quantity} has no sign change, and is positive inside")
+    negative = [Counterexample(float(point**order), quantity, float(value)) for point, value in exact if value < 0]
+    if not negative:
+        return None
+    # one that a person can follow: near 1 if there is one, and the worst there
+    near = [shown for shown in negative if 0.05 < shown.point < 20]
+    shown = min(near, key=lambda shown: shown.value) if near else negative[0]
+    return Finding(Evidence.REFUTED, f"{quantity} is negative", shown)
 
 
 def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
@@ -165,7 +175,7 @@ def _crossings(polynomial: Poly, ends: tuple[Expr, ...], strict: bool) -> list[B
 
 def _boxes(factor: Poly, ends: tuple[Expr, ...]) -> list[Box]:
     """Isolate the simple roots that lie strictly between the ends, in boxes that do so too."""
-    for end in ends:
+    for end in ends:  # a root at an end is no change of sign inside
         if end.is_Rational and factor.eval(end) == 0:
             factor = factor.quo(Poly(factor.gen - end, factor.gen))
     for digits in _DIGITS:
