@@ -36,7 +36,6 @@ FLOORS = {
     ),
     "harness": (
         ("unlearn", "evaluate", "export", "sweep", "benchmark"),
-        ("cost",),
         ("train", "prepare"),
         ("plan",),
         ("show",),

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fdiv
-from harness import cost
+from harness.benchmark import loops
 from harness.data.batches import Batch
 from harness.data.latents import Sampled
 from harness.loss.objective import Losses
@@ -54,7 +54,7 @@ def _ours(model, precision, losses):
     latents = torch.randn(ROWS, 4, SIDE // 8, SIDE // 8)
     concept = torch.zeros(ROWS, dtype=torch.long)
     sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:1])
-    options = cost.Size(batch_size=ROWS, precision=precision).options
+    options = loops.Size(batch_size=ROWS, precision=precision).options
     trainer = Trainer(model, sampled, losses, options)
     batch = Batch(latents, torch.randint(1, 999, (ROWS,)), prompts, prompts, concept, prompts[:1])
 
@@ -66,7 +66,7 @@ def _ours(model, precision, losses):
 
 def _reference(model, precision, _):
     """The benchmark's reference loop but for the picture files, which are no tensors."""
-    frozen, trained = cost.sd15(model.device).network.requires_grad_(False), model.network
+    frozen, trained = loops.sd15(model.device).network.requires_grad_(False), model.network
     trained.requires_grad_(False)
     parameters = [each.requires_grad_(True) for each in model.parameters_of("cross-attention-kv").values()]
     optimizer = torch.optim.AdamW(parameters)
@@ -92,7 +92,7 @@ def _peak(loop, precision):
     losses = Losses.of([fdiv.divergence("kl")], [1.0], "closed_form")
     assert losses.factors  # computed here, where tensors have values
     with FakeTensorMode(allow_non_fake_inputs=True):
-        step, held = loop(cost.sd15(torch.device("cpu")), precision, losses)
+        step, held = loop(loops.sd15(torch.device("cpu")), precision, losses)
         with Peak() as peak:
             peak.count(held)
             step()
@@ -103,7 +103,7 @@ def _peak(loop, precision):
 @pytest.mark.parametrize(("precision", "most"), [("bf16", 0.45), ("fp32", 0.75)])
 def test_a_step_holds_far_less_than_the_recipes(precision, most, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # nothing to move, and it would fail
-    monkeypatch.setattr(cost.StableDiffusionPipeline, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(loops.StableDiffusionPipeline, "to", lambda self, *_, **__: self)
     ours, reference = _peak(_ours, precision), _peak(_reference, precision)
     print(f"{precision}: {ours:.2f} GiB against {reference:.2f}")
     assert ours < most * reference

@@ -3,7 +3,7 @@
     python -m harness.benchmark                                     # the miniature, on this machine
     python -m harness.benchmark --shape sd15 --resolution 512 --batch-size 4 --device cuda --precision bf16
 
-The loops and how they are timed are in cost.py.
+Prints a table of seconds, bytes and FLOPs, and writes them to the output.
 """
 
 import sys
@@ -55,12 +55,12 @@ def _parse(arguments: Sequence[str] | None) -> Benchmark:
 
 def run(options: Benchmark) -> dict[str, Any]:
     """Measure, write, print and return the figures: seconds, bytes and FLOPs."""
-    from harness import cost  # here, because it imports torch
+    from harness.benchmark import loops  # here, because it imports torch
 
-    size = cost.Size(options.shape, options.resolution, options.batch_size, options.precision)
+    size = loops.Size(options.shape, options.resolution, options.batch_size, options.precision)
     result = {
         "options": {name: str(value) for name, value in vars(options).items()},
-        **cost.figures(size, options.device, options.steps, options.rounds, options.growth),
+        **loops.figures(size, options.device, options.steps, options.rounds, options.growth),
     }
     seconds = result["step_seconds"]["ours"]
     result["flop_utilisation"] = (
