@@ -11,12 +11,9 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from safetensors import SafetensorError
 
 from harness.config import UsageError
-from harness.models.denoiser import Denoiser
-from harness.models.family import Conditioning, Family, families
-from harness.models.source import INDEX, PICKLE_REFUSED, resolve
+from harness.models.family import Family, families
+from harness.models.source import INDEX, PICKLE_REFUSED
 from harness.runs import processes
-
-__all__ = ["Conditioning", "Denoiser", "Family", "load", "resolve"]
 
 CONFIGURATIONS = ["*.json", "*.txt"]
 LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)

@@ -19,6 +19,12 @@ from tests.drop_in import dropped_in
 FAST = ["--steps", "2", "--batch-size", "4", "--latents", "2", "--sampling-steps", "1", "--learning-rate", "0.01"]
 
 
+@pytest.fixture(autouse=True)
+def few_fractions(monkeypatch):
+    """Two of the schedule instead of four, the headline's among them."""
+    monkeypatch.setattr(completion, "FRACTIONS", (0.5, 0.9))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run on a model with a judge, a vocabulary and an oracle."""
