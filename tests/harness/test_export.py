@@ -12,7 +12,9 @@ from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from harness import export, unlearn
+from harness import unlearn
+from harness.export import formats
+from harness.export.__main__ import main as export
 from harness.models import load as models
 from harness.models.weights import fingerprint
 from harness.show.card import model_card
@@ -45,7 +47,7 @@ def call(capsys, tmp_path):
     """Export by the command line; gives the exit code, the folder, and what was printed."""
 
     def export_(run, *flags, output="out"):
-        code = export.main([str(run), "--output", str(tmp_path / output), *flags])
+        code = export([str(run), "--output", str(tmp_path / output), *flags])
         return code, tmp_path / output, capsys.readouterr()
 
     return export_
@@ -161,7 +163,7 @@ def test_the_strength_goes_from_the_original_to_the_trained_weights_and_beyond(r
     for strength in ("0", "0.5", "1", "1.5"):
         code, folder, _ = call(run, "--strength", strength, output=strength)
         assert code == 0
-        written[strength] = load_file(folder / export.DELTA)
+        written[strength] = load_file(folder / formats.DELTA)
     for name in written["0"]:
         assert torch.equal(written["0"][name], frozen[name])
         change = written["1"][name] - frozen[name]
@@ -180,27 +182,27 @@ def test_undoing_restores_the_original_weights_bit_for_bit_and_leaves_what_someo
 ):
     source, run = runs(kind, group)
     _, folder, _ = call(run, "--format", "pipeline", "--dtype", dtype, "--strength", "0.7")
-    original = _open(source).to(export.DTYPES[dtype])
-    erased = _open(folder).to(export.DTYPES[dtype])
+    original = _open(source).to(formats.DTYPES[dtype])
+    erased = _open(folder).to(formats.DTYPES[dtype])
     assert not _equal(_state(erased), _state(original))
     (folder / "unet" / "mine.txt").write_text("mine")
-    assert export.main([str(folder), "--undo"]) == 0
+    assert export([str(folder), "--undo"]) == 0
     assert (folder / "unet" / "mine.txt").read_text() == "mine"
-    restored = _open(folder).to(export.DTYPES[dtype])
+    restored = _open(folder).to(formats.DTYPES[dtype])
     assert _equal(_state(restored), _state(original))
     stored = load_file(next((folder / "unet").glob("*.safetensors")))
-    assert {tensor.dtype for tensor in stored.values()} == {export.DTYPES[dtype]}
+    assert {tensor.dtype for tensor in stored.values()} == {formats.DTYPES[dtype]}
 
 
 @pytest.mark.parametrize("flags", [["--format", "delta"], ["--undo"]])
 def test_a_damaged_file_is_one_line(runs, tmp_path, capsys, flags):
     _, run = runs()
     copy = shutil.copytree(run, tmp_path / "run")
-    assert export.main([str(copy), "--format", "pipeline", "--output", str(copy / "pipeline")]) == 0
+    assert export([str(copy), "--format", "pipeline", "--output", str(copy / "pipeline")]) == 0
     file = copy / ("unet_delta.safetensors" if "delta" in flags else "pipeline/original.safetensors")
     file.write_bytes(file.read_bytes()[:-50])
     capsys.readouterr()
-    assert export.main([str(copy), *flags]) == 2
+    assert export([str(copy), *flags]) == 2
     assert re.match(f"error: {file}: cannot be read as safetensors: .*\n$", capsys.readouterr().err)
 
 
@@ -231,9 +233,9 @@ def test_a_full_disk_is_one_line(runs, call, monkeypatch):
 def test_a_runs_own_pipeline_is_undone_too_and_only_once(runs, tmp_path, capsys):
     source, run = runs("sd1", "lora", "--save-pipeline")
     shutil.copytree(run, tmp_path / "run")
-    assert export.main([str(tmp_path / "run"), "--undo"]) == 0
+    assert export([str(tmp_path / "run"), "--undo"]) == 0
     assert _equal(_state(_open(tmp_path / "run" / "pipeline")), _state(_open(source)))
-    assert export.main([str(tmp_path / "run"), "--undo"]) == 2
+    assert export([str(tmp_path / "run"), "--undo"]) == 2
     assert "no exported pipeline with an original.safetensors" in capsys.readouterr().err
 
 
@@ -244,7 +246,7 @@ def test_weights_changed_after_the_export_are_not_undone(runs, call, capsys):
     weights["conv_in.bias"][0] += 1e-6
     save_file(weights, file, {"format": "pt"})
     before = file.read_bytes()
-    assert export.main([str(folder), "--undo"]) == 2
+    assert export([str(folder), "--undo"]) == 2
     assert "changed after the export; nothing was undone" in capsys.readouterr().err
     assert file.read_bytes() == before
 
@@ -254,14 +256,14 @@ def test_half_precision_is_written_and_its_difference_is_said(runs, call, form, 
     code, folder, printed = call(runs()[1], "--format", form, "--dtype", dtype, "--rank", "64")
     assert code == 0
     tensors = load_file(next(folder.glob("*.safetensors")))
-    assert {tensor.dtype for tensor in tensors.values()} == {export.DTYPES[dtype]}
+    assert {tensor.dtype for tensor in tensors.values()} == {formats.DTYPES[dtype]}
     assert 0 < _said(printed) < 0.5
 
 
 def test_files_say_what_they_are(runs, call):
     source, run = runs()
     _, folder, _ = call(run, "--strength", "0.5")
-    with safe_open(folder / export.DELTA, "pt") as file:
+    with safe_open(folder / formats.DELTA, "pt") as file:
         metadata = file.metadata()
     assert (metadata["target"], metadata["strength"], metadata["base"]) == ("a star", "0.5", str(source))
     card = (folder / "README.md").read_text()
@@ -280,12 +282,12 @@ def test_a_card_has_the_metrics_and_a_hub_models_name():
 
 
 def test_a_file_that_does_not_sample_as_the_trained_model_is_refused(runs, call, monkeypatch):
-    write = export.write
+    write = formats.write
 
     def spoilt(erasure, changed, options, folder):
         return write(erasure, {name: 1.1 * each for name, each in changed.items()}, options, folder)
 
-    monkeypatch.setattr(export, "write", spoilt)
+    monkeypatch.setattr(formats, "write", spoilt)
     code, folder, printed = call(runs()[1])
     assert code == 2
     assert "delta: samples differ from the trained model's by" in printed.err
@@ -333,7 +335,7 @@ def test_nothing_is_uploaded_unless_asked_and_then_what_was_written(runs, call, 
         def upload_folder(self, repo_id, folder_path):
             calls.append((repo_id, sorted(file.name for file in folder_path.iterdir())))
 
-    monkeypatch.setattr(export, "HfApi", Hub)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert call(runs()[1])[0] == 0
     assert calls == []
     assert call(runs()[1], "--push-to-hub", "me/mine", output="pushed")[0] == 0

@@ -8,8 +8,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
-from harness import export, unlearn
+from harness import unlearn
 from harness.data import latents
+from harness.export.__main__ import main as export
 from harness.judging.metric import metrics
 from harness.prompts.templates import bank
 from tests import tiny
@@ -48,10 +49,10 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
         assert torch.equal(one[name], two[name]) != bool(re.search(r"to_[kv]", name))
     original, erased = _unet(judged), _unet(tmp_path / "second" / "pipeline")
     assert all(torch.equal(erased[name], two.get(name, original[name])) for name in original)
-    assert export.main([str(tmp_path / "second"), "--undo"]) == 0
+    assert export([str(tmp_path / "second"), "--undo"]) == 0
     restored = _unet(tmp_path / "second" / "pipeline")
     assert all(torch.equal(restored[name], original[name]) for name in original)
-    assert export.main([str(tmp_path / "second"), "--format", "delta"]) == 0
+    assert export([str(tmp_path / "second"), "--format", "delta"]) == 0
 
 
 def test_a_name_with_dollars_is_no_formula(model, tmp_path, drawn):

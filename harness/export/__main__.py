@@ -1,0 +1,90 @@
+"""One erasure, three ways for others to open it: the changed weights, a LoRA, a whole pipeline.
+
+    python -m harness.export RUN --format lora --strength 0.8
+    python -m harness.export RUN/export/pipeline --undo
+
+What is written is opened again as a reader would, samples on the seeds of the trained model, and the largest
+difference is printed.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from harness.config import UsageError
+from harness.runs.ends import run_command
+from harness.runs.folder import finished
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a finished run's erasure for others to open, or undo it in a pipeline that was written so."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder; with --undo a pipeline that was exported, or a run folder with one."""
+    format: Literal["delta", "lora", "pipeline"] = "delta"
+    """The changed weights alone, a LoRA for `load_lora_weights`, or a whole pipeline."""
+    strength: float = 1.0
+    """How far from the original, 0, to the trained weights, 1, and beyond, up to 1.5."""
+    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Type of the numbers written."""
+    rank: int = 16
+    """Largest rank of a LoRA; a run of the group `lora` keeps its own, without loss."""
+    output: Path | None = None
+    """Folder to write; by default RUN/export/FORMAT."""
+    model: str = ""
+    """Where the original model is now, if not where the run found it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    undo: bool = False
+    """Put the original weights back into an exported pipeline, bit for bit; it needs nothing but that folder."""
+    push_to_hub: str = ""
+    """Also upload what was written to this hub repository, OWNER/NAME, private if it is new."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    return run_command(lambda: run(_parse(arguments)))
+
+
+def _parse(arguments: Sequence[str] | None) -> Export:
+    return tyro.cli(Export, args=arguments, prog="python -m harness.export", description=__doc__)
+
+
+def run(options: Export) -> None:
+    """Check the options, and do what they say.
+
+    Raises:
+        UsageError: no finished run, an output that exists, or a number out of range.
+    """
+    if options.undo:
+        from harness.export.formats import undo  # here, like below, because it imports torch
+
+        print(f"The original weights are back, bit for bit in the type exported, in {undo(options.run)}.")
+        return
+    if not 0 <= options.strength <= 1.5:
+        raise UsageError(f"--strength {options.strength}: must be from 0 to 1.5")
+    if options.rank < 1:
+        raise UsageError(f"--rank {options.rank}: must be a count from 1")
+    output = options.output or options.run / "export" / options.format
+    if output.exists():
+        raise UsageError(f"--output {output}: exists already; choose another folder")
+    finished(options.run)
+
+    from harness.export.formats import Form, export
+
+    form = Form(options.format, options.strength, options.dtype, options.rank)
+    print(export(options.run, output, form, options.model, options.device))
+    if options.push_to_hub:
+        from huggingface_hub import HfApi
+
+        HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
+        HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
