@@ -6,7 +6,6 @@ import re
 import shutil
 
 import pytest
-import safetensors.torch
 import torch
 from diffusers import DiffusionPipeline
 from safetensors import safe_open
@@ -212,8 +211,8 @@ def test_a_damaged_summary_is_one_line(runs, tmp_path, capsys, content):
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "run.json").write_text(content)
     capsys.readouterr()
-    for command, flags in ((export, [str(copy)]), (unlearn, ["--continue", str(copy), "--target", "a moon"])):
-        assert command.main(flags) == 2
+    for command, flags in ((export, [str(copy)]), (unlearn.main, ["--continue", str(copy), "--target", "a moon"])):
+        assert command(flags) == 2
         assert re.match(f"error: {copy / 'run.json'}: (damaged|cannot be read as JSON)", capsys.readouterr().err)
 
 
@@ -223,7 +222,7 @@ def test_a_full_disk_is_one_line(runs, call, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     code, folder, printed = call(run)
     assert code == 4
     assert "the disk is full" in printed.err
