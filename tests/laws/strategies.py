@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 import fdiv
 from fdiv.record import Record
-from theory.laws import gaussians, general
+from theory.laws import general
 from theory.laws.claims import Law
 
 _SINGULAR = {  # values of the parameters at which a formula is 0/0, or two families meet
@@ -59,43 +58,6 @@ def slopes(divergence: fdiv.Divergence) -> SearchStrategy[float]:
     return drawn
 
 
-def squared_distances() -> SearchStrategy[float]:
-    """s: 0, and from 1e-12 to 1e6 in log space."""
-    return st.just(0.0) | st.floats(-12, 6).map(lambda x: 10.0**x)
-
-
-def moderate_distances() -> SearchStrategy[float]:
-    """s at which a quadrature in double precision is exact to ten digits."""
-    return st.floats(math.log(0.1), math.log(3)).map(math.exp)
-
-
-def several(*ranges: tuple[float, float]) -> SearchStrategy[tuple[float, ...]]:
-    """Numbers in the ranges, all from one drawn integer.
-
-    Drawn one by one, equal examples are copied onto each other by Hypothesis without end where every score is equal.
-    """
-    steps = [math.sqrt(prime) % 1 for prime in (2, 3, 5, 7, 11, 13, 17, 19)]
-
-    def spread(n: int) -> tuple[float, ...]:
-        pairs = zip(ranges, steps, strict=False)
-        return tuple(low + (high - low) * (n * step % 1) for (low, high), step in pairs)
-
-    return st.integers(0, 2**24).map(spread)
-
-
-def alphabets(singular: bool) -> SearchStrategy[tuple[tuple[float, ...], tuple[float, ...]]]:
-    """P and Q on four letters from weights in log space; of some letters P or Q, never both, has nothing."""
-
-    def normalised(logs: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        p, q = np.exp(np.array(logs).reshape(2, 4))
-        if singular:
-            p[0] = 0.0 if logs[0] < -2 else p[0]
-            q[1] = 0.0 if logs[5] < -2 else q[1]
-        return tuple((p / p.sum()).tolist()), tuple((q / q.sum()).tolist())
-
-    return several(*[(-4.0, 0.0)] * 8).map(normalised)
-
-
 def parameters(record: Record) -> SearchStrategy[dict[str, float]]:
     """Values of a family's parameters from their intervals, in units of each interval, its closed ends included."""
     drawn = {}
@@ -116,16 +78,7 @@ def _off_the_end(divergence: fdiv.Divergence) -> SearchStrategy[float]:
 
 
 DRAWN: dict[Law, Callable[[fdiv.Divergence], SearchStrategy[Any]]] = {
-    general.convex: lambda divergence: several((-30, 30), (-30, 30), (0, 1)),
     general.supremum: _off_the_end,
-    general.fenchel_young: lambda divergence: several((-4, 4), (-4, 4)),
     general.involution: log_ratios,
-    general.exchange: lambda divergence: alphabets(singular=True),
-    general.published_value: lambda divergence: alphabets(singular=False),
-    general.increasing: lambda divergence: several((-80, 80), (-20, 20)),
-    general.bound: lambda divergence: several(*[(-4.0, 4.0)] * 3),
-    gaussians.nonnegative: lambda divergence: squared_distances(),
-    gaussians.expectation: lambda divergence: moderate_distances(),
-    gaussians.gradient_law: lambda divergence: moderate_distances(),
 }
-"""What to draw, beside the points of a law."""
+"""What to draw, beside the points of a law, from the domains of a divergence."""

@@ -47,7 +47,7 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
     shifted = c.but(oracle=Oracle(divergence.generator + sympy.Rational(7, 3) * (u - 1)))
     range_end = float(divergence.value_at_zero + divergence.slope_at_infinity)
     for seed in range(4):
-        pair = random_pair(seed)
+        pair = tuple(one.tolist() for one in random_pair(seed))
         value = divergence_of(c, pair)
         yield Comparison(f"affine, pair {seed}", 1 + divergence_of(shifted, pair), 1 + value, "equal", 1e-12)
         yield from exchange.check(c, pair)

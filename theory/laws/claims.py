@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,6 +25,14 @@ class DoesNotApply(Exception):  # noqa: N818  (it is a fact, not an error)
     """The hypothesis of a law fails, for the reason given."""
 
 
+def _claim(derive: Callable[[Divergence], Any]) -> cached_property[Any]:
+    return cached_property(lambda claims: derive(claims.divergence))
+
+
+def _of_critic(name: str) -> cached_property[Any]:
+    return _claim(lambda divergence: _number(getattr(divergence.activation, name)))
+
+
 class Claims:
     """All that `fdiv` says of one divergence, each claim derived when it is asked for; functions remember values."""
 
@@ -38,115 +47,42 @@ class Claims:
             return self
         return Claims(**{**self.__dict__, **instead})
 
-    @cached_property
-    def oracle(self) -> Oracle:
-        """The generator as it was written, to judge by."""
-        return Oracle(self.divergence.generator, tuple(piece.lower for piece in self.divergence.pieces[1:]))
-
-    @cached_property
-    def kinks(self) -> tuple[Expr, ...]:
-        """The ratios at which f' jumps."""
-        return tuple(place for place, _ in self.divergence.kinks)
-
-    @cached_property
-    def value_at_zero(self) -> float:
-        """f(0+)."""
-        return float(self.divergence.value_at_zero)
-
-    @cached_property
-    def slope_at_zero(self) -> float:
-        """f'(0+)."""
-        return float(self.divergence.slope_at_zero)
-
-    @cached_property
-    def slope_at_infinity(self) -> float:
-        """f'(inf)."""
-        return float(self.divergence.slope_at_infinity)
-
-    @cached_property
-    def curvature(self) -> float | None:
-        """f''(1), or None where it does not exist."""
-        found = self.divergence.curvature
-        return None if found is None else float(found)
-
-    @cached_property
-    def conjugate(self) -> Scalar:
-        """f*."""
-        return cache(self.divergence.conjugate)
-
-    @cached_property
-    def closed(self) -> bool:
-        """Whether f* is finite at f'(inf)."""
-        return self.divergence.conjugate.effective_domain.upper_closed
-
-    @cached_property
-    def adjoint(self) -> Scalar:
-        """The adjoint as a function of log u."""
-        return cache(Oracle(self.divergence.adjoint.generator).value)
-
-    @cached_property
-    def adjoint_limits(self) -> tuple[float, float]:
-        """The adjoint's f(0+) and f'(inf)."""
-        found = self.divergence.adjoint
-        return float(found.value_at_zero), float(found.slope_at_infinity)
-
-    @cached_property
-    def twice_adjoint(self) -> Scalar:
-        """The adjoint's adjoint as a function of log u."""
-        return cache(Oracle(self.divergence.adjoint.adjoint.generator).value)
-
-    @cached_property
-    def reason(self) -> str:
-        """Why there is no value between Gaussians; empty where there is one."""
-        return "" if self.divergence.gaussian.evaluable else self.divergence.gaussian.reason
-
-    @cached_property
-    def gaussian(self) -> Scalar:
-        """D(s)."""
-        return cache(self.divergence.gaussian)
-
-    @cached_property
-    def weight(self) -> Scalar:
-        """w(s)."""
-        return cache(self.divergence.gaussian.gradient_weight)
-
-    @cached_property
-    def no_critic(self) -> str:
-        """Why there is no activation; empty where there is one."""
-        try:
-            self.divergence.activation  # noqa: B018  (derived here, or refused)
-        except DerivationError as error:
-            return str(error)
-        return ""
-
-    @cached_property
-    def canonical(self) -> bool:
-        """Whether T(v) = f'(e^v)."""
-        return self.divergence.activation.canonical
-
-    @cached_property
-    def output(self) -> Scalar:
-        """T as a function of a critic's output."""
-        return _number(self.divergence.activation.output)
-
-    @cached_property
-    def term(self) -> Scalar:
-        """f* o T."""
-        return _number(self.divergence.activation.conjugate_term)
-
-    @cached_property
-    def output_slope(self) -> Scalar:
-        """The derivative of T."""
-        return _number(self.divergence.activation.output_slope)
-
-    @cached_property
-    def term_slope(self) -> Scalar:
-        """The derivative of f* o T."""
-        return _number(self.divergence.activation.conjugate_slope)
+    # the generator as it was written, to judge by
+    oracle = _claim(lambda d: Oracle(d.generator, tuple(piece.lower for piece in d.pieces[1:])))
+    kinks = _claim(lambda d: tuple(place for place, _ in d.kinks))
+    value_at_zero = _claim(lambda d: float(d.value_at_zero))
+    slope_at_zero = _claim(lambda d: float(d.slope_at_zero))
+    slope_at_infinity = _claim(lambda d: float(d.slope_at_infinity))
+    curvature = _claim(lambda d: None if d.curvature is None else float(d.curvature))
+    conjugate = _claim(lambda d: cache(d.conjugate))
+    closed = _claim(lambda d: d.conjugate.effective_domain.upper_closed)
+    # functions of log u
+    adjoint = _claim(lambda d: cache(Oracle(d.adjoint.generator).value))
+    twice_adjoint = _claim(lambda d: cache(Oracle(d.adjoint.adjoint.generator).value))
+    adjoint_limits = _claim(lambda d: (float(d.adjoint.value_at_zero), float(d.adjoint.slope_at_infinity)))
+    # functions of s, and why there are none
+    gaussian = _claim(lambda d: cache(d.gaussian))
+    weight = _claim(lambda d: cache(d.gaussian.gradient_weight))
+    reason = _claim(lambda d: "" if d.gaussian.evaluable else d.gaussian.reason)
+    # T, f* o T and their derivatives as functions of a critic's output, and why there are none
+    canonical = _claim(lambda d: d.activation.canonical)
+    output = _of_critic("output")
+    term = _of_critic("conjugate_term")
+    output_slope = _of_critic("output_slope")
+    term_slope = _of_critic("conjugate_slope")
+    no_critic = _claim(lambda d: _refusal(d))
 
 
 claims = cache(Claims)
 """The claims of a divergence, gathered once."""
+
+
+def _refusal(divergence: Divergence) -> str:
+    try:
+        divergence.activation  # noqa: B018  (derived here, or refused)
+    except DerivationError as error:
+        return str(error)
+    return ""
 
 
 def _number(form: Expr) -> Scalar:
@@ -194,6 +130,13 @@ class Law:
 def law(about: str, *points: Any) -> Callable[[Callable[..., Iterator[Comparison]]], Law]:
     """Make a law of a function of the claims and, where there are `points`, of one point."""
     return lambda check: Law(about, check, tuple((point,) for point in points) or ((),))
+
+
+def spread(*ranges: tuple[float, float], count: int = 4) -> list[tuple[float, ...]]:
+    """Return points that fill a box evenly: multiples of roots of primes, modulo 1 (Weyl 1916)."""
+    steps = [math.sqrt(prime) for prime in (2, 3, 5, 7, 11, 13, 17, 19)]
+    numbers = (977 * k for k in range(1, count + 1))
+    return [tuple(a + (b - a) * (n * step % 1) for (a, b), step in zip(ranges, steps, strict=False)) for n in numbers]
 
 
 def laws_in(names: dict[str, Any]) -> tuple[Law, ...]:

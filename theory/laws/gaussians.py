@@ -19,7 +19,7 @@ def _finite(c: Claims) -> None:
         raise DoesNotApply(c.reason)
 
 
-@law("gaussian weight", 0.0, 1e-12, 1e-6, 1e-2, 1.0, 30.0, 1e3, 1e6)
+@law("gaussian weight", 0.0, *(10.0**k for k in range(-12, 7)), 30.0)
 def nonnegative(c: Claims, s: float) -> Iterator[Comparison]:
     """D(s) >= 0 with D(0) = 0, and w(s) >= 0."""
     _finite(c)
@@ -28,7 +28,7 @@ def nonnegative(c: Claims, s: float) -> Iterator[Comparison]:
         yield Comparison(f"w({s:g})", c.weight(s), 0.0, "at_least", 0.0)
 
 
-@law("gaussian", 0.3, 2.0)
+@law("gaussian", 0.1, 0.13, 0.3, 0.8, 2.0, 3.0)
 def expectation(c: Claims, s: float) -> Iterator[Comparison]:
     """D(s) is the mean of f under Q."""
     _finite(c)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import mpmath
+import numpy as np
 
-from theory.laws.claims import Claims, DoesNotApply, Law, Scalar, law, laws_in
+from theory.laws.claims import Claims, DoesNotApply, Law, Scalar, law, laws_in, spread
 from theory.laws.comparison import Comparison
 from theory.laws.published import published
 
 LOGS = (-4.0, -3.5, -1.1, -0.3, 0.2, 0.4, 0.9, 1.3, 3.0, 3.5)
 LETTERS = P, Q = (0.7, 0.2, 0.1), (0.2, 0.3, 0.5)
 SINGULAR = (((0.5, 0.5), (1.0, 0.0)), ((1.0, 0.0), (0.3, 0.7)), ((0.2, 0.8, 0.0), (0.0, 0.4, 0.6)))
-Pair = tuple[Sequence[float], Sequence[float]]
+Pair = tuple[Sequence[float], ...]  # the probabilities of P, and of Q
+
+
+def _letters(singular: bool) -> Iterator[Pair]:
+    """P and Q on four letters from weights in log space; of some letters P or Q, never both, has nothing."""
+    for logs in spread(*[(-4.0, 0.0)] * 8):
+        p, q = np.exp(np.array(logs).reshape(2, 4))
+        if singular:
+            p[0], q[1] = p[0] * (logs[0] >= -2), q[1] * (logs[5] >= -2)
+        yield tuple((p / p.sum()).tolist()), tuple((q / q.sum()).tolist())
 
 
 def on_letters(f: Scalar, ends: tuple[float, float], pair: Pair) -> float:
@@ -47,7 +57,7 @@ def vanishes_at_one(c: Claims) -> Iterator[Comparison]:
     yield Comparison("f(1)", c.oracle.value(0.0), 0.0, "equal", 1e-15, 1e-15)
 
 
-@law("generator", (-2.0, 2.0, 0.4), (-0.4, 0.4, 0.5), (-0.1, 0.1, 0.5))
+@law("generator", (-2.0, 2.0, 0.4), (-0.4, 0.4, 0.5), (-0.1, 0.1, 0.5), *spread((-30, 30), (-30, 30), (0, 1)))
 def convex(c: Claims, chord: tuple[float, float, float]) -> Iterator[Comparison]:
     """f lies below its chords."""
     x, y, share = chord
@@ -68,7 +78,7 @@ def limits(c: Claims) -> Iterator[Comparison]:
         yield Comparison(name, value, c.oracle.limit(name), "equal", 1e-9, 1.0)
 
 
-@law("generator", LETTERS)
+@law("generator", LETTERS, *_letters(singular=False))
 def published_value(c: Claims, pair: Pair) -> Iterator[Comparison]:
     """On a finite alphabet the divergence is the published one, in nats and in this orientation."""
     reference = published(c.divergence.spec)
@@ -83,7 +93,7 @@ def published_singular_value(c: Claims, pair: Pair) -> Iterator[Comparison]:
     yield from published_value.check(c, pair)
 
 
-@law("adjoint", LETTERS, *SINGULAR)
+@law("adjoint", LETTERS, *SINGULAR, *_letters(singular=True))
 def exchange(c: Claims, pair: Pair) -> Iterator[Comparison]:
     """The adjoint's divergence of Q from P is that of P from Q, singular atoms included."""
     exchanged = on_letters(c.adjoint, c.adjoint_limits, pair[::-1])
@@ -145,7 +155,7 @@ def biconjugate(c: Claims, x: float) -> Iterator[Comparison]:
     yield Comparison(f"f**, x={x:g}", again, truth, "equal", 1e-7, 1 + ratio)
 
 
-@law("conjugate", *((x, y) for x in (-3.5, -1.1, 0.2, 0.9, 3.5) for y in (-3.5, -1.1, 0.2, 0.9, 3.5)))
+@law("conjugate", *product((-3.5, -1.1, 0.2, 0.9, 3.5), repeat=2), *spread((-4, 4), (-4, 4)))
 def fenchel_young(c: Claims, places: tuple[float, float]) -> Iterator[Comparison]:
     """f(u) + f*(t) - u t >= 0, and it is 0 exactly where t is a slope of f at u."""
     x, y = places
@@ -170,7 +180,7 @@ def _critic(c: Claims) -> None:
         raise DoesNotApply(c.no_critic)
 
 
-@law("critic", *pairwise((-80.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 9.0, 20.0, 80.0)))
+@law("critic", *pairwise((-80.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 9.0, 20.0, 80.0)), *spread((-80, 80), (-20, 20)))
 def increasing(c: Claims, places: tuple[float, float]) -> Iterator[Comparison]:
     """T never decreases, and stays inside the domain of f* (up to the rounding of its end)."""
     _critic(c)
@@ -200,7 +210,7 @@ def critic_slopes(c: Claims, x: float) -> Iterator[Comparison]:
         yield Comparison(f"slope, v={x:g}", slope(x), (8 * near - far) / 12e-3, "equal", 1e-6, 0.1)
 
 
-@law("critic", (0.0, 0.0, 0.0), (1.0, -0.5, -1.6))
+@law("critic", (0.0, 0.0, 0.0), (1.0, -0.5, -1.6), *spread(*[(-4, 4)] * 3))
 def bound(c: Claims, critic: Sequence[float]) -> Iterator[Comparison]:
     """No critic's bound E_P[T] - E_Q[f*(T)] exceeds the divergence."""
     _critic(c)
