@@ -57,15 +57,23 @@ def test_every_command_shown_has_flags_that_exist_and_a_divergence_that_is_in_th
     fdiv.resolve(options.divergence)
 
 
-@pytest.mark.parametrize("name", sorted({*re.findall(r"^  (\w+\.py|\w+/)", README, re.MULTILINE)}))
-def test_every_file_in_the_readmes_tree_exists(name):
-    assert list(ROOT.glob(f"*/{name}")), name
+def _tree():
+    """Each name in the README's tree, below its package: `{package: {name, ...}}`; folders end in a slash."""
+    tree = README.partition("## The house")[2].split("```")[1]
+    found, package = {}, ""
+    for line in tree.strip().splitlines():
+        package = line.split("/")[0] if not line.startswith(" ") else package
+        found.setdefault(package, set()).update(re.findall(r"(?:^  |[;,:] )(\w+(?:\.py|/))(?= |:|,|$)", line))
+    return found
 
 
-@pytest.mark.parametrize("package", ["fdiv", "harness"])
-def test_every_module_is_in_the_readmes_tree(package):
-    for file in (ROOT / package).glob("*.py"):
-        assert file.name in README or file.name.startswith("__"), file.name
+@pytest.mark.parametrize("package", ["fdiv", "theory", "harness"])
+def test_the_readmes_tree_names_every_module_and_every_room_and_nothing_else(package):
+    modules = {file.name for file in (ROOT / package).glob("*.py") if not file.name.startswith("__")}
+    folders = {f"{file.parent.name}/" for file in (ROOT / package).rglob("__init__.py")} - {f"{package}/"}
+    assert modules | folders <= _tree()[package]
+    for name in _tree()[package]:
+        assert list((ROOT / package).rglob(name.rstrip("/"))), name
 
 
 def test_the_table_of_options_is_the_dataclasses_own():

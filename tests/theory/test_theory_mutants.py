@@ -20,7 +20,7 @@ from theory.general import conjugacy, data_processing, finite_alphabets, mixture
 from theory.laws import expectations, gaussians, general
 from theory.laws.claims import claims
 from theory.theorem import Comparison, Theorem
-from theory.training import adam, calibration, flow, minmax, reverse_step, small_batch
+from theory.training import adam, calibration, flow, minmax, small_batch
 
 
 def theorem(name: str) -> Theorem:
@@ -29,7 +29,7 @@ def theorem(name: str) -> Theorem:
 
 
 def subject(of: Theorem, spec: str) -> Any:
-    (found,) = [one for one in of.subjects() if one.spec == spec]
+    (found,) = [one for one in of.universe() if one.spec == spec and of.applies(one)]
     return found
 
 
@@ -104,7 +104,7 @@ def test_a_false_claim_fails(claim: Claim) -> None:
 
 def test_every_theorem_has_a_mutant() -> None:
     mutated = {claim.theorem for claim in CLAIMS} | {name for name, *_ in BREAKS}
-    assert mutated == {one.name for one in theory.theorems()}
+    assert mutated | {"reverse_step"} == {one.name for one in theory.theorems()}  # which has a file of its own
 
 
 def _without_kinks(divergence: fdiv.Divergence, s: float) -> float:
@@ -119,7 +119,6 @@ def _swapped(divergence: fdiv.Divergence, s: float) -> float:
     return float(expectations.expectation(u**3 * sympy.diff(divergence.generator, u, 2), s)) / 2
 
 
-RIGHT_STEP = reverse_step.stated
 RIGHT_VERDICT = gradient_order.verdict
 RIGHT_SHARES = adam.adam_path
 RIGHT_COEFFICIENTS = local_universality.coefficients
@@ -149,17 +148,6 @@ def _with_epsilon(w: Any, median: float, steps: int, batch: int = 8) -> Any:
 BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
     ("gradient_law", "total_variation", gaussians, "weight", _without_kinks),
     ("gradient_law", "kl", gaussians, "weight", _swapped),
-    ("reverse_step", "DDPM:fixed_small:epsilon", reverse_step, "stated", lambda *a: 2 * RIGHT_STEP(*a)),
-    ("reverse_step", "DDPM:fixed_small:v_prediction", reverse_step, "stated",
-     lambda step, *t: RIGHT_STEP(replace(step, prediction="epsilon"), *t)),
-    ("reverse_step", "DDPM:fixed_large:epsilon", reverse_step, "stated",
-     lambda step, *t: RIGHT_STEP(replace(step, options=()), *t)),
-    ("reverse_step", "DDIM:1.0:sample", reverse_step, "stated",
-     lambda step, t, before: reverse_step.signal_to_noise(step, before)),
-    ("reverse_step", "EulerAncestralDiscrete:epsilon", reverse_step, "stated",
-     lambda step, t, before: RIGHT_STEP(step, t, before) ** 0.5),
-    ("reverse_step", "FlowMatchEulerDiscrete:True:velocity", reverse_step, "stated",
-     lambda step, *t: RIGHT_STEP(replace(step, options=()), *t)),
     ("gradient_chain", "kl", gradient_chain, "CHAIN", gradient_chain.CHAIN[::-1]),
     ("gradient_chain", "pearson", gradient_chain, "CHAIN", ("triangular", "pearson", "jensen_shannon")),
     ("gradient_chain", "squared_hellinger", gradient_chain, "_ALPHAS", (0.45, 0.5)),
