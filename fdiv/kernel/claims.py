@@ -13,11 +13,22 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from flint import ctx, fmpq
+from flint import arb, ctx, fmpq
 
-from fdiv.kernel.expressions import build, measure
+from fdiv.kernel.expressions import build, measure, number
 from fdiv.kernel.field import End, Field
-from fdiv.kernel.ratio import LARGEST_ORDER, MOST_WORK, Ledger, Ratio, Unproved, generator, require, terms
+from fdiv.kernel.ratio import (
+    LARGEST_ORDER,
+    MOST_WORK,
+    NEAR,
+    Ledger,
+    Ratio,
+    Unproved,
+    ball_sign,
+    generator,
+    require,
+    terms,
+)
 from fdiv.kernel.tails import limit
 
 _MOST_CUTS, _PRECISION = 12, 256
@@ -41,7 +52,7 @@ class _Case:
         self.point = Field(self.ledger)
         self.line = Field(self.ledger, self.point)
         require(len(data["cuts"]) <= _MOST_CUTS, f"more than {_MOST_CUTS} cuts")
-        self.cuts = [build(cut, self.point, {}) for cut in data["cuts"]]
+        self.cuts = [self._zero(cut) if type(cut) is dict else build(cut, self.point, {}) for cut in data["cuts"]]
         for lower, upper in pairwise([self.point.constant(0), *self.cuts]):
             require(self.point.sign(upper - lower) == 1, "cuts that do not increase")
         ends = [None, *map(self._end, self.cuts), None]
@@ -52,6 +63,22 @@ class _Case:
         self.slopes = [first.over(field.u) for field, first in zip(self.fields, self.first, strict=True)]
         self.curvatures = [field.theta(first) - first for field, first in zip(self.fields, self.first, strict=True)]
         self.surplus = [first - f for first, f in zip(self.first, self.f, strict=True)]
+
+    def _zero(self, cut: dict[str, Any]) -> Ratio:
+        """The only zero between two rationals of a monotone function: an atom by its bracket, and its equation."""
+        low, high = number(cut["low"]), number(cut["high"])
+        require(0 < low < high, "a bracket lies beyond 0")
+        field = Field(self.ledger, self.point, *(End(self.point.constant(x), x, x) for x in (low, high)))
+        x = build(cut["zero"], field, {"u": field.u})
+        first, last = (ball_sign(field.ball(x, arb(end))) for end in (low, high))
+        require(field.sign(field.theta(x)) != 0 and first != last, "a bracket is not shown to hold one zero")
+        while high > low * (1 + NEAR):
+            middle = (low + high) / 2
+            upper = ball_sign(field.ball(x, arb(middle))) == last
+            low, high = (low, middle) if upper else (middle, high)
+        found = self.point.atom("zero", self.point.constant(low))
+        self.point.relations.append(field.at(x, self.point, found).num)
+        return found
 
     def _end(self, cut: Ratio) -> End:
         exact = cut.rational
@@ -198,8 +225,8 @@ def _powers(f: Ratio) -> list[tuple[Ratio, fmpq, int]]:
     require(len(f.den) == 1, outside)
     ((below, _),) = terms(f.den)
     found = []
-    for above, number in terms(f.num):
-        c, p, n = field.constant(number), fmpq(0), 0
+    for above, coefficient in terms(f.num):
+        c, p, n = field.constant(coefficient), fmpq(0), 0
         for i in above.keys() | below.keys():
             atom, e = field.atoms[i], above.get(i, 0) - below.get(i, 0)
             rate = atom.argument.over(field.atom("log", field.root)).rational if atom.kind == "exp" else fmpq(1)
@@ -295,13 +322,14 @@ def verify(certificate: Any) -> dict[str, Verdict]:
         Every claim of `CLAIMS` that the certificate makes, confirmed or not, and the reason.
     """
     found: dict[str, Verdict] = {}
+    claimed = CLAIMS
     with ctx.workprec(_PRECISION):
         try:
             measure(certificate)
-            claimed = [name for name in CLAIMS if name in list(certificate["claims"])]
+            claimed = tuple(name for name in CLAIMS if name in list(certificate["claims"]))
             case = _Case(certificate)
         except Exception as error:  # of whatever kind: what is malformed is not confirmed
-            return {name: _refused(error) for name in CLAIMS}
+            return {name: _refused(error) for name in claimed}
         for name in claimed:
             premises, judge = _CLAIMS[name]
             case.ledger.left = MOST_WORK

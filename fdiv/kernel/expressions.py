@@ -15,7 +15,8 @@ _MOST_NODES, _DEEPEST = 6000, 60
 _NUMBER = re.compile(r"(-?\d{1,120})(?:/([1-9]\d{0,119}))?", re.ASCII)
 
 
-def _number(text: Any) -> fmpq:
+def number(text: Any) -> fmpq:
+    """A rational number from its text; raises `Unproved` for any other."""
     found = _NUMBER.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise Unproved(f"{str(text)[:40]!r} is no rational number")
@@ -26,14 +27,14 @@ def build(node: Any, field: Field, names: Mapping[str, Ratio]) -> Ratio:
     """The function on the field's piece that an expression denotes, if it is defined throughout."""
     field.ledger.spend(50)
     if isinstance(node, str):
-        return names[node] if node in names else field.constant(_number(node))
+        return names[node] if node in names else field.constant(number(node))
     require(isinstance(node, list) and bool(node) and isinstance(node[0], str), "no expression")
     kind, *rest = node
     if kind == "piecewise":
         return build(_branch(rest, field, names), field, names)
     if kind == "^":
         base, exponent = rest
-        return field.power(build(base, field, names), _number(exponent))
+        return field.power(build(base, field, names), number(exponent))
     parts = [build(part, field, names) for part in rest]
     if kind in ("+", "*"):
         total = field.constant(int(kind == "*"))

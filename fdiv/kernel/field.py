@@ -56,6 +56,7 @@ class Field:
         self.atoms: list[Atom] = []
         self.keys: dict[Any, int] = {}
         self.slopes: dict[int, Ratio] = {}
+        self.relations: list[Any] = []  # polynomials in the atoms that are zero, the latest first
         self.rungs = 0
         self.root = self.atom("u", self.constant(1))  # which no constant uses
         self.u = Ratio(self, self.root.num**self.order)
@@ -67,8 +68,7 @@ class Field:
     def ratio(self, num: Any, den: Any) -> Ratio:
         """The fraction in its normal form."""
         self.ledger.spend(10 * (len(num) + len(den)))
-        relations = [(i, atom.relation) for i, atom in enumerate(self.atoms) if atom.relation is not None]
-        return Ratio(self, *reduced(num, den, relations[::-1], self.order))
+        return Ratio(self, *reduced(num, den, self.relations))
 
     def atom(self, kind: str, argument: Ratio) -> Ratio:
         """The atom of that kind; the argument of a root or logarithm is a polynomial that has no zero on the piece."""
@@ -77,9 +77,9 @@ class Field:
             i = self.keys[key] = len(self.atoms)
             require(i < MOST_ATOMS, f"more than {MOST_ATOMS} roots, logarithms and exponentials")
             positive = kind != "erf" and (kind != "log" or argument.rational is not None)  # a log of a prime
-            root = kind == "root"
-            relation = generator(i) ** self.order - argument.num * self.sign(argument) if root else None
-            self.atoms.append(Atom(kind, argument, kind == "u" or argument.varies, positive, relation))
+            self.atoms.append(Atom(kind, argument, kind == "u" or argument.varies, positive))
+            if kind == "root":
+                self.relations.insert(0, generator(i) ** self.order - argument.num * self.sign(argument))
         return Ratio(self, generator(self.keys[key]))
 
     # Differentiation: theta = u d/du is a derivation, given by its values on the atoms.
@@ -170,7 +170,8 @@ class Field:
         """The function that an atom of that kind is of |a| or a."""
         if kind == "root":
             return self.power(a, fmpq(1, self.order))
-        return self.atom("pi", a) if kind == "pi" else {"log": self.log, "exp": self.exp, "erf": self.erf}[kind](a)
+        functions = {"log": self.log, "exp": self.exp, "erf": self.erf}
+        return functions[kind](a) if kind in functions else self.atom(kind, a)
 
     def _as_atom(self, x: Ratio) -> Atom | None:
         found = [i for i in used(x.num) if x.num == generator(i) and x.den == ONE]
@@ -237,7 +238,7 @@ class Field:
         return sign
 
     def _monotone_sign(self, poly: Any) -> int:
-        """The sign of a monotone quotient y of `poly`, by the sign of its slope, its limit at one end, and a value."""
+        """The sign of a quotient y of `poly` that is monotone, by its limit at one end, or bends one way, by both."""
         require(self.rungs < _DEEPEST_LADDER, "no sign is known")
         self.rungs += 1
         try:
@@ -252,10 +253,15 @@ class Field:
                 )
             side = self.sign(divisor)
             y = Ratio(self, poly).over(divisor)
-            slope, value = self.sign(self.theta(y), strict=False), ball_sign(self.ball(y, self.inside))
-            for end, rising in ((-1, 1), (1, -1)):
-                if slope * rising * value >= 0 and _limit_sign(self.end(y, end)) * value >= 0:
-                    return value * side
+            value, ends = ball_sign(self.ball(y, self.inside)), [_limit_sign(self.end(y, end)) for end in (-1, 1)]
+            slope = self.theta(y)
+            try:
+                rising = self.sign(slope, strict=False) * value
+                shown = (rising >= 0 and ends[0] * value >= 0) or (rising <= 0 and ends[1] * value >= 0)
+            except Unproved:  # between two such ends it is enough that y bends away from zero, as a function of log u
+                shown = min(end * value for end in ends) >= 0 >= self.sign(self.theta(slope), strict=False) * value
+            if shown:
+                return value * side
             raise Unproved("no sign is known")
         finally:
             self.rungs -= 1
@@ -288,20 +294,22 @@ class Field:
         """Substitute a positive function or number of another field for u."""
         images: dict[int, Ratio] = {}
 
-        def image(i: int) -> Ratio:
+        def image(i: int, e: int) -> Ratio:
+            atom = self.atoms[i]
+            if atom.kind == "u":
+                return target.power(place, fmpq(e, self.order))
             if i not in images:
-                atom = self.atoms[i]
-                a = place if atom.kind == "u" else mapped(atom.argument)
+                a = mapped(atom.argument)
                 a = a * target.sign(a) if atom.kind in ("log", "root") else a
-                images[i] = target.apply("root" if atom.kind == "u" else atom.kind, a)
-            return images[i]
+                images[i] = target.apply(atom.kind, a)
+            return images[i].raised(e)
 
         def summed(poly: Any) -> Ratio:
             total = target.constant(0)
             for powers, c in terms(poly):
                 term = target.constant(c)
                 for i, e in powers.items():
-                    term = term * image(i).raised(e)
+                    term = term * image(i, e)
                 total = total + term
             return total
 

@@ -15,6 +15,7 @@ from typing import Any
 from flint import Ordering, arb, fmpq, fmpq_mpoly_ctx, fmpq_poly
 
 MOST_ATOMS, MOST_TERMS, MOST_DEGREE, MOST_BITS, MOST_WORK, LARGEST_ORDER = 24, 300, 160, 6000, 4_000_000, 1000
+NEAR = fmpq(1, 2**80)  # the relative width of the bracket of a zero
 RING = fmpq_mpoly_ctx.get([f"x{i}" for i in range(MOST_ATOMS)], Ordering.lex)
 ONE = RING.constant(1)
 BALLS: dict[str, Callable[[Any, int], Any]] = {  # an atom's value by its argument's
@@ -23,6 +24,7 @@ BALLS: dict[str, Callable[[Any, int], Any]] = {  # an atom's value by its argume
     "exp": lambda a, order: a.exp(),
     "erf": lambda a, order: a.erf(),
     "pi": lambda a, order: arb.pi(),
+    "zero": lambda a, order: a.union(a * (1 + NEAR)),
 }
 
 
@@ -51,16 +53,12 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Atom:
-    """u^(1/order), log|a|, |a|^(1/order), exp(a), erf(a) or pi, where a is the argument.
-
-    A root has the `relation` root^order -+ a, a polynomial that is zero.
-    """
+    """u^(1/order), log|a|, |a|^(1/order), exp(a), erf(a), pi, or a zero just above a, where a is the argument."""
 
     kind: str
     argument: Any
     varies: bool
     positive: bool
-    relation: Any
 
 
 class Ratio:
@@ -128,10 +126,12 @@ def times(a: Any, b: Any, ledger: Ledger) -> Any:
     return a * b
 
 
-def reduced(num: Any, den: Any, relations: list[tuple[int, Any]], order: int) -> tuple[Any, Any]:
-    """The fraction in lowest terms with a monic denominator, by the roots' relations; not too large."""
-    for i, relation in relations:
-        if max(num.degrees()[MOST_ATOMS - 1 - i], den.degrees()[MOST_ATOMS - 1 - i]) >= order:
+def reduced(num: Any, den: Any, relations: list[Any]) -> tuple[Any, Any]:
+    """The fraction in lowest terms with a monic denominator, modulo polynomials that are zero; not too large."""
+    for relation in relations:
+        lead = relation.monoms()[0]
+        at = next(i for i, degree in enumerate(lead) if degree)
+        if max(num.degrees()[at], den.degrees()[at]) >= lead[at]:
             num, den = divmod(num, relation)[1], divmod(den, relation)[1]
     require(den != 0, "division by zero")
     common = num.gcd(den)
