@@ -1,23 +1,28 @@
-"""From what was derived in SymPy to the JSON that `fdiv.kernel` judges: statements with their witnesses."""
+"""What was derived in SymPy, as the JSON that `fdiv.kernel` judges: statements with their witnesses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import sympy
 from sympy import Expr
 from sympy.codegen.cfunctions import expm1, log1p
 
-from fdiv.derive.calculus import s, t, u, v
+from fdiv.balls.zeros import Crossing
 from fdiv.derive.conjugate import ConjugatePiece
-from fdiv.numeric.lowering import softplus
+from fdiv.exact.symbols import s, t, u, v
+from fdiv.kernel.claims import CLAIMS
+from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 
 _LARGEST_ORDER = 240
+_BRACKET = Fraction(1, 2**20)  # of log u around a crossing
 _NAMES = {u: "u", t: "t", v: "v", s: "s"}
-_FUNCTIONS: Mapping[Any, str] = {
+_WORDS: Mapping[Any, str] = {
     sympy.exp: "exp",
     sympy.log: "log",
     sympy.erf: "erf",
@@ -25,20 +30,34 @@ _FUNCTIONS: Mapping[Any, str] = {
     sympy.Max: "max",
     sympy.Min: "min",
 }
-_RELATIONS = {sympy.StrictLessThan: ("<", 1), sympy.LessThan: ("<=", 1), sympy.Gt: ("<", -1), sympy.Ge: ("<=", -1)}
+_RELATIONS: Mapping[Any, tuple[str, int]] = {
+    sympy.StrictLessThan: ("<", 1),
+    sympy.LessThan: ("<=", 1),
+    sympy.StrictGreaterThan: ("<", -1),
+    sympy.GreaterThan: ("<=", -1),
+}
 _COMPOSED: Mapping[Any, Callable[[Expr], Expr]] = {
     expm1: lambda x: sympy.exp(x) - 1,
     log1p: lambda x: sympy.log(1 + x),
     softplus: lambda x: sympy.log(1 + sympy.exp(x)),
 }
+_FAILURES = (ValueError, TypeError, AttributeError, LookupError, NotImplementedError)  # SymPy's too
 
 
-class Untranslated(ValueError):  # noqa: N818  (a verdict, like the kernel's)
+class UntranslatedError(ValueError):
     """The kernel's language has no word for it."""
 
 
-def expression(node: Expr, lambert: Mapping[Expr, Expr] = {}) -> Any:  # noqa: B006  (never changed)
-    """Write an expression in the kernel's language; `lambert` holds, by argument, what each W is in u."""
+def expression(node: Expr, lambert: Mapping[Expr, Expr] = MappingProxyType({})) -> Any:
+    """Write an expression in the kernel's language.
+
+    Args:
+        node: in one of the symbols u, t, v and s.
+        lambert: by its argument, what each Lambert W in the node is as a function of u.
+
+    Raises:
+        UntranslatedError: where the language has no word for a function or relation.
+    """
 
     def inner(part: Expr) -> Any:
         return expression(part, lambert)
@@ -49,97 +68,111 @@ def expression(node: Expr, lambert: Mapping[Expr, Expr] = {}) -> Any:  # noqa: B
         return str(node)
     if node is sympy.pi:
         return ["pi"]
-    if node is sympy.E:
-        return ["exp", "1"]
     if node.is_Add or node.is_Mul:
         return ["+" if node.is_Add else "*", *map(inner, node.args)]
-    if node.is_Pow:
-        base, exponent = node.args
-        return ["^", inner(base), str(exponent)] if exponent.is_Rational else inner(sympy.exp(exponent * sympy.log(base)))
+    if node.is_Pow and node.exp.is_Rational:
+        return ["^", inner(node.base), str(node.exp)]
+    if node.is_Pow or node is sympy.E:
+        return ["exp", "1"] if node is sympy.E else inner(sympy.exp(node.exp * sympy.log(node.base)))
     if isinstance(node, sympy.Piecewise):
         return ["piecewise", *([inner(branch), _condition(condition)] for branch, condition in node.args)]
     if isinstance(node, sympy.LambertW) and node.args[0] in lambert:
-        branch = "W" if len(node.args) == 1 or node.args[1] == 0 else "W-1"
+        branch = "W" if node.args[1:] in ((), (0,)) else "W-1"
         return [branch, inner(node.args[0]), expression(lambert[node.args[0]])]
     if node.func in _COMPOSED:
         return inner(_COMPOSED[node.func](*node.args))
-    if node.func not in _FUNCTIONS:
-        raise Untranslated(f"no word for {node.func}")
-    return [_FUNCTIONS[node.func], *map(inner, node.args)]
+    if node.func not in _WORDS:
+        raise UntranslatedError(f"no word for {node}")
+    return [_WORDS[node.func], *map(inner, node.args)]
 
 
 def _condition(condition: Any) -> Any:
     if condition == sympy.true:
         return True
     if condition.func not in _RELATIONS:
-        raise Untranslated(f"no word for the condition {condition}")
+        raise UntranslatedError(f"no word for the condition {condition}")
     relation, way = _RELATIONS[condition.func]
-    return [relation, *(expression(side) for side in condition.args[::way])]
+    return [relation, *map(expression, condition.args[::way])]
 
 
-def bound(value: Expr) -> Any:
+def _bound(value: Expr) -> Any:
     """Write a constant that may be infinite."""
     return {sympy.oo: "inf", -sympy.oo: "-inf"}.get(value) or expression(value)
 
 
-def _conjugate(piece: ConjugatePiece) -> Any:
-    """Write one piece of f*, with what each W in it is as a function of u."""
-    if piece.expression is None:
-        return [bound(piece.lower), bound(piece.upper), None]
+def _cut(place: Expr) -> Any:
+    """Write the place between two pieces: a formula, or a function with a bracket that holds its only zero."""
+    if not isinstance(place, Crossing):
+        return expression(place)
+    low, high = (Fraction(math.exp(place.x + side * _BRACKET)) for side in (-1, 1))
+    return {"zero": expression(place.function), "low": str(low), "high": str(high)}
+
+
+def _conjugate_piece(piece: ConjugatePiece) -> Any:
+    """Write a piece of f*, with what each W in it is where t = f'(u)."""
     known = {}
-    for w in piece.expression.atoms(sympy.LambertW):
-        value = sympy.Dummy("W")
-        assert piece.ratio is not None
-        assert piece.source is not None
-        found = sympy.solve(piece.ratio.subs(w, value).subs(t, piece.source.slope) - u, value)
-        known[w.args[0]] = found[0]
-    return [bound(piece.lower), bound(piece.upper), expression(piece.expression, known)]
+    if piece.expression is not None and piece.source is not None and piece.ratio is not None:
+        for w in piece.expression.atoms(sympy.LambertW):
+            value = sympy.Dummy("W")
+            known[w.args[0]] = sympy.solve(piece.ratio.subs(w, value).subs(t, piece.source.slope) - u, value)[0]
+    form = None if piece.expression is None else expression(piece.expression, known)
+    return [_bound(piece.lower), _bound(piece.upper), form]
+
+
+def _conjugate(divergence: Divergence) -> Any:
+    conjugate = divergence.conjugate
+    return {"pieces": [_conjugate_piece(piece) for piece in conjugate.pieces], "end": _bound(conjugate.value_at_end)}
+
+
+def _limits(divergence: Divergence) -> Any:
+    return {
+        "value_at_zero": _bound(divergence.value_at_zero),
+        "slope_at_zero": _bound(divergence.slope_at_zero),
+        "slope_at_infinity": _bound(divergence.slope_at_infinity),
+    }
+
+
+def _activation(divergence: Divergence) -> Any:
+    found = divergence.activation
+    return {"output": expression(found.output), "term": expression(found.conjugate_term)}
+
+
+def _gaussian(divergence: Divergence) -> Any:
+    found = divergence.gaussian
+    return {"value": expression(found.formula), "weight": expression(found.gradient_weight_formula)}
+
+
+_PARTS: Mapping[str, Callable[[Divergence], Any]] = {
+    "generator": lambda divergence: expression(divergence.generator),
+    "cuts": lambda divergence: [_cut(piece.upper) for piece in divergence.pieces[:-1]],
+    "limits": _limits,
+    "conjugate": _conjugate,
+    "adjoint": lambda divergence: [expression(piece.expression) for piece in divergence.adjoint.pieces],
+    "activation": _activation,
+    "gaussian": _gaussian,
+    "curvature": lambda divergence: expression(divergence.curvature),
+}
 
 
 def statement(divergence: Divergence) -> dict[str, Any]:
-    """Write what is stated of a divergence, with witnesses; a part that has no words is left out."""
-    gaussian, activation = divergence.gaussian, divergence.activation
-    parts: dict[str, Callable[[], Any]] = {
-        "generator": lambda: expression(divergence.generator),
-        "cuts": lambda: [str(_rational(piece.upper)) for piece in divergence.pieces[:-1]],
-        "limits": lambda: {
-            name: bound(getattr(divergence, name)) for name in ("value_at_zero", "slope_at_zero", "slope_at_infinity")
-        },
-        "conjugate": lambda: {
-            "pieces": [_conjugate(piece) for piece in divergence.conjugate.pieces],
-            "end": bound(divergence.conjugate.value_at_end),
-        },
-        "adjoint": lambda: [expression(piece.expression) for piece in divergence.adjoint.pieces],
-        "activation": lambda: {
-            "output": expression(activation.output), "term": expression(activation.conjugate_term)
-        },
-        "gaussian": lambda: {
-            "value": expression(gaussian.formula), "weight": expression(gaussian.gradient_weight_formula)
-        },
-        "curvature": lambda: expression(divergence.curvature),
-    }
+    """Write what is derived of a divergence for the kernel; a part that has no words in its language is left out."""
     found: dict[str, Any] = {}
-    for name, part in parts.items():
+    for name, part in _PARTS.items():
         try:
-            found[name] = part()
-        except (Untranslated, AttributeError, TypeError, IndexError, NotImplementedError):
+            found[name] = part(divergence)
+        except _FAILURES:
             continue
-    return found | {"order": _order(found)}
-
-
-def _rational(place: Expr) -> Expr:
-    if not place.is_Rational:
-        raise Untranslated(f"{place} is not rational")
-    return place
+    return found | {"order": _order(found), "claims": list(CLAIMS)}
 
 
 def _order(data: Any) -> int:
-    """A multiple of the denominators of all exponents, as far as it stays small; even, for the root of s."""
+    """A multiple of the denominators of the exponents, as far as it stays small; even, for the root of s."""
     order, stack = 2, [data]
     while stack:
         node = stack.pop()
         if isinstance(node, list) and len(node) == 3 and node[0] == "^":
-            finer = math.lcm(order, int(sympy.Rational(node[2]).q))
+            finer = math.lcm(order, Fraction(node[2]).denominator)
             order = finer if finer <= _LARGEST_ORDER else order
-        stack += list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+        if isinstance(node, dict | list):
+            stack += list(node.values()) if isinstance(node, dict) else node
     return order

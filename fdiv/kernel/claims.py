@@ -6,30 +6,20 @@ nothing: what the rules in `docs/kernel.md` do not show is not confirmed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from flint import arb, ctx, fmpq
+from flint import arb, ctx
 
 from fdiv.kernel.expressions import build, measure, number
 from fdiv.kernel.field import End, Field
-from fdiv.kernel.ratio import (
-    LARGEST_ORDER,
-    MOST_WORK,
-    NEAR,
-    Ledger,
-    Ratio,
-    Unproved,
-    ball_sign,
-    generator,
-    require,
-    terms,
-)
+from fdiv.kernel.moments import expectation
+from fdiv.kernel.ratio import LARGEST_ORDER, MOST_WORK, NEAR, Ledger, Ratio, Unproved, as_fraction, ball_sign, require
 from fdiv.kernel.tails import limit
+from fdiv.kernel.values import ball, substituted
 
 _MOST_CUTS, _PRECISION = 12, 256
 
@@ -57,6 +47,8 @@ class _Case:
             require(self.point.sign(upper - lower) == 1, "cuts that do not increase")
         ends = [None, *map(self._end, self.cuts), None]
         self.fields = [Field(self.ledger, self.point, low, high) for low, high in pairwise(ends)]
+        for i, cover in data.get("covers", {}).items():
+            self.fields[int(i)].set_cover(*map(number, cover))
         self.f = [build(self.generator, field, {"u": field.u}) for field in self.fields]
         self.values = [build(self.generator, self.point, {"u": cut}) for cut in self.cuts]
         self.first = [field.theta(f) for field, f in zip(self.fields, self.f, strict=True)]
@@ -70,23 +62,22 @@ class _Case:
         require(0 < low < high, "a bracket lies beyond 0")
         field = Field(self.ledger, self.point, *(End(self.point.constant(x), x, x) for x in (low, high)))
         x = build(cut["zero"], field, {"u": field.u})
-        first, last = (ball_sign(field.ball(x, arb(end))) for end in (low, high))
+        first, last = (ball_sign(ball(x, arb(end))) for end in (low, high))
         require(field.sign(field.theta(x)) != 0 and first != last, "a bracket is not shown to hold one zero")
         while high > low * (1 + NEAR):
             middle = (low + high) / 2
-            upper = ball_sign(field.ball(x, arb(middle))) == last
+            upper = ball_sign(ball(x, arb(middle))) == last
             low, high = (low, middle) if upper else (middle, high)
         found = self.point.atom("zero", self.point.constant(low))
-        self.point.relations.append(field.at(x, self.point, found).num)
+        self.point.relations.append(substituted(x, self.point, found).num)
         return found
 
     def _end(self, cut: Ratio) -> End:
         exact = cut.rational
         if exact is not None:
             return End(cut, exact, exact)
-        ball = self.point.ball(cut)
-        below, above = (fmpq(m) * fmpq(2) ** int(e) for m, e in (ball.lower().man_exp(), ball.upper().man_exp()))
-        return End(cut, below, above)
+        value = ball(cut)
+        return End(cut, as_fraction(value.lower()), as_fraction(value.upper()))
 
     @cache  # noqa: B019  (a case lives as long as one call of `verify`)
     def end(self, kind: str, i: int, side: int) -> Ratio | str:
@@ -142,7 +133,7 @@ def _convex(case: _Case) -> str:
 
 
 def _not_affine(case: _Case) -> str:
-    curved = any(field.ball(x, field.inside) > 0 for field, x in zip(case.fields, case.curvatures, strict=True))
+    curved = any(ball(x, field.inside) > 0 for field, x in zip(case.fields, case.curvatures, strict=True))
     require(curved or any(case.jump(i) > 0 for i in range(len(case.cuts))), "f'' is not told from zero")
     return "f'' is not zero at a point, or f' jumps"
 
@@ -180,7 +171,7 @@ def _whole_line(case: _Case) -> str:
             require(right, "f* is not shown to be -f(0) below f'(0)")
         if kind == "line":
             one = case.line.constant(1)
-            place, value = (case.point.at(x, case.line, one) for x in (case.cuts[i], case.values[i]))
+            place, value = (substituted(x, case.line, one) for x in (case.cuts[i], case.values[i]))
             for t in (case.line.u, case.line.u * -1):  # on both half-lines, hence everywhere
                 require((build(form, case.line, {"t": t}) - t * place + value).zero, "not k t - f(k) at a kink k")
     top, last = case.end("slope", len(case.f) - 1, 1), case.fields[-1]
@@ -211,58 +202,11 @@ def _activation(case: _Case) -> str:
 
 def _value(case: _Case) -> str:
     total = case.line.constant(0)
-    for field, f in zip(case.fields, case.f, strict=True):
-        for factor, p, n in _powers(f):
-            total = total + field.at(factor, case.line, case.line.constant(1)) * _moment(case, field, p, n)
+    for f in case.f:
+        total = total + expectation(f, case.line)
     stated = build(case.data["gaussian"]["value"], case.line, {"s": case.line.u})
     require((stated - total).zero, "the formula is not shown to be the sum of the moments")
     return "the sum of the moments E_Q[u^p (log u)^n] on the pieces"
-
-
-def _powers(f: Ratio) -> list[tuple[Ratio, fmpq, int]]:
-    """f as a sum of c u^p (log u)^n, as (c, p, n)."""
-    field, outside = f.field, "f is no sum of powers of u and log u"
-    require(len(f.den) == 1, outside)
-    ((below, _),) = terms(f.den)
-    found = []
-    for above, coefficient in terms(f.num):
-        c, p, n = field.constant(coefficient), fmpq(0), 0
-        for i in above.keys() | below.keys():
-            atom, e = field.atoms[i], above.get(i, 0) - below.get(i, 0)
-            rate = atom.argument.over(field.atom("log", field.root)).rational if atom.kind == "exp" else fmpq(1)
-            if atom.kind in ("u", "exp") and atom.varies:  # u^(1/order), or exp(c log u^(1/order))
-                require(rate is not None, outside)
-                p += rate * fmpq(e, field.order)
-            elif atom.varies:
-                require(atom.kind == "log" and atom.argument.num == field.root.num and e > 0, outside)
-                c, n = c * fmpq(1, field.order**e), n + e
-            else:
-                c = c * Ratio(field, generator(i)).raised(e)
-        found.append((c, p, n))
-    return found
-
-
-def _moment(case: _Case, field: Field, p: fmpq, n: int) -> Ratio:
-    """E[u^p (log u)^n] on a piece for log u ~ N(-s/2, s): u^p tilts it into N(m, s) with m = (p - 1/2) s."""
-    line, half = case.line, fmpq(1, 2)
-    s, one = line.u, line.constant(1)
-    d, m, pi = line.power(s, half), s * (p - half), line.apply("pi", one)
-    require(n <= 8, "a high power of log u")
-    parts = []  # for each end, the integrals up to it of z^j against the standard normal density, j = 0, 1, ..., n
-    for end, mass in ((field.low, 0), (field.high, 1)):
-        if end is None:
-            doubled = [line.constant(mass * math.prod(range(1, j, 2)) * (1 - j % 2)) for j in range(n + 1)]
-            parts.append(doubled)
-            continue
-        z = (line.log(case.point.at(end.value, line, one)) - m).over(d)
-        density = line.exp(z * z * -half) * line.power(pi * 2, -half)
-        parts.append([(line.erf(z * line.power(line.constant(2), -half)) + one) * half, density * -1])
-        for j in range(2, n + 1):  # by parts, as z is minus the logarithmic derivative of the density
-            parts[-1].append(parts[-1][j - 2] * (j - 1) - z.raised(j - 1) * density)
-    total = line.constant(0)
-    for j in range(n + 1):
-        total = total + m.raised(n - j) * d.raised(j) * math.comb(n, j) * (parts[1][j] - parts[0][j])
-    return total * line.exp(s * (p * (p - 1) / 2))
 
 
 def _weight(case: _Case) -> str:
@@ -276,7 +220,7 @@ def _reduction(case: _Case) -> str:
     signs = [case.point.sign(one - cut) for cut in case.cuts]
     near = {signs.count(1), signs.count(1) + signs.count(0)}  # the pieces that have 1 inside or at an end
     for i in near:
-        found = case.fields[i].at(case.curvatures[i], case.point, one)
+        found = substituted(case.curvatures[i], case.point, one)
         require(
             _same(found, case.data["curvature"]) and case.point.sign(found) > 0, "f''(1) is not as stated, or not > 0"
         )

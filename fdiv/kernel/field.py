@@ -8,7 +8,6 @@ from typing import Any
 from flint import arb, fmpq
 
 from fdiv.kernel.ratio import (
-    BALLS,
     MOST_ATOMS,
     ONE,
     RING,
@@ -31,8 +30,9 @@ from fdiv.kernel.ratio import (
     used,
 )
 from fdiv.kernel.tails import limit
+from fdiv.kernel.values import atom_balls, ball, substituted
 
-_DEEPEST_LADDER = 4
+_DEEPEST_LADDER, _MOST_BOXES = 4, 40  # boxes that wait at one time
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,15 @@ class Field:
         self.slopes: dict[int, Ratio] = {}
         self.relations: list[Any] = []  # polynomials in the atoms that are zero, the latest first
         self.rungs = 0
+        self.cover: tuple[fmpq, fmpq] | None = None
         self.root = self.atom("u", self.constant(1))  # which no constant uses
         self.u = Ratio(self, self.root.num**self.order)
+
+    def set_cover(self, low: fmpq, high: fmpq) -> None:
+        """Take [low, high] inside the piece as what balls may cover where no exact rule gives a sign."""
+        after = self.low is None or self.low.above < low
+        require(0 < low < high and after and (self.high is None or high < self.high.below), "a cover outside its piece")
+        self.cover = low, high
 
     def constant(self, value: Any) -> Ratio:
         """A rational number."""
@@ -156,7 +163,7 @@ class Field:
             if atom is not None and atom.kind == "log":
                 result = result * self._power(atom.argument, c)
                 continue
-            unit = fmpq(1, 8 * self.order)  # e^{-x^2/2} at x = k sqrt(s)/2 has eighths
+            unit = fmpq(1, 8)  # e^{-x^2/2} at x = k sqrt(s)/2 has eighths
             unit = unit if (c / unit).q == 1 else abs(c)
             result = result * self.atom("exp", term * unit).raised(int((c / unit).p))
         return result
@@ -216,17 +223,20 @@ class Field:
         if len(signs) == 1 and all(atom.positive for atom in atoms):
             return signs.pop()
         if not any(atom.varies for atom in atoms):
-            return ball_sign(enclose(poly, self.balls(None), self.ledger))
+            return ball_sign(enclose(poly, atom_balls(self, None), self.ledger))
         if all(sum(powers.values()) == 1 for powers, _ in terms(poly)) and all(atom.kind == "log" for atom in atoms):
             return self.sign(self.exp(Ratio(self, poly)) - self.constant(1), strict)
-        try:
-            return self._polynomial_sign(poly, strict)
-        except Unproved:
-            return self._monotone_sign(poly)
+        reason = ""
+        for rule in (self._polynomial_sign, self._sum_sign, self._monotone_sign, self._covered_sign):
+            try:
+                return rule(poly, strict)
+            except Unproved as error:
+                reason = str(error)
+        raise Unproved(f"no sign is known: {reason}")
 
     def _polynomial_sign(self, poly: Any, strict: bool) -> int:
         """The sign of a polynomial in a power of u, from its square-free factors of odd multiplicity."""
-        require(used(poly) == [0], "no polynomial in u")
+        require(used(poly) in ([], [0]), "no polynomial in u")
         flat, step = dense(poly)
         low = fmpq(0) if self.low is None else power_bound(self.low.below, step, self.order, upper=False)
         high = None if self.high is None else power_bound(self.high.above, step, self.order, upper=True)
@@ -237,7 +247,18 @@ class Field:
                 sign *= root_free_sign(part, low, high, self.ledger) ** int(multiplicity)
         return sign
 
-    def _monotone_sign(self, poly: Any) -> int:
+    def _sum_sign(self, poly: Any, strict: bool) -> int:
+        """The sign that polynomials in u have in common, which are the coefficients of products of positive atoms."""
+        groups: dict[Any, Any] = {}
+        for powers, c in terms(poly):
+            others = tuple(sorted((i, e) for i, e in powers.items() if i))
+            require(all(self.atoms[i].positive for i, _ in others), "an atom of either sign")
+            groups[others] = groups.get(others, RING.constant(0)) + monomial({0: powers.get(0, 0)}) * c
+        signs = {self._polynomial_sign(group, True) for group in groups.values()}
+        require(len(signs) == 1, "terms of either sign")
+        return signs.pop()
+
+    def _monotone_sign(self, poly: Any, strict: bool) -> int:
         """The sign of a quotient y of `poly` that is monotone, by its limit at one end, or bends one way, by both."""
         require(self.rungs < _DEEPEST_LADDER, "no sign is known")
         self.rungs += 1
@@ -253,7 +274,7 @@ class Field:
                 )
             side = self.sign(divisor)
             y = Ratio(self, poly).over(divisor)
-            value, ends = ball_sign(self.ball(y, self.inside)), [_limit_sign(self.end(y, end)) for end in (-1, 1)]
+            value, ends = ball_sign(ball(y, self.inside)), [_limit_sign(self.end(y, end)) for end in (-1, 1)]
             slope = self.theta(y)
             try:
                 rising = self.sign(slope, strict=False) * value
@@ -266,7 +287,42 @@ class Field:
         finally:
             self.rungs -= 1
 
-    # Balls, substitution and limits.
+    def _covered_sign(self, poly: Any, strict: bool) -> int:
+        """The same sign on the three parts into which the witness cuts the piece: by balls on the middle one."""
+        require(self.cover is not None and self.point is not None, "no cover is given")
+        assert self.cover is not None
+        assert self.point is not None
+        whole, cover = (self.low, self.high), self.cover
+        left, right = (End(self.point.constant(x), x, x) for x in cover)
+        self.cover = None
+        try:
+            signs = {self._boxes_sign(poly, *cover)}
+            for self.low, self.high in ((whole[0], left), (right, whole[1])):
+                signs.add(self._sign(poly, strict))
+        finally:
+            (self.low, self.high), self.cover = whole, cover
+        require(len(signs) == 1, "it changes its sign between the parts of the cover")
+        return signs.pop()
+
+    def _boxes_sign(self, poly: Any, low: fmpq, high: fmpq) -> int:
+        """The sign on [low, high], by bisection into boxes: the plain enclosure, or the mean value theorem in log u."""
+        slope, signs, boxes = self._theta(poly), set(), [(low, high)]
+        while boxes:
+            a, b = boxes.pop()
+            middle, box = (a + b) / 2, arb(a).union(arb(b))
+            centre = enclose(poly, atom_balls(self, arb(middle)), self.ledger)
+            for value in (ball(Ratio(self, poly), box), centre + ball(slope, box) * (box / middle).log()):
+                if value > 0 or value < 0:
+                    signs.add(ball_sign(value))
+                    break
+            else:
+                require(
+                    len(boxes) < _MOST_BOXES,
+                    f"boxes do not part it from zero near u = {arb(middle).str(6, radius=False)}",
+                )
+                boxes += [(a, middle), (middle, b)]
+        require(len(signs) == 1, "it changes its sign between boxes")
+        return signs.pop()
 
     @property
     def inside(self) -> Any:
@@ -274,57 +330,13 @@ class Field:
         low = fmpq(0) if self.low is None else self.low.above
         return arb(2 * low + 2 if self.high is None else (low + self.high.below) / 2)
 
-    def balls(self, place: Any) -> list[Any]:
-        """The atoms' values for u in a ball; of the constant ones alone if there is none."""
-        values: list[Any] = []
-        for atom in self.atoms:
-            if atom.kind == "u" or (place is None and atom.varies):
-                values.append(arb.nan() if place is None else (place.log() / self.order).exp())
-            else:
-                a, b = (enclose(poly, values, self.ledger) for poly in (atom.argument.num, atom.argument.den))
-                values.append(BALLS[atom.kind](a / b, self.order))
-        return values
-
-    def ball(self, x: Ratio, place: Any = None) -> Any:
-        """The value at a place, or of a constant."""
-        balls = self.balls(place)
-        return enclose(x.num, balls, self.ledger) / enclose(x.den, balls, self.ledger)
-
-    def at(self, x: Ratio, target: Field, place: Ratio) -> Ratio:
-        """Substitute a positive function or number of another field for u."""
-        images: dict[int, Ratio] = {}
-
-        def image(i: int, e: int) -> Ratio:
-            atom = self.atoms[i]
-            if atom.kind == "u":
-                return target.power(place, fmpq(e, self.order))
-            if i not in images:
-                a = mapped(atom.argument)
-                a = a * target.sign(a) if atom.kind in ("log", "root") else a
-                images[i] = target.apply(atom.kind, a)
-            return images[i].raised(e)
-
-        def summed(poly: Any) -> Ratio:
-            total = target.constant(0)
-            for powers, c in terms(poly):
-                term = target.constant(c)
-                for i, e in powers.items():
-                    term = term * image(i, e)
-                total = total + term
-            return total
-
-        def mapped(y: Ratio) -> Ratio:
-            return summed(y.num) * target.inverse(summed(y.den))
-
-        return mapped(x)
-
     def end(self, x: Ratio, side: int) -> Ratio | str:
         """The limit at the lower (-1) or upper (1) end of the piece: a constant, "inf" or "-inf"."""
         end = self.low if side < 0 else self.high
         if end is None:
             return limit(x, side)
         assert self.point is not None
-        return self.at(x, self.point, end.value)
+        return substituted(x, self.point, end.value)
 
 
 def _limit_sign(value: Ratio | str) -> int:

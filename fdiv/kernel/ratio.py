@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import Ordering, arb, fmpq, fmpq_mpoly_ctx, fmpq_poly
 
-MOST_ATOMS, MOST_TERMS, MOST_DEGREE, MOST_BITS, MOST_WORK, LARGEST_ORDER = 24, 300, 160, 6000, 4_000_000, 1000
+MOST_ATOMS, MOST_TERMS, MOST_DEGREE, MOST_BITS, MOST_WORK, LARGEST_ORDER = 32, 300, 160, 6000, 1_000_000, 1000
 NEAR = fmpq(1, 2**80)  # the relative width of the bracket of a zero
 RING = fmpq_mpoly_ctx.get([f"x{i}" for i in range(MOST_ATOMS)], Ordering.lex)
 ONE = RING.constant(1)
@@ -172,7 +172,7 @@ def common_powers(poly: Any) -> dict[int, int]:
 
 def dense(poly: Any) -> tuple[Any, int]:
     """A polynomial in u^(1/order) alone as (one in x = u^(step/order), step); of bounded degree."""
-    step = math.gcd(*(int(powers[-1]) for powers in poly.monoms()))
+    step = math.gcd(*(int(powers[-1]) for powers in poly.monoms())) or 1
     degree = max(int(powers[-1]) for powers in poly.monoms()) // step
     require(degree <= MOST_DEGREE, f"a polynomial of degree {degree}")
     coefficients = [fmpq(0)] * (degree + 1)
@@ -237,5 +237,10 @@ def power_bound(end: fmpq | None, step: int, order: int, upper: bool) -> fmpq | 
     if end is None or step == order or end in (0, 1):
         return end
     ball = (arb(end).log() * fmpq(step, order)).exp()
-    mantissa, exponent = (ball.upper() if upper else ball.lower()).man_exp()
+    return as_fraction(ball.upper() if upper else ball.lower())
+
+
+def as_fraction(number: Any) -> fmpq:
+    """The rational number that an exact ball is."""
+    mantissa, exponent = number.man_exp()
     return fmpq(mantissa) * fmpq(2) ** int(exponent)
