@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +16,12 @@ from sympy.codegen.cfunctions import expm1, log1p
 from fdiv.balls.zeros import Crossing
 from fdiv.derive.conjugate import ConjugatePiece
 from fdiv.exact.symbols import s, t, u, v
-from fdiv.kernel.claims import CLAIMS
+from fdiv.kernel.claims import CLAIMS, verify
 from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 
 _LARGEST_ORDER = 240
+_COVERS = (2, 8, 64)  # tried in turn as the part of the half-line that balls cover
 _BRACKET = Fraction(1, 2**20)  # of log u around a crossing
 _NAMES = {u: "u", t: "t", v: "v", s: "s"}
 _WORDS: Mapping[Any, str] = {
@@ -142,7 +144,7 @@ def _gaussian(divergence: Divergence) -> Any:
     return {"value": expression(found.formula), "weight": expression(found.gradient_weight_formula)}
 
 
-_PARTS: Mapping[str, Callable[[Divergence], Any]] = {
+PARTS: Mapping[str, Callable[[Divergence], Any]] = {
     "generator": lambda divergence: expression(divergence.generator),
     "cuts": lambda divergence: [_cut(piece.upper) for piece in divergence.pieces[:-1]],
     "limits": _limits,
@@ -154,15 +156,20 @@ _PARTS: Mapping[str, Callable[[Divergence], Any]] = {
 }
 
 
-def statement(divergence: Divergence) -> dict[str, Any]:
-    """Write what is derived of a divergence for the kernel; a part that has no words in its language is left out."""
-    found: dict[str, Any] = {}
-    for name, part in _PARTS.items():
-        try:
-            found[name] = part(divergence)
-        except _FAILURES:
-            continue
-    return found | {"order": _order(found), "claims": list(CLAIMS)}
+def write(divergence: Divergence, parts: Iterable[str], into: dict[str, Any]) -> None:
+    """Write those of `PARTS` into a dictionary, one by one; what has no words in the kernel's language is left out."""
+    for name in parts:
+        with suppress(*_FAILURES):
+            into[name] = PARTS[name](divergence)
+
+
+def completed(found: dict[str, Any]) -> dict[str, Any]:
+    """Add all claims, the order of the roots, and a cover where the kernel shows convexity with one alone."""
+    whole = found | {"order": _order(found), "claims": list(CLAIMS)}
+    short = whole | {"claims": ["finite on (0, inf)", "convexity"]}
+    tried = [{}, *({"covers": {"0": [f"1/{far}", f"{far}"]}} for far in _COVERS)] if found.get("cuts") == [] else [{}]
+    shown = (cover for cover in tried if verify(short | cover)["convexity"].confirmed)
+    return whole | next(shown, {})
 
 
 def _order(data: Any) -> int:
