@@ -14,9 +14,10 @@ from typing import Any
 
 from flint import Ordering, arb, fmpq, fmpq_mpoly_ctx, fmpq_poly
 
-MOST_ATOMS, MOST_TERMS, MOST_DEGREE, MOST_BITS, MOST_WORK, LARGEST_ORDER = 32, 300, 160, 6000, 1_000_000, 1000
+MOST_ATOMS, MOST_TERMS, MOST_DEGREE, MOST_BITS, MOST_WORK, LARGEST_ORDER = 32, 300, 160, 6000, 250_000, 1000
 NEAR = fmpq(1, 2**80)  # the relative width of the bracket of a zero
 RING = fmpq_mpoly_ctx.get([f"x{i}" for i in range(MOST_ATOMS)], Ordering.lex)
+_ATOMS = RING.gens()[::-1]  # the ring is ordered so that an atom comes above those in its argument
 ONE = RING.constant(1)
 BALLS: dict[str, Callable[[Any, int], Any]] = {  # an atom's value by its argument's
     "log": lambda a, order: abs(a).log(),
@@ -134,8 +135,9 @@ def reduced(num: Any, den: Any, relations: list[Any]) -> tuple[Any, Any]:
         if max(num.degrees()[at], den.degrees()[at]) >= lead[at]:
             num, den = divmod(num, relation)[1], divmod(den, relation)[1]
     require(den != 0, "division by zero")
-    common = num.gcd(den)
-    num, den = num // common, den // common
+    if not den.is_constant():
+        common = num.gcd(den)
+        num, den = num // common, den // common
     lead = den.leading_coefficient()
     for poly in (num, den):
         large = any(max(c.p.bit_length(), c.q.bit_length()) > MOST_BITS for c in poly.coeffs())
@@ -145,8 +147,8 @@ def reduced(num: Any, den: Any, relations: list[Any]) -> tuple[Any, Any]:
 
 
 def generator(i: int) -> Any:
-    """Atom i as a polynomial; the ring is ordered so that an atom comes above those in its argument."""
-    return RING.gens()[MOST_ATOMS - 1 - i]
+    """Atom i as a polynomial."""
+    return _ATOMS[i]
 
 
 def used(poly: Any) -> list[int]:
