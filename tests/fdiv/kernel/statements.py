@@ -90,7 +90,6 @@ def _conjugate(end: Any, *pieces: tuple[Any, Any, Any]) -> dict[str, Any]:
 
 SIMPLE = [*FOUNDATIONS, *CONJUGATE, "adjoint", "activation", "reduction to MSE"]
 _MASS = of("erf", (2 * s) ** "1/2" / 4)  # of the standard normal on (-sqrt(s)/2, sqrt(s)/2)
-_THREE = of("erf", 3 * (2 * s) ** "1/2" / 4)
 TRUE: dict[str, Any] = {
     "kl": statement(
         u * log(u),
@@ -168,7 +167,7 @@ TRUE: dict[str, Any] = {
     ),
     "soft chi": statement(
         piecewise((u * log(u) - u + 1, below(u, 1)), ((u - 1) ** 2 / 2, True)),
-        [*SIMPLE, *GAUSSIAN],
+        SIMPLE,
         cuts=("1",),
         limits=limits(1, "-inf", "inf"),
         conjugate=_conjugate("inf", ("-inf", 0, exp(t) - 1), (0, "inf", t**2 / 2 + t)),
@@ -176,10 +175,6 @@ TRUE: dict[str, Any] = {
         activation={
             "output": piecewise((v, below(v, 0, "<=")), (exp(v) - 1, True)),
             "term": piecewise((exp(v) - 1, below(v, 0, "<=")), (exp(2 * v) / 2 - "1/2", True)),
-        },
-        gaussian={
-            "value": (s - 1) * (1 - _MASS) / 4 - (s / (2 * pi)) ** "1/2" * exp(s * "-1/8") + exp(s) * (1 + _THREE) / 4,
-            "weight": (1 - _MASS) / 4 + exp(s) * (1 + _THREE) / 4,
         },
         curvature=word(1),
     ),
