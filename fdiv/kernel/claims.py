@@ -57,7 +57,7 @@ class _Case:
         self.surplus = [first - f for first, f in zip(self.first, self.f, strict=True)]
 
     def _zero(self, cut: dict[str, Any]) -> Ratio:
-        """A zero of a function between two rationals, where it changes its sign: an atom by a bracket, and its equation."""
+        """A zero of a function that changes its sign between two rationals: an atom by a bracket, and its equation."""
         low, high = number(cut["low"]), number(cut["high"])
         require(0 < low < high, "a bracket lies beyond 0")
         field = Field(self.ledger, self.point, *(End(self.point.constant(x), x, x) for x in (low, high)))
