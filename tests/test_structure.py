@@ -24,6 +24,7 @@ FLOORS = {
         ("balls",),
         ("numeric",),
         ("exact",),
+        ("kernel",),
     ),
     "theory": (
         ("__main__",),

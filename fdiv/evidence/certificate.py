@@ -4,22 +4,28 @@ A claim is *proved* by an exact argument, *certified* by ball arithmetic, *teste
 code with the derivation (SymPy's own lambdify, a brute supremum, plain quadrature), or *refuted* with a
 counterexample; a law whose hypothesis fails is *not applicable*, and the reason says why. A required claim that is
 refuted, or could not be settled at all, means that the divergence has no loss.
+
+What is proved or certified is so by `fdiv.kernel`, which judges the certificate's statement anew: a claim that it
+does not confirm is at most tested, wherever it was derived and wherever it was kept.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from fdiv.evidence import consequences, foundations, store
+from fdiv.evidence import consequences, foundations, store, witness
 from fdiv.evidence.deadline import OutOfTime, within
 from fdiv.evidence.finding import Counterexample, Evidence, Finding
+from fdiv.kernel.claims import Verdict, verify
 from fdiv.record import Divergence
 
 _SECONDS = 10.0  # of processor time for one certificate; the catalogue's take less than 3
+_LEAST = 1.0  # to write what the kernel judges
 
 
 class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
@@ -77,7 +83,7 @@ class Certificate:
     """All claims about one divergence, what they are about, and the versions that found them.
 
     `fingerprint` is the SHA-256 of the generator's `srepr`; `gaussian` the kind of D(s), "unknown" if a claim on
-    which it rests failed.
+    which it rests failed; `statement` what the kernel read, with its witnesses, as JSON (`docs/kernel.md`).
     """
 
     spec: str
@@ -86,6 +92,7 @@ class Certificate:
     claims: tuple[Claim, ...]
     gaussian: str
     versions: tuple[tuple[str, str], ...]
+    statement: Mapping[str, Any]
 
     @property
     def accepted(self) -> bool:
@@ -114,6 +121,7 @@ class Certificate:
             "claims": [claim.to_dict() for claim in self.claims],
             "gaussian": self.gaussian,
             "versions": dict(self.versions),
+            "statement": self.statement,
         }
 
     @staticmethod
@@ -130,6 +138,7 @@ class Certificate:
             tuple(Claim.from_dict(claim) for claim in data["claims"]),
             str(data["gaussian"]),
             tuple((str(name), str(version)) for name, version in data["versions"].items()),
+            dict(data["statement"]),
         )
 
     def __str__(self) -> str:
@@ -212,34 +221,65 @@ def certify(divergence: Divergence) -> Certificate:
     start = time.thread_time()
     claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
     if not all(claim.holds for claim in claims):
-        return _certificate(divergence, claims, "unknown")
+        statement = _stated(divergence, ("generator", "cuts"), _SECONDS)
+        return _certificate(divergence, _weighed(claims, statement), "unknown", statement)
     key = store.key(divergence)
     kept = _kept(divergence, claims, store.load(key))
     if kept is not None:
         return kept
     claims = _judged(divergence, _CONSEQUENCES, claims, _SECONDS - (time.thread_time() - start))
-    found = _certificate(divergence, claims, _kind(divergence, claims))
+    statement = _stated(divergence, witness.PARTS, _SECONDS - (time.thread_time() - start))
+    found = _certificate(divergence, _weighed(claims, statement), _kind(divergence, claims), statement)
     if found.accepted and not any(claim.open for claim in claims):
         store.save(key, found.to_dict())
     return found
 
 
+def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> dict[str, Any]:
+    """Return what the kernel is to judge, as much of it as is written in the time that is left."""
+    found: dict[str, Any] = {}
+    with suppress(OutOfTime):
+        within(max(seconds, _LEAST), lambda: witness.write(divergence, parts, found))
+    return witness.completed(found)
+
+
+def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """Believe as proved what the kernel confirms and nothing refutes, and the rest at most as tested."""
+    verdicts = verify(dict(statement))
+    return tuple(_weigh(claim, verdicts.get(claim.name, Verdict(False, "it was not stated"))) for claim in claims)
+
+
+def _weigh(claim: Claim, verdict: Verdict) -> Claim:
+    if verdict.confirmed and claim.evidence is Evidence.TESTED:
+        return replace(claim, evidence=Evidence.PROVED, reason=f"{verdict.reason}, by the kernel; {claim.reason}")
+    if claim.evidence in (Evidence.PROVED, Evidence.CERTIFIED) and not verdict.confirmed:
+        reason = f"not confirmed by the kernel: {verdict.reason}; {claim.reason}"
+        return replace(claim, evidence=Evidence.TESTED, reason=reason)
+    return claim
+
+
 def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certificate | None:
-    """Return the stored certificate with today's foundations, or None where it is not one of this divergence."""
+    """Return the stored certificate with today's foundations; None where it is another's or the kernel differs."""
     try:
         found = Certificate.from_dict(data)
+        stated = witness.expression(divergence.generator)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     expected = [(judge.name, judge.required) for judge in _FOUNDATIONS + _CONSEQUENCES]
     if [(claim.name, claim.required) for claim in found.claims] != expected:
         return None
-    fresh = _certificate(divergence, claims + found.claims[len(claims) :], found.gaussian)
+    weighed = _weighed(claims + found.claims[len(claims) :], found.statement)
+    fresh = _certificate(divergence, weighed, found.gaussian, found.statement)
+    if weighed[len(claims) :] != found.claims[len(claims) :] or found.statement.get("generator") != stated:
+        return None
     return fresh if (fresh.spec, fresh.fingerprint) == (found.spec, found.fingerprint) else None
 
 
-def _certificate(divergence: Divergence, claims: tuple[Claim, ...], gaussian: str) -> Certificate:
-    fingerprint = store.fingerprint(divergence.generator)
-    return Certificate(divergence.spec, str(divergence.generator), fingerprint, claims, gaussian, store.versions())
+def _certificate(
+    divergence: Divergence, claims: tuple[Claim, ...], gaussian: str, statement: Mapping[str, Any]
+) -> Certificate:
+    fingerprint, generator = store.fingerprint(divergence.generator), str(divergence.generator)
+    return Certificate(divergence.spec, generator, fingerprint, claims, gaussian, store.versions(), statement)
 
 
 def require(divergence: Divergence, *names: str) -> None:

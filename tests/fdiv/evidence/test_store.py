@@ -121,6 +121,20 @@ def test_what_is_no_certificate_in_a_good_file_is_judged_anew(cache: Path, compu
         assert computed == NAMES
 
 
+def test_what_the_kernel_does_not_confirm_of_a_good_file_is_judged_anew(cache: Path, computed: list[str]) -> None:
+    """A file that calls all proved, one about another generator, and one without its statement."""
+    divergence = fdiv.divergence("tv")
+    whole = fresh(divergence).to_dict()
+    assert fresh(divergence).claim("activation").evidence == "tested"
+    proved = {**whole, "claims": [{**claim, "evidence": "proved"} for claim in whole["claims"]]}
+    other = {**whole, "statement": {**whole["statement"], "generator": ["abs", ["+", "u", "-1"]]}}
+    for forged in (proved, other, {**whole, "statement": {}}):
+        store.save(store.key(divergence), forged)
+        computed.clear()
+        assert fresh(divergence).to_dict() == whole
+        assert computed == NAMES
+
+
 def test_other_divergences_sources_or_versions_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     divergence = fdiv.divergence("kl")
     keys = {store.key(divergence), store.key(fdiv.divergence("pearson"))}

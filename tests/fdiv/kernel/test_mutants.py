@@ -1,0 +1,141 @@
+"""Mutants of the kernel itself: each changes what it confirms of a true statement, a false one or a forgery."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdiv.kernel import claims as kernel
+from tests.fdiv.kernel.statements import FALSE, TRUE
+from tests.fdiv.kernel.traps import TRAPS
+
+SOURCES = Path(kernel.__file__).parent
+CASES: dict[str, Any] = {**TRUE, **{name: certificate for name, (_, certificate) in FALSE.items()}, **TRAPS}
+Verify = Callable[[Any], dict[str, Any]]
+
+# (file, what is replaced, by what, the case that shows it first)
+MUTANTS: tuple[tuple[str, str, str, str], ...] = (
+    ("ratio", ">= lead[at]:", ">= 10**9:", "a kink at the root of 2"),
+    ("ratio", "        if changes:", "        if changes > 9:", "a cubic"),
+    ("ratio", "changes > 1 and p(middle) != 0 and", "changes > 1 and", "a root at a point of bisection"),
+    ("ratio", "bool(ball > 0 or ball < 0)", "True", "a division by a hidden zero"),
+    ("ratio", "fmpq(step, order)", "fmpq(order, step)", "concave just beyond a cut"),
+    ("field", '(kind != "log" or argument.rational is not None)', "True", "a hidden kink in log u"),
+    ("field", 'kind != "erf" and (', "(", "a pole of erf"),
+    ("field", 'if atom.kind in ("log", "root"):', 'if atom.kind in ("log",):', "perimeter, b = 3/2"),
+    ("field", '(1 if atom.kind == "exp" else fmpq(1, self.order))', "1", "squared Hellinger"),
+    ("field", "require(self.sign(x) != 0,", "require(True,", "a hole"),
+    (
+        "field",
+        'require(self.sign(x) == 1, "a log',
+        'require(self.sign(x) != 0, "a log',
+        "a logarithm of what is negative",
+    ),
+    ("field", "x if x.zero and e > 0 else", "x if x.zero else", "infinite at its cut"),
+    ("field", "(self.sign(base) if n % 2 else 1)", "1", "a root of a square"),
+    ("field", "argument.num * self.sign(argument)", "argument.num", "a power of a distance"),
+    ("field", " * self._sign(x.den, False)", "", "concave by its denominator"),
+    ("field", "len(signs) == 1 and all(atom.positive for atom in atoms)", "len(signs) == 1", "a hidden kink in log u"),
+    (
+        "field",
+        "self.exp(Ratio(self, poly)) - self.constant(1)",
+        "self.exp(Ratio(self, poly))",
+        "a hidden kink in log u",
+    ),
+    ("field", "if strict or multiplicity % 2:", "if multiplicity % 2:", "a pole of even order"),
+    ("field", "sign = 1 if number > 0 else -1", "sign = 1", "concave everywhere"),
+    ("field", "all(self.atoms[i].positive for i, _ in others)", "True", "a pole of log u"),
+    ("field", 'require(len(signs) == 1, "terms of either sign")', "", "a pole of exp"),
+    ("field", "(rising >= 0 and ends[0] * value >= 0)", "(rising >= 0)", "a pole of what rises"),
+    ("field", "(rising <= 0 and ends[1] * value >= 0)", "(rising <= 0)", "a pole of what falls"),
+    ("field", ">= 0 >= self.sign(self.theta(slope), strict=False) * value", ">= 0", "a crossing that is not cut"),
+    ("field", " + ball(slope, box) * (box / middle).log()", "", "a dip beside the first box"),
+    ("field", "                signs.add(self._sign(poly, strict))", "                pass", "a dip beside the cover"),
+    ("tails", "max(tops[0] + b[1], tops[1] + a[1])", "-math.inf", "a limit after cancellation"),
+    ("tails", "len(coefficients) * top", "-math.inf", "a limit after cancellation"),
+    ("tails", "if top <= bottom:", "if top < bottom:", "pearson"),
+    ("tails", "x.field.sign(c) == x.field.sign(k)", "x.field.sign(c) != x.field.sign(k)", "kl"),
+    ("tails", "fmpq((-1) ** (j + 1), j)", "fmpq((-1) ** j, j)", "Lin's K"),
+    ("tails", "Fraction(self.side * e, field.order)", "Fraction(e, field.order)", "kl"),
+    ("values", ' * target.sign(a) if atom.kind in ("log", "root") else a', "", "a logarithm that ends"),
+    ("moments", "s * (p - half)", "s * (p + half)", "kl"),
+    ("moments", "* (j - 1) - z", "* j - z", "a square of a logarithm"),
+    ("moments", "- z.raised(j - 1) * density", "- density", "a square of a logarithm"),
+    ("moments", " * math.comb(n, j)", "", "a square of a logarithm"),
+    ("moments", "field.order**e)", "field.order)", "a square of a logarithm"),
+    ("moments", " * (1 - j % 2)", "", "kl"),
+    ("moments", "(p * (p - 1) / 2)", "(p * p / 2)", "kl"),
+    ("expressions", "(y * field.exp(y) - z).zero", "True", "a wrong argument of W"),
+    ("expressions", 'side in (0, 1 if kind == "W" else -1)', "True", "a wrong branch of W"),
+    ("expressions", "if all(way * ", "if any(way * ", "a bump where two branches nearly tie"),
+    ("expressions", "sign == 1 or (sign == 0 and", "sign >= 0 or (sign == 0 and", "an odd point"),
+    ("expressions", '1 if kind == "max" else -1)', "1)", "a negative kink at a zero without a formula"),
+    ("claims", "require(joined,", "require(True,", "a jump"),
+    ("claims", "require(case.jump(i) >= 0,", "require(True,", "a negative kink"),
+    ("claims", "field.sign(curvature, strict=False) >= 0", "True", "u log^2 u"),
+    ("claims", "ball(x, field.inside) > 0", "ball(x, field.inside) >= 0", "an affine function"),
+    ("claims", '_same(case.end(*place), case.data["limits"][name])', "True", "a wrong limit"),
+    ("claims", "(found - case.surplus[i]).zero", "True", "a wrong conjugate"),
+    ("claims", "require(right,", "require(True,", "a wrong constant"),
+    ("claims", "- t * place + value).zero", "- t * place + value).field", "a wrong line"),
+    ("claims", "(case.line.u, case.line.u * -1)", "(case.line.u,)", "a line on one side alone"),
+    ("claims", '_same(end, case.data["conjugate"]["end"])', "True", "a wrong end of the domain"),
+    ("claims", "(at_inverse * field.u - f).zero", "True", "a wrong adjoint"),
+    ("claims", "require((found - x).zero,", "require(True,", "a wrong activation"),
+    ("claims", "and (found - limit_there).zero", "", "an odd point of the activation"),
+    ("claims", "not any(map(case.jump, range(len(case.cuts))))", "True", "an activation at a kink"),
+    ("claims", "(stated - total).zero", "True", "a wrong value"),
+    ("claims", "(case.line.theta(value) - weight * case.line.u).zero", "True", "a wrong weight"),
+    ("claims", '_same(found, case.data["curvature"]) and', "", "a wrong curvature"),
+    ("claims", "0 not in signs or case.jump(signs.index(0)) == 0", "True", "a curvature at a kink"),
+    ("claims", "{signs.count(1), signs.count(1) + signs.count(0)}", "{len(signs)}", "a curvature on one side"),
+    ("claims", "require(not missing,", "require(True,", "limits of what is not convex"),
+    ("claims", '(("convexity", "D(s)"), _weight)', '(("convexity",), _weight)', "a wrong value"),
+    ("claims", "field.theta(first) - first", "field.theta(first)", "kl"),
+)
+
+
+def shown(verify: Verify, name: str) -> set[str]:
+    return {claim for claim, verdict in verify(CASES[name]).items() if verdict.confirmed}
+
+
+@pytest.fixture(scope="module")
+def right() -> dict[str, set[str]]:
+    return {name: shown(kernel.verify, name) for name in CASES}
+
+
+@pytest.fixture
+def mutated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], Verify]]:
+    package = f"kernel_{abs(hash(tmp_path))}"
+
+    def make(file: str, old: str, new: str) -> Verify:
+        shutil.copytree(SOURCES, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (tmp_path / package).glob("*.py"):
+            source = path.read_text()
+            if path.stem == file:
+                assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {file}.py"
+                source = source.replace(old, new)
+            path.write_text(source.replace("fdiv.kernel", package))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return importlib.import_module(f"{package}.claims").verify
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith(package)]:
+        del sys.modules[name]
+
+
+def test_no_trap_is_confirmed_whole(right: dict[str, set[str]]) -> None:
+    assert [name for name, certificate in TRAPS.items() if right[name] >= set(certificate["claims"])] == []
+
+
+@pytest.mark.parametrize(("file", "old", "new", "case"), MUTANTS)
+def test_a_mutant_is_seen(
+    file: str, old: str, new: str, case: str, right: dict[str, set[str]], mutated: Callable[[str, str, str], Verify]
+) -> None:
+    assert shown(mutated(file, old, new), case) != right[case]

@@ -1,0 +1,119 @@
+"""False statements, each of which a kernel with one rule broken would confirm in part."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from tests.fdiv.kernel.statements import (
+    FALSE,
+    FOUNDATIONS,
+    TRUE,
+    Word,
+    below,
+    exp,
+    limits,
+    log,
+    of,
+    pi,
+    piecewise,
+    plain,
+    s,
+    statement,
+    t,
+    u,
+    v,
+    word,
+)
+
+_SHORT = ["finite on (0, inf)", "convexity"]
+_HIDDEN_ZERO = log(1 + word(2) ** "1/2") + log(word(2) ** "1/2" - 1)
+_TANGENT = (word(2) ** "1/2" * "4/3" - 3) * (u - 2) + word(2) ** "1/2" * "16/15" - 3
+_LATE = u ** "5/2" * "4/15" - u**2 * "3/4"  # its second derivative is sqrt(u) - 3/2
+
+
+def _other(name: str, **parts: Any) -> Any:
+    return copy.deepcopy(TRUE[name]) | plain(parts)
+
+
+def _conjugate(name: str, piece: int, form: Any) -> Any:
+    found = copy.deepcopy(TRUE[name])
+    found["conjugate"]["pieces"][piece][2] = word(form).json
+    return found
+
+
+def _of_lin(branch: str, z: Word) -> Any:
+    return _conjugate("Lin's K", 0, -1 * of(branch, z, -1 * u / (1 + u)))
+
+
+def _reduction(generator: Any, curvature: Any) -> Any:
+    claims = [*FOUNDATIONS, "limits", "reduction to MSE"]
+    ends = {"curvature": word(curvature), "limits": limits(2, -3, "inf")}
+    return statement(generator, claims, cuts=("1",), **ends)
+
+
+TRAPS: dict[str, Any] = {
+    "a cubic": statement(u**3 - u**2 * "3/2" + "1/2", _SHORT),
+    "a root at a point of bisection": statement(u**4 / 6 - u**5 / 20 - u**3 / 3 + u**2 / 2 - "17/60", _SHORT),
+    "concave everywhere": statement(word("5/12") - u**4 / 12 + u**3 / 6 - u**2 / 2, _SHORT),
+    "a division by a hidden zero": statement((u - 1) ** 2 * _HIDDEN_ZERO / _HIDDEN_ZERO, _SHORT),
+    "concave just beyond a cut": statement(
+        piecewise((_TANGENT + (u - 2) ** 2, below(u, 2)), (_LATE, True)), _SHORT, cuts=("2",)
+    ),
+    "a hidden kink in log u": statement(-1 * of("abs", log(u)), _SHORT),
+    "a pole of erf": statement(1 / of("erf", u - 1), _SHORT),
+    "a logarithm of what is negative": statement(-1 * log(-1 * u), _SHORT),
+    "infinite at its cut": statement(of("abs", u - 1) ** "-1/2", _SHORT, cuts=("1",)),
+    "concave by its denominator": statement(
+        piecewise((1 / (u - 3), below(u, 2)), ((u - 2) ** 2 + 1 - u, True)), _SHORT, cuts=("2",)
+    ),
+    "a pole of even order": statement(1 / ((u - 1) ** 2), _SHORT),
+    "a pole of log u": statement(1 / (log(u) ** 3), _SHORT),
+    "a pole of exp": statement(1 / (exp(u) - 2), _SHORT),
+    "a pole of what rises": statement(1 / (u + log(u)), _SHORT),
+    "a pole of what falls": statement(1 / (1 / u - log(u / 10)), _SHORT),
+    "a crossing that is not cut": statement(of("max", u - 1, 2 * log(u)), _SHORT, cuts=("1",)),
+    "a dip beside the first box": FALSE["a steep dip"][1] | {"covers": {"0": ["1/2", "20"]}},
+    "a dip beside the cover": FALSE["a steep dip"][1] | {"covers": {"0": ["4", "8"]}},
+    "limits of what is not convex": statement(u * log(u) ** 2, [*_SHORT, "limits"], limits=limits(0, "inf", "inf")),
+    "a wrong limit": _other("kl", limits=limits(0, 0, "inf")),
+    "a wrong conjugate": _conjugate("kl", 0, exp(t)),
+    "a wrong argument of W": _of_lin("W", exp(t) * "-1/2"),
+    "a wrong branch of W": _of_lin("W-1", exp(t - 1) * "-1/2"),
+    "a wrong constant": _conjugate("pearson", 0, -2),
+    "a wrong line": _conjugate("total variation", 1, t + "1/7"),
+    "a line on one side alone": _conjugate("total variation", 1, of("abs", t)),
+    "a wrong end of the domain": _other("Lin's K", conjugate=TRUE["Lin's K"]["conjugate"] | {"end": "2"}),
+    "a wrong adjoint": _other("kl", adjoint=[log(u)]),
+    "a wrong activation": _other("kl", activation={"output": v, "term": exp(v)}),
+    "a wrong term": _other("kl", activation={"output": v + 1, "term": exp(v) + 1}),
+    "an odd point of the activation": _other(
+        "soft chi",
+        activation={
+            "output": piecewise((v, below(v, 0)), (7, below(v, 0, "<=")), (exp(v) - 1, True)),
+            "term": Word(TRUE["soft chi"]["activation"]["term"]),
+        },
+    ),
+    "a wrong value": _other("kl", gaussian={"value": s / 2 + 1, "weight": word("1/2")}),
+    "a wrong weight": _other("kl", gaussian={"value": s / 2, "weight": word("1/4")}),
+    "a wrong curvature": _other("kl", curvature=word(2)),
+    "a curvature at a kink": _reduction(of("abs", u - 1) + (u - 1) ** 2, 2),
+    "a curvature on one side": _other(
+        "a power of a distance",
+        generator=of("max", u - 1, 0) ** 2,
+        claims=[*FOUNDATIONS, "limits", "reduction to MSE"],
+        curvature=word(2),
+        limits=limits(0, 0, "inf"),
+    ),
+    "an activation at a kink": _other(
+        "total variation",
+        claims=[*TRUE["total variation"]["claims"], "activation"],
+        activation={
+            "output": piecewise(("-1/2", below(v, 0, "<=")), ("1/2", True)),
+            "term": piecewise(("-1/2", below(v, 0, "<=")), ("1/2", True)),
+        },
+    ),
+    "a probability off by a density": _other(
+        "total variation", gaussian={"value": of("erf", (2 * s) ** "1/2" / 4) + 1 / pi, "weight": 1 / s}
+    ),
+}
