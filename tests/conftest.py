@@ -30,9 +30,7 @@ WHOLE_CATALOGUE = {
         "show/test_readable",
         "test_catalogue",
         "test_command_line",
-        "test_golden",
         "test_losses",
-        "test_mutants",
         "test_spec",
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import mpmath
 import pytest
@@ -121,6 +122,9 @@ def test_below_the_smallest_tabulated_s_it_follows_its_leading_powers(spec: str)
         assert function(1e-15) / function(1e-12) == pytest.approx(1e-3**order, rel=1e-5)
 
 
+typed = cache(fdiv.from_expression)
+
+
 def crossing() -> mpmath.mpf:
     """Where u log u - u + 1 meets (u - 1)^2/4 again, in more digits than a quadrature asks."""
     with mpmath.workdps(40):
@@ -161,6 +165,6 @@ def test_the_value_of_a_typed_generator_is_mpmaths_expectation(text: str, s: flo
         truth = expectation(lambda y, x: f(x))
         # Stein's lemma for dD/ds: x = e^(d y - s/2), and d/ds = (y/d - 1)/2 d/dx x after one integration by parts
         slope = expectation(lambda y, x: f(x) * ((y * y - 1) / s - y / root) / 2)
-    gaussian = fdiv.from_expression(text).gaussian
+    gaussian = typed(text).gaussian
     assert gaussian(s) == pytest.approx(float(truth), rel=1e-12)
     assert gaussian.gradient_weight(s) == pytest.approx(float(slope), rel=1e-11)
