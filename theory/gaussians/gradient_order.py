@@ -36,7 +36,7 @@ the integrals over that grid, all in doubles: tested, not proved, but for the fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +57,9 @@ _EQUAL = 1e-9
 _SOME = (0.01, 0.3, 2.0, 9.0, 40.0, 300.0)
 
 
+Kind = Literal["equal", "below", "above", "crossing"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How w_A compares with w_B; `bound` is the number of sign changes of G_A - G_B; `normalised` to w(0) = 1/2.
@@ -64,7 +67,7 @@ class Verdict:
     `settled` says that the runs of G_A - G_B exclude further crossings at every s.
     """
 
-    kind: Literal["equal", "below", "above", "crossing"]
+    kind: Kind
     crossings: tuple[float, ...]
     bound: int
     normalised: bool
@@ -168,9 +171,17 @@ def runs(a: Divergence, b: Divergence, scales: tuple[float, float]) -> Runs:
     return Runs(where, what, starts, float(np.sign(total if converges else what[last].sum())))
 
 
-@cache
 def verdict(a: Divergence, b: Divergence) -> Verdict:
-    """Settle a pair."""
+    """Settle a pair, once for both orders: below turns into above."""
+    if a.spec <= b.spec:
+        return _verdict(a, b)
+    found = _verdict(b, a)
+    turned: dict[str, Kind] = {"below": "above", "above": "below"}
+    return replace(found, kind=turned.get(found.kind, found.kind))
+
+
+@cache
+def _verdict(a: Divergence, b: Divergence) -> Verdict:
     zeros = weight_at_zero(a), weight_at_zero(b)
     normalised = None not in zeros
     scale_a, scale_b = (0.5 / zeros[0], 0.5 / zeros[1]) if normalised else (1.0, 1.0)  # type: ignore[operator]
@@ -183,7 +194,7 @@ def verdict(a: Divergence, b: Divergence) -> Verdict:
     if signs.any() and cut.end * signs[np.flatnonzero(signs)[-1]] < 0:
         crossings += (float(brentq(cut.total, _S[-1], _FAR, xtol=1e-6)),)
     if crossings:
-        kind: Literal["equal", "below", "above", "crossing"] = "crossing"
+        kind: Kind = "crossing"
     else:
         kind = "equal" if not signs.any() else "below" if signs.sum() < 0 else "above"
     bound = 0 if kind == "equal" else len(cut.starts) - 1
