@@ -19,9 +19,9 @@ from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import moments, oracles
 from fdiv.evidence.finding import Counterexample, Evidence, Finding
 from fdiv.evidence.signs import keeps_sign
+from fdiv.exact.constants import OpenError, constant_ball
 from fdiv.exact.identities import is_identity
 from fdiv.exact.symbols import s, t, u, v
-from fdiv.numeric.constants import OpenError, constant_ball
 from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sympy
 from sympy import Expr
 
+from fdiv.exact.comparison import is_positive
 from fdiv.exact.simplify import factored, normal
 from fdiv.exact.symbols import u
 
@@ -41,7 +42,7 @@ def _shifted(rest: Expr, exponent: Expr) -> Expr | None:
     """Return y = c rest with y = exponent - log c, if there is such a constant c."""
     # y e^y = c rest e^{exponent - log c}: the constant c is the ratio of the two derivatives
     scale = sympy.cancel(sympy.diff(exponent, u) / sympy.diff(rest, u)) if rest.has(u) else sympy.S.Zero
-    if scale.has(u) or not scale.is_positive:
+    if scale.has(u) or not is_positive(scale):
         return None
     y = sympy.cancel(scale * rest)
     return y if sympy.simplify(exponent - sympy.log(scale) - y) == 0 else None
@@ -49,4 +50,4 @@ def _shifted(rest: Expr, exponent: Expr) -> Expr | None:
 
 def _on_branch(y: Expr, branch: Expr) -> bool:
     margin = sympy.factor(sympy.together(y + 1))
-    return bool(margin.is_nonnegative if branch == 0 else margin.is_nonpositive)
+    return is_positive(margin if branch == 0 else -margin, strict=False)

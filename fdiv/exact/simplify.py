@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sympy
 from sympy import Expr, Symbol
 
+from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
 
@@ -20,10 +21,7 @@ def factored(expression: Expr) -> Expr:
 
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
-    factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
-    # force takes each factor for positive: log((u - 3)^2) becomes 2 log(u - 3), which is not real below 3. No proof may
-    # rest on this form alone where such a factor changes its sign
-    terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
+    terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
     rational = [term for term in terms if term.is_rational_function(u)]
     transcendental = [term for term in terms if not term.is_rational_function(u)]
     polynomial = [term for term in rational if not sympy.denom(term).has(u)]
@@ -31,6 +29,29 @@ def normal(expression: Expr) -> Expr:
     return sympy.Add(
         *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
     )
+
+
+def split_logarithms(expression: Expr) -> Expr:
+    """Split the logarithm of a product into those of the factors that are positive at sight, and one of the rest.
+
+    log((u - 3)^2) stays, because 2 log(u - 3) is not real below 3.
+    """
+
+    def split(argument: Expr) -> Expr:
+        parts, rest = [], sympy.S.One
+        for factor in sympy.Mul.make_args(sympy.factor(argument)):
+            base, exponent = factor.as_base_exp()
+            if not is_positive(base) or not exponent.is_real:
+                rest *= factor
+            elif isinstance(factor, sympy.exp):
+                parts.append(factor.args[0])
+            else:
+                parts.append(exponent * sympy.log(base))
+        if rest.is_Mul and len(rest.args) == 2 and rest.args[0].is_number:
+            rest = sympy.expand(rest)
+        return sympy.Add(*parts, sympy.expand_log(sympy.log(rest)) if rest != 1 else 0)
+
+    return expression.replace(sympy.log, split)
 
 
 def _common_factors(terms: list[Expr]) -> list[Expr]:
@@ -59,4 +80,4 @@ def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
 
 def adjoint(generator: Expr) -> Expr:
     """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
-    return sympy.expand_log(sympy.expand(u * generator.subs(u, 1 / u)), force=True)
+    return split_logarithms(sympy.expand(u * generator.subs(u, 1 / u)))

@@ -10,7 +10,7 @@ import sympy
 
 from fdiv.balls import ball, tails
 from fdiv.exact.symbols import u
-from fdiv.numeric.constants import exact
+from fdiv.exact.constants import exact
 
 SMALL = 1 / u  # at infinity; u itself is the small one at zero
 EXPANDED = [
