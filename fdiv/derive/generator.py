@@ -24,7 +24,7 @@ from fdiv.exact.comparison import between, compare, in_order, inside, sign, vani
 from fdiv.exact.constants import OpenError
 from fdiv.exact.inversion import invert
 from fdiv.exact.roots import positive_zeros
-from fdiv.exact.simplify import factored, normal
+from fdiv.exact.simplify import factored, normal, simplified
 from fdiv.exact.symbols import DerivationError, u
 
 _LARGEST_DEGREE = 64  # of a radicand in which squares are looked for
@@ -52,7 +52,7 @@ class Piece:
     @cached_property
     def affine(self) -> bool:
         """Whether f is a straight line here."""
-        return bool(sympy.simplify(self.second) == 0)
+        return bool(simplified(self.second) == 0)
 
     @cached_property
     def samples(self) -> tuple[Expr, ...]:
@@ -65,7 +65,7 @@ class Piece:
         if end not in (0, sympy.oo):
             value = expression.subs(u, end)
             if value.is_finite:
-                return sympy.simplify(value)
+                return simplified(value)
         side = 1 if end == self.lower else -1
         try:
             return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u))
@@ -109,7 +109,7 @@ class Generator(ABC):
     def kinks(self) -> tuple[tuple[Expr, Expr], ...]:
         """(place, jump of the slope) where two pieces meet and the slope jumps."""
         jumps = (
-            (left.upper, sympy.simplify(right.limit(right.slope, right.lower) - left.limit(left.slope, left.upper)))
+            (left.upper, simplified(right.limit(right.slope, right.lower) - left.limit(left.slope, left.upper)))
             for left, right in pairwise(self.pieces)
         )
         return tuple((place, jump) for place, jump in jumps if sign(jump) != 0)
@@ -139,7 +139,7 @@ class Generator(ABC):
             return sympy.oo, sympy.oo
         one = sympy.S.One
         left, right = piece_at(self.pieces, one, "left"), piece_at(self.pieces, one, "right")
-        return sympy.simplify(left.limit(left.second, one)), sympy.simplify(right.limit(right.second, one))
+        return simplified(left.limit(left.second, one)), simplified(right.limit(right.second, one))
 
     @property
     def curvature(self) -> Expr | None:
@@ -303,7 +303,7 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
         return list(found)
     level = sympy.Dummy("level", real=True)
     inverse = invert(function, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
-    value = None if inverse is None else sympy.simplify(inverse.subs(level, 0))
+    value = None if inverse is None else simplified(inverse.subs(level, 0))
     return [value if value is not None and _is_zero_of(function, value) else found[0]]
 
 

@@ -21,7 +21,7 @@ from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open, 
 from fdiv.evidence.signs import GRID, grid, in_many_digits, keeps_sign, value_at
 from fdiv.exact.comparison import in_order, sign
 from fdiv.exact.constants import FUNCTIONS, OpenError
-from fdiv.exact.simplify import factored
+from fdiv.exact.simplify import factored, simplified
 from fdiv.exact.symbols import DerivationError, u
 from fdiv.record import Divergence
 
@@ -36,7 +36,7 @@ def vanishes_at_one(divergence: Divergence) -> Finding:
         value = piece_at(divergence.pieces, sympy.S.One).expression.subs(u, 1)
     except DerivationError:
         value = divergence.generator.subs(u, 1)
-    value = sympy.simplify(value)
+    value = simplified(value)
     if not (value.is_finite and value.is_extended_real):
         shown = Counterexample(1.0, f"f(u) = {value}", float("nan"))
         return Finding(Evidence.REFUTED, f"f(1) = {value} is not a real number", shown)
@@ -258,7 +258,7 @@ def _no_odd_point(divergence: Divergence, place: Expr, form: Expr) -> Finding:
 
 @cache
 def regular(piece: Piece) -> Finding:
-    """Judge that f is real, finite and smooth inside a piece: divisors, radicands and arguments of log stay positive."""
+    """Judge that f is real, finite and smooth inside a piece: no divisor, radicand or argument of log vanishes."""
     findings = [_nonzero(base, power, piece) for base, power in dict.fromkeys(guarded(piece.expression))]
     found = weakest([*findings, Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")])
     if found.evidence is not Evidence.NOT_APPLICABLE and not _unfamiliar(piece.expression):

@@ -33,6 +33,8 @@ Box = tuple[Expr, Expr]
 
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
+    if is_positive(expression, strict):
+        return Finding(Evidence.PROVED, f"{quantity} = {factored(expression)} is a product and sum of positive factors")
     forms = (expression, factored(expression), sympy.expand(expression), _in_few_powers(expression))
     if any(is_positive(form, strict) for form in forms):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")

@@ -6,7 +6,7 @@ import sympy
 from sympy import Expr
 
 from fdiv.exact.comparison import is_positive
-from fdiv.exact.simplify import factored, normal
+from fdiv.exact.simplify import factored, normal, simplified
 from fdiv.exact.symbols import u
 
 
@@ -18,7 +18,7 @@ def is_identity(residual: Expr, thorough: bool = True) -> bool:
     residual = residual.replace(sympy.LambertW, _lambert_of_product)
     residual = residual.replace(sympy.Pow, lambda base, power: factored(base) ** power)
     residual = sympy.powdenest(sympy.expand_log(residual.replace(sympy.log, _log_of_factored), force=False))
-    return bool(normal(residual) == 0 or (thorough and sympy.simplify(residual) == 0))
+    return bool(normal(residual) == 0 or (thorough and simplified(residual) == 0))
 
 
 def _log_of_factored(argument: Expr) -> Expr:
@@ -31,7 +31,7 @@ def _lambert_of_product(z: Expr, branch: Expr = sympy.S.Zero) -> Expr:
     for factor in sympy.Mul.make_args(product):
         if isinstance(factor, sympy.exp):
             rest = sympy.cancel(product / factor)
-            constant = sympy.simplify(rest - factor.args[0])
+            constant = simplified(rest - factor.args[0])
             y = rest if constant == 0 else _shifted(rest, factor.args[0])
             if y is not None and _on_branch(y, branch):
                 return y
@@ -45,7 +45,7 @@ def _shifted(rest: Expr, exponent: Expr) -> Expr | None:
     if scale.has(u) or not is_positive(scale):
         return None
     y = sympy.cancel(scale * rest)
-    return y if sympy.simplify(exponent - sympy.log(scale) - y) == 0 else None
+    return y if simplified(exponent - sympy.log(scale) - y) == 0 else None
 
 
 def _on_branch(y: Expr, branch: Expr) -> bool:

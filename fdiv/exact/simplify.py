@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy
 from sympy import Expr, Symbol
@@ -10,18 +10,57 @@ from sympy import Expr, Symbol
 from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
+_LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
+
 
 def factored(expression: Expr) -> Expr:
     """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
     exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    if all(abs(exponent.p) <= 64 and exponent.q <= 24 for exponent in exponents):
-        return sympy.factor(sympy.together(expression))
+    if all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents):
+        covered, names = covering(expression)
+        return sympy.factor(sympy.together(covered)).xreplace(names)
     return sympy.powsimp(sympy.expand(expression))
+
+
+def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
+    """Give powers and exponentials of high degree names of their own, and say what they stand for.
+
+    SymPy's polynomials take u^0.123456789012 for the 30,864,197,253rd power of a root, and e^(50 u) for a 50th power.
+    An identity between the names holds between what they stand for.
+    """
+    names: dict[Expr, Expr] = {}
+    wild = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and _is_wild(p.exp)]
+    wild += [
+        e for e in expression.atoms(sympy.exp) if any(abs(n) > _LARGEST_RATE for n in e.args[0].atoms(sympy.Integer))
+    ]
+    known: dict[Expr, Expr] = {}
+    for power in sorted(wild, key=sympy.default_sort_key):
+        if 1 / power in names:
+            known[power] = 1 / names[1 / power]
+        else:
+            names[power] = known[power] = sympy.Dummy("power", positive=True) if power.is_positive else sympy.Dummy()
+    return expression.xreplace(known), {name: power for power, name in names.items()}
+
+
+def _is_wild(exponent: sympy.Rational) -> bool:
+    return bool(exponent.q > _LARGEST_ROOT or (abs(exponent.p) > _LARGEST_DEGREE and exponent.q > 1))
+
+
+def simplified(expression: Expr) -> Expr:
+    """Return SymPy's simplification, in which powers of high degree are not taken apart."""
+    covered, names = covering(expression)
+    return sympy.simplify(covered).xreplace(names)
 
 
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
     terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
+    covered, names = covering(sympy.Add(*terms))
+    return _in_normal_form(sympy.Add.make_args(covered)).xreplace(names)
+
+
+def _in_normal_form(terms: Sequence[Expr]) -> Expr:
+    """Collect equal logarithms, and take partial fractions of what is rational in u."""
     rational = [term for term in terms if term.is_rational_function(u)]
     transcendental = [term for term in terms if not term.is_rational_function(u)]
     polynomial = [term for term in rational if not sympy.denom(term).has(u)]
