@@ -180,7 +180,8 @@ def _certainty(a: _Measure, b: _Measure) -> Evidence:
     b = _at_the_places_of(a, b)
     if set(a.masses) != set(b.masses):
         return Evidence.PROVED  # where only one of them has a kink; a place is new if it certainly differs from all
-    first, second = [], []
+    first: list[Any] = []
+    second: list[Any] = []
     for left, right in pairwise(in_order([*a.cuts, *b.cuts])):
         for share in (sympy.Rational(1, 3), sympy.Rational(5, 7)):
             point = number_between(left, right, share)

@@ -75,7 +75,7 @@ class Conjugate:
     def _formulas(self) -> dict[ConjugatePiece, Function | None]:
         """The formulas of the pieces in 50 digits."""
         with mpmath.workdps(50):
-            return {p: None if p.expression is None else lower(p.expression, t, MPMATH) for p in self.pieces}
+            return {piece: _in_digits(piece.expression) for piece in self.pieces}
 
     @cached_property
     def _numbers(self) -> Function:
@@ -89,6 +89,14 @@ class Conjugate:
         derivative 1/f''(u).
         """
         return conjugate_on(self.pieces, self.effective_domain.upper, self.value_at_end, backend)
+
+
+def _in_digits(formula: Expr | None) -> Function | None:
+    """Lower a formula to mpmath; None, as where there is none, for one that cannot be put into numbers."""
+    try:
+        return None if formula is None else lower(formula, t, MPMATH)
+    except NotImplementedError:
+        return None
 
 
 def derive_conjugate(generator: Generator) -> Conjugate:
