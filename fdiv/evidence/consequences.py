@@ -19,7 +19,7 @@ from fdiv.derive.generator import Piece
 from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import moments, oracles
 from fdiv.evidence.finding import Evidence, Finding, left_open
-from fdiv.evidence.signs import keeps_sign
+from fdiv.evidence.signs import approaches, keeps_sign
 from fdiv.exact.comparison import compare, vanishes
 from fdiv.exact.constants import OpenError, constant_ball
 from fdiv.exact.identities import is_identity
@@ -57,7 +57,7 @@ def limits(divergence: Divergence, settled: Settled) -> Finding:
         agrees = _encloses(expression, side, value)
         if agrees is False:
             return Finding(Evidence.REFUTED, f"{name} = {value} contradicts the enclosed limit of {expression}")
-        if agrees is None and not oracles.approaches(expression, side, value):
+        if agrees is None and not approaches(expression, side, value):
             return left_open(f"{name} = {value} is not seen in the values of {expression} near the end")
         enclosed = enclosed and agrees is True
     if enclosed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import mpmath
@@ -257,3 +258,15 @@ def value_at(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
     except (ZeroDivisionError, ValueError, OverflowError):
         return None
     return value if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
+
+
+def approaches(expression: Expr, side: int, value: Expr) -> bool:
+    """Whether values of `expression` at u = e^(side x), x up to 480, tend to `value`."""
+    function = in_many_digits(expression)
+    with mpmath.workdps(450):
+        values = [function(mpmath.exp(side * x)) for x in (30, 60, 120, 240, 480)]
+        if value.is_infinite:
+            away = [x if value > 0 else -x for x in values]
+            return away[-1] > 1 and all(a <= b for a, b in pairwise(away))
+        errors = [abs(x - mpmath.mpmathify(value.evalf(450))) for x in values]
+        return errors[-1] < 0.01 * max(1, abs(value)) and all(a >= b for a, b in pairwise(errors))
