@@ -25,6 +25,7 @@ _MOST_BITS = 1 << 14  # of a separation bound
 _LARGEST_PRIME = 10**4
 _MOST_OPERATIONS = 200
 _SIMPLEST = 10**6
+_LONGEST_NUMBER = 10**12  # SymPy would write p log(q) as log(q^p)
 
 
 def sign(constant: Expr) -> int:
@@ -151,7 +152,8 @@ def vanishes(constant: Expr) -> bool:
         coefficients = []
     if coefficients and all(_is_algebraic_zero(c) for c in coefficients):
         return True
-    return bool(sympy.simplify(constant) == 0)
+    long = any(max(abs(number.p), number.q) > _LONGEST_NUMBER for number in constant.atoms(sympy.Rational))
+    return not long and bool(sympy.simplify(constant) == 0)
 
 
 def _in_primes(constant: Expr) -> Expr:

@@ -10,6 +10,7 @@ from sympy import Expr, Symbol
 from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
+_LONGEST_NUMBER = 10**12
 _LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
 
 
@@ -47,7 +48,12 @@ def _is_wild(exponent: sympy.Rational) -> bool:
 
 
 def simplified(expression: Expr) -> Expr:
-    """Return SymPy's simplification, in which powers of high degree are not taken apart."""
+    """Return SymPy's simplification, in which powers of high degree are not taken apart.
+
+    Only the expansion where numbers are so long that p log(q) would become log(q^p) with millions of digits.
+    """
+    if any(max(abs(number.p), number.q) > _LONGEST_NUMBER for number in expression.atoms(sympy.Rational)):
+        return sympy.expand(expression)
     covered, names = covering(expression)
     return sympy.simplify(covered).xreplace(names)
 
