@@ -344,5 +344,7 @@ def compare_large_s(divergence: Divergence) -> Finding:
     for s, value, following in zip(points, values, values[1:] + limit, strict=True):
         if not value <= following * (1 + 1e-12):
             return left_open(f"D({s:g}) = {value!r} exceeds {following!r}: {_ONE_IS_WRONG}")
+    if values[0] == math.inf:
+        return left_open("D(1) is beyond double precision already")
     s, value = [(s, value) for s, value in zip(points, values, strict=True) if value < math.inf][-1]
     return Finding(Evidence.TESTED, f"D increases up to D({s:g}) = {value:.6g}, the last point in range")

@@ -27,10 +27,10 @@ def _log_of_factored(argument: Expr) -> Expr:
 
 def _lambert_of_product(z: Expr, branch: Expr = sympy.S.Zero) -> Expr:
     """W(y e^y) = y, on branch 0 where y >= -1 and on branch -1 where y <= -1."""
-    product = sympy.factor(sympy.powsimp(sympy.expand_power_exp(z)))
+    product = factored(sympy.powsimp(sympy.expand_power_exp(z)))
     for factor in sympy.Mul.make_args(product):
         if isinstance(factor, sympy.exp):
-            rest = sympy.cancel(product / factor)
+            rest = sympy.Mul(*(other for other in sympy.Mul.make_args(product) if other != factor))
             constant = simplified(rest - factor.args[0])
             y = rest if constant == 0 else _shifted(rest, factor.args[0])
             if y is not None and _on_branch(y, branch):

@@ -81,7 +81,7 @@ def merge_logs(expression: Expr) -> Expr:
         return expression
     unit = logs[0][0]
     powers = [sympy.nsimplify(coefficient / unit) for coefficient, _ in logs]
-    if not all(power.is_Integer for power in powers):
+    if not all(power.is_Integer and abs(power) <= _LARGEST_POWER for power in powers):
         return expression
     argument = sympy.Mul(*(factor.args[0] ** power for power, (_, factor) in zip(powers, logs, strict=True)))
     merged = unit * sympy.log(sympy.cancel(argument))

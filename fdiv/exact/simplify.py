@@ -31,9 +31,7 @@ def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
     """
     names: dict[Expr, Expr] = {}
     wild = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and _is_wild(p.exp)]
-    wild += [
-        e for e in expression.atoms(sympy.exp) if any(abs(n) > _LARGEST_RATE for n in e.args[0].atoms(sympy.Integer))
-    ]
+    wild += [e for e in expression.atoms(sympy.exp) if any(map(_is_long, e.args[0].atoms(sympy.Rational)))]
     known: dict[Expr, Expr] = {}
     for power in sorted(wild, key=sympy.default_sort_key):
         if 1 / power in names:
@@ -45,6 +43,10 @@ def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
 
 def _is_wild(exponent: sympy.Rational) -> bool:
     return bool(exponent.q > _LARGEST_ROOT or (abs(exponent.p) > _LARGEST_DEGREE and exponent.q > 1))
+
+
+def _is_long(rate: sympy.Rational) -> bool:
+    return bool(max(abs(rate.p), rate.q) > _LARGEST_RATE)
 
 
 def simplified(expression: Expr) -> Expr:
