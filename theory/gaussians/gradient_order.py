@@ -36,7 +36,7 @@ the integrals over that grid, all in doubles: tested, not proved, but for the fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +57,9 @@ _EQUAL = 1e-9
 _SOME = (0.01, 0.3, 2.0, 9.0, 40.0, 300.0)
 
 
+Kind = Literal["equal", "below", "above", "crossing"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How w_A compares with w_B; `bound` is the number of sign changes of G_A - G_B; `normalised` to w(0) = 1/2.
@@ -64,7 +67,7 @@ class Verdict:
     `settled` says that the runs of G_A - G_B exclude further crossings at every s.
     """
 
-    kind: Literal["equal", "below", "above", "crossing"]
+    kind: Kind
     crossings: tuple[float, ...]
     bound: int
     normalised: bool
@@ -96,13 +99,14 @@ def _ends_at_one(lower: object, upper: object) -> list[object]:
 def half_line(divergence: Divergence) -> tuple[Numbers, dict[float, float]]:
     """G on the grid, and its atoms {|log k|: mass}."""
     even = np.zeros_like(GRID)
-    for x in (GRID, -GRID):
+    for x in (GRID, -GRID):  # g(x) and g(-x) add up at one place of the half-line
         u = np.exp(x)
         for piece in divergence.pieces:
             here = (u > float(piece.lower)) & (u <= float(piece.upper))
             even[here] += u[here] ** 1.5 * in_doubles(piece.second)(u[here]) / 2
     atoms: dict[float, float] = {}
     for place, jump in divergence.kinks:
+        # f'' has the mass `jump` at k, so g(x) dx = e^{3x/2} f''(e^x)/2 dx has k^{1/2} jump/2 at log k (dk = k dx)
         x0 = abs(float(np.log(float(place))))
         atoms[x0] = atoms.get(x0, 0.0) + float(place) ** 0.5 * float(jump) / 2
     return even, atoms
@@ -154,6 +158,7 @@ def runs(a: Divergence, b: Divergence, scales: tuple[float, float]) -> Runs:
     (even_a, atoms_a), (even_b, atoms_b) = half_line(a), half_line(b)
     signs = _signs(even_a * scales[0], even_b * scales[1])
     difference = np.where(signs == 0, 0.0, even_a * scales[0] - even_b * scales[1])
+    # the trapezoid rule: each point of the grid has half of both steps beside it, so that integrals are sums of masses
     share = np.diff(GRID, prepend=0.0, append=GRID[-1])
     places, masses = list(GRID), list(difference * (share[1:] + share[:-1]) / 2)
     for place in {*atoms_a, *atoms_b}:
@@ -163,27 +168,38 @@ def runs(a: Divergence, b: Divergence, scales: tuple[float, float]) -> Runs:
     order = np.argsort(places, kind="stable")
     where, what = np.array(places)[order], np.array(masses)[order]
     starts = (0, *(j for _, j in _changes(np.sign(what))))
+    # argument 4: the sign as s -> inf is that of the integral where it converges, else that of the last run
     total, last = float(what.sum()), np.flatnonzero(what)[-1:]
     converges = abs(difference[-1]) * GRID[-1] < 1e-6 * abs(total)
     return Runs(where, what, starts, float(np.sign(total if converges else what[last].sum())))
 
 
-@cache
 def verdict(a: Divergence, b: Divergence) -> Verdict:
-    """Settle a pair."""
+    """Settle a pair, once for both orders: below turns into above."""
+    if a.spec <= b.spec:
+        return _verdict(a, b)
+    found = _verdict(b, a)
+    turned: dict[str, Kind] = {"below": "above", "above": "below"}
+    return replace(found, kind=turned.get(found.kind, found.kind))
+
+
+@cache
+def _verdict(a: Divergence, b: Divergence) -> Verdict:
     zeros = weight_at_zero(a), weight_at_zero(b)
     normalised = None not in zeros
     scale_a, scale_b = (0.5 / zeros[0], 0.5 / zeros[1]) if normalised else (1.0, 1.0)  # type: ignore[operator]
     signs = _signs(weights(a) * scale_a, weights(b) * scale_b)
     cut = runs(a, b, (scale_a, scale_b))
+    # criterion 2 bounds how many there are; those that the scan shows are located with the oracle's w
     crossings = tuple(
         float(brentq(lambda s: weight(a, s) * scale_a - weight(b, s) * scale_b, _S[i], _S[j], xtol=1e-10))
         for i, j in _changes(signs)
     )
+    # argument 4: w_A - w_B ends with another sign than the scan does, so it crosses once more beyond
     if signs.any() and cut.end * signs[np.flatnonzero(signs)[-1]] < 0:
         crossings += (float(brentq(cut.total, _S[-1], _FAR, xtol=1e-6)),)
     if crossings:
-        kind: Literal["equal", "below", "above", "crossing"] = "crossing"
+        kind: Kind = "crossing"
     else:
         kind = "equal" if not signs.any() else "below" if signs.sum() < 0 else "above"
     bound = 0 if kind == "equal" else len(cut.starts) - 1
@@ -195,18 +211,22 @@ def _settled(cut: Runs, found: int, signs: Numbers) -> bool:
     missing, turns = len(cut.starts) - 1 - found, cut.signs
     if missing == 0:
         return True
+    # argument 3 with l = _NEAR: the first run outweighs all of the other sign, so there is no crossing below l
     first = cut.integrals(_NEAR)
     as_it_starts = signs[np.flatnonzero(signs)[0]] == turns[0]
     if not as_it_starts or first[0] < first[turns != turns[0]].sum():
         return False
-    if missing == 1:
+    if missing == 1:  # argument 4: both ends known, the number of crossings is even or odd
         return bool(turns[0] * cut.end * (-1) ** found > 0)
+    # argument 5
     return missing == 2 and found == 0 and _none_between(cut, _NEAR, _FAR, 14)
 
 
 def _none_between(cut: Runs, low: float, high: float, depth: int) -> bool:
     """Whether three runs leave the sign of w_A - w_B alone from `low` on."""
     (_, middle, last), (first, middle_high, _) = cut.integrals(low), cut.integrals(high)
+    # R_2/R_1 rises: once above 1 it stays there. R_0/R_1 falls: over [low, high] the sum of the two ratios is at least
+    # R_0(high)/R_1(high) + R_2(low)/R_1(low), which is asked to exceed 1 (times both denominators)
     if last > middle or first * middle + last * middle_high > middle * middle_high:
         return True
     between = float(np.sqrt(low * high))

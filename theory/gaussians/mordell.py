@@ -62,6 +62,7 @@ def _reflection() -> tuple[Expr, ...]:
     """The transform by its functional equation, the change of variables, and the two forms of 2u/(u + 1)."""
     x, y = sympy.symbols("x y", real=True)
     s, z = sympy.symbols("s z", positive=True)
+    # step 1: F(y) by moving the line of integration over the pole
     pole = sympy.I * sympy.pi
     wave = sympy.exp(-sympy.I * x * y)
     # cosh(x/2) vanishes at the pole, simply
@@ -70,11 +71,13 @@ def _reflection() -> tuple[Expr, ...]:
     factor, line = -sympy.exp(2 * sympy.pi * y), wave / sympy.cosh(x / 2)
     shift = (line.subs(x, x + 2 * pole) / line - factor).rewrite(sympy.exp)
     transform = 2 * pole * residue / (1 - factor)
+    # step 2, Parseval and a change of variables, for M(s) against M(image):
     image = 4 * sympy.pi**2 / s
     # sech(pi y) e^{-s y^2/2} dy = sech(x/2) e^{-x^2/(2 image)} dx/(2 pi) with x = 2 pi y
     exponent = (-s * y**2 / 2).subs(y, x / (2 * sympy.pi)) + x**2 / (2 * image)
     density = sympy.sqrt(2 * sympy.pi * image) / (2 * sympy.pi) - sympy.sqrt(2 * sympy.pi / s)
-    # E_Q[2u/(u + 1)] = E[2 e^{x/2}/(e^x + 1)] e^{-s/8} over the normal law of variance s, as q times e^{x/2} is that
+    # step 3, the second claim: E_Q[2u/(u + 1)] = E[2 e^{x/2}/(e^x + 1)] e^{-s/8} over the normal law of variance s, as
+    # q times e^{x/2} is that
     tilt = -((x + s / 2) ** 2) / (2 * s) + x / 2 + x**2 / (2 * s) + s / 8
     kernel = sympy.sqrt(z) * 2 / (z + 1) - 2 / (sympy.sqrt(z) + 1 / sympy.sqrt(z))
     split = (u - 1) ** 2 / (u + 1) - (u + 1 - 4 * u / (u + 1))

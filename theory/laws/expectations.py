@@ -48,20 +48,32 @@ class _Balls:
         return arb.pi()
 
     def __getattr__(self, name: str) -> Callable[[Any], arb]:
-        return lambda x: getattr(arb(x), name)()
+        def function(x: Any) -> arb:
+            return getattr(arb(x), name)()
+
+        setattr(self, name, function)  # so that it is made once
+        return function
+
+
+_BALLS = _Balls()
 
 
 def in_balls(expression: Expr) -> Callable[[arb], arb]:
     """Return `expression` in u as a function of balls, its rational numbers exact."""
     text = MpmathPrinter({"fully_qualified_modules": True}).doprint(expression)
-    return eval(f"lambda u: {text}", {"mpmath": _Balls()})
+    return eval(f"lambda u: {text}", {"mpmath": _BALLS})
 
 
 @cache
 def in_doubles(expression: Expr) -> Callable[[Numbers], Numbers]:
     """Return `expression` in u as a function of arrays of u."""
     function = sympy.lambdify(u, expression, ["scipy", "numpy"])
-    return lambda x: np.broadcast_to(function(x), x.shape)
+
+    def values(x: Numbers) -> Numbers:
+        found = function(x)
+        return found if np.shape(found) == x.shape else np.broadcast_to(found, x.shape)
+
+    return values
 
 
 def _panels(reach: Any, breaks: list[Any], width: float) -> Iterator[tuple[Any, Any, int]]:

@@ -75,6 +75,7 @@ def jacobian(
     """The Jacobian of the vector field at 0, by central differences of V."""
     h = 3e-4
 
+    # the field is (-V_theta, kappa V_psi), so its Jacobian is made of the second derivatives of V
     def second(i: int, j: int) -> float:
         total = 0.0
         for a in (-1, 1):
@@ -95,6 +96,7 @@ def field(divergence: Divergence, theta: float, psi: float) -> tuple[float, floa
     second = in_doubles(piece.second)
     real, fake = np.exp(psi * _X), np.exp(psi * (theta + _X))
     slope = fake**2 * second(fake)
+    # only the second term of V holds theta; psi is in both, through v = psi x and v = psi (theta + x)
     descent = float(_SHARE @ slope) * psi
     ascent = float(_SHARE @ (real * second(real) * _X - slope * (theta + _X)))
     return descent, ascent
@@ -114,7 +116,10 @@ def trajectory(divergence: Divergence, end: float, start: float = 0.2) -> tuple[
 
 
 def _rate(divergence: Divergence) -> float:
-    """The decay of the natural norm theta^2 + theta psi + psi^2, over two turns late in the trajectory."""
+    """The decay of the natural norm, over two turns late in the trajectory.
+
+    For kappa = 1 the linear flow has d/dt (theta^2 + theta psi + psi^2) = -f''(1) times itself, without oscillation.
+    """
     times, (theta, psi) = trajectory(divergence, 24.0)
     norm = theta**2 + theta * psi + psi**2
     late = np.searchsorted(times, 8.0)
@@ -123,6 +128,7 @@ def _rate(divergence: Divergence) -> float:
 
 def _contraction(divergence: Divergence, share: float) -> float:
     """The mean contraction of a step of size share/f''(1) over 60 steps from (1e-4, 0), in the natural norm."""
+    # a linear step multiplies theta^2 + theta psi + psi^2 by 1 - share + share^2, the spectral radius squared
     eta = share / float(divergence.curvature)  # type: ignore[arg-type]
     theta, psi = 1e-4, 0.0
     start = theta**2 + theta * psi + psi**2
@@ -157,11 +163,13 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
 def _taylor() -> tuple[Expr, ...]:
     """V + f'' (theta psi + psi^2/2) up to second order, for a symbolic jet of f at 1."""
     a, b, theta, psi, x, e = sympy.symbols("a b theta psi x e", real=True)
+    # the jet f = a (u - 1)^2/2 + b (u - 1)^3/6; e counts the order in psi, and T = f', f* o T = u f' - f
     u = sympy.exp(e * psi * x)
     slope = a * (u - 1) + b * (u - 1) ** 2 / 2
     term = u * slope - (a * (u - 1) ** 2 / 2 + b * (u - 1) ** 3 / 6)
 
     def mean(expression: Expr, center: Expr) -> Expr:
+        # E[x] = center and E[x^2] = 1 + center^2; the third order in e is the O(3) of the statement
         expanded = sympy.expand(sympy.series(expression, e, 0, 3).removeO().subs(e, 1))
         return expanded.coeff(x, 0) + expanded.coeff(x, 1) * center + expanded.coeff(x, 2) * (1 + center**2)
 

@@ -110,6 +110,7 @@ def measured(step: Step, steps: int, index: int) -> tuple[float, float, float]:
             scheduler.scale_model_input(x, t)
         return scheduler.step(prediction, t, x, generator=generator, **dict(step.step_options)).prev_sample.double()
 
+    # one x and one noise: what differs is the mean alone; two noises: what differs is sigma times theirs
     moved = advance(prediction_p, 4) - advance(prediction_q, 4)
     slope = float(moved.square().sum() / (prediction_p - prediction_q).double().square().sum())
     spread, noise = advance(prediction_p, 5) - advance(prediction_p, 6), (draw(5) - draw(6)).double()
@@ -140,6 +141,8 @@ def stated(step: Step, t: float, before: float) -> float:
 
 def posterior_gain(sigma: float, after: float) -> float:
     """s / |dx_0|^2 of q(x_after | x_sigma, x_0) on the flow-matching path, by conditioning the joint Gaussian."""
+    # x = a x_0 + b e at both times. q(x | x_0) is a Gaussian pair with variances b^2 and, as x = (a/a_after) x_after +
+    # fresh noise, covariance (a/a_after) b_after^2; conditioning on x leaves x_0 the factor a_after - regression a
     (a, b), (a_after, b_after) = (1 - sigma, sigma), (1 - after, after)
     covariance = np.array([[b_after**2, a / a_after * b_after**2], [a / a_after * b_after**2, b**2]])
     regression = covariance[0, 1] / covariance[1, 1]

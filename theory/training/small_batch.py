@@ -56,6 +56,7 @@ def exact_moments(divergence: Divergence, s: float) -> tuple[float, float]:
     log_ratio = d * y - s / 2
     q = share * np.exp(-(y**2) / 2) / math.sqrt(2 * math.pi)
     p = share * np.exp(-((y - d) ** 2) / 2) / math.sqrt(2 * math.pi)
+    # part 1: two means of independent samples, so their variances add
     T, conjugate = output(log_ratio), term(log_ratio)
     means = float(p @ T), float(q @ conjugate)
     return means[0] - means[1], float(p @ (T - means[0]) ** 2 + q @ (conjugate - means[1]) ** 2)
@@ -79,6 +80,7 @@ def fitted(divergence: Divergence, s: float, batch: int, draws: int, reach: floa
     output, term = activation(divergence)
     x_p = rng.normal(d / 2, 1, size=(draws, batch))
     x_q = rng.normal(-d / 2, 1, size=(draws, batch))
+    # V_n of every batch (rows) at every slope (columns), then the vertex of the parabola through the best three
     slopes = np.linspace(d - reach, d + reach, 41)
     with np.errstate(over="ignore"):  # f* = inf far from the maximum
         values = np.stack([output(psi * x_p).mean(1) - term(psi * x_q).mean(1) for psi in slopes], axis=1)
@@ -106,6 +108,7 @@ def _without_a_bound(divergence: Divergence) -> Iterator[Comparison]:
     """With psi free: at most f(0) + f'(inf), and no less on a batch that 0 separates."""
     supremum = float(divergence.value_at_zero + divergence.slope_at_infinity)
     output, term = activation(divergence)
+    # part 2: all x_p on one side of 0 and all x_q on the other, where V_n tends to the supremum as psi -> inf
     apart = np.array([0.3, 0.8, 1.1, 2.0])
     psi = 300.0 if math.isfinite(supremum) else 60.0
     value = float(output(psi * apart).mean() - term(-psi * apart).mean())
@@ -124,16 +127,17 @@ def _without_a_bound(divergence: Divergence) -> Iterator[Comparison]:
 
 def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
     curvature = float(divergence.curvature)  # type: ignore[arg-type]
-    for s in (0.02, 0.2):
+    for s in (0.02, 0.2):  # part 1, by simulation
         mean, variance = exact_moments(divergence, s)
         estimates = simulate(divergence, s, 4, _DRAWS)
         noise = math.sqrt(variance / (4 * _DRAWS))
         # five standard errors of the simulated mean, as a relative tolerance
         yield Comparison(f"mean, s={s:g}", float(estimates.mean()), mean, "equal", min(0.9, 5 * noise / mean))
         yield Comparison(f"variance, s={s:g}", float(estimates.var()) * 4, variance, "equal", 0.1)
-    s = 1e-4
+    s = 1e-4  # part 1, its limit
     mean, variance = exact_moments(divergence, s)
     yield Comparison("relative deviation x sqrt(n s)", math.sqrt(variance * s) / mean, math.sqrt(8), "equal", 2e-3)
+    # part 2, at the optimum
     estimates, m = fitted(divergence, 0.0, 512, 200, 0.25)
     # of the same batches, so that the noise of m^2, whose mean is 2/n, does not hide the constant
     predicted = curvature / 2 * float(np.mean(m**2))
