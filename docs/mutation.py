@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+sys.path.insert(0, str(HERE.parent))
 
-from tests.laws import mutation
+from tests.laws import mutation  # noqa: E402
 
 START, END = "<!-- table -->\n", "\n<!-- end of table -->"
 document = HERE / "mutation.md"

@@ -17,13 +17,19 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
+import flint
 import mpmath
 import sympy
 from sympy import Expr
 
+from fdiv.balls.ball import enclose
 from fdiv.derive.generator import Piece, piece_at
 from fdiv.evidence.finding import Evidence
-from fdiv.exact.simplify import factored
+from fdiv.exact.comparison import between as number_between
+from fdiv.exact.comparison import compare as compare_numbers
+from fdiv.exact.comparison import in_order
+from fdiv.exact.constants import OpenError, constant_ball, exact
+from fdiv.exact.simplify import factored, simplified
 from fdiv.exact.symbols import u
 from fdiv.numeric.backends import MPMATH
 from fdiv.numeric.lower import lower
@@ -33,6 +39,7 @@ _DIGITS = 40
 _AGREEMENT = mpmath.mpf(10) ** -25
 _SHARES = (0.13, 0.37, 0.71, 0.94)  # where in each interval of log u the ratio is looked at
 _REACH = 6.0
+_BITS = 256
 _TRIED_S = (1.0, 4.0, 0.2, 16.0, 0.01, 60.0)
 
 
@@ -50,8 +57,8 @@ class Difference:
 class Relation:
     """first = factor * second; `factor` is None and `where` shows an example when they are different.
 
-    `evidence` is proved (a symbolic identity, or a difference that was exhibited) or tested (equal to 25 digits
-    wherever looked). `gaussian` relates the values D(s) between Gaussians of one covariance.
+    `evidence` is proved (a symbolic identity, or ratios that enclosures tell apart) or tested (equal, or different, to
+    25 digits wherever looked). `gaussian` relates the values D(s) between Gaussians of one covariance.
     """
 
     kind: Literal["equal", "proportional", "different"]
@@ -75,10 +82,11 @@ def compare(a: Divergence, b: Divergence) -> Relation:
 
     Raises DerivationError if a generator cannot be resolved into pieces.
     """
-    between = _relation(_folded(a), _folded(b)) or Relation("different", None, Evidence.PROVED, _apart(a, b))
-    found = _relation(_second(a), _second(b))
+    folded, second = (_folded(a), _folded(b)), (_second(a), _second(b))
+    between = _relation(*folded) or Relation("different", None, _certainty(*folded), _apart(a, b))
+    found = _relation(*second)
     if found is None:
-        return Relation("different", None, Evidence.PROVED, _generators_apart(a, b), between)
+        return Relation("different", None, _certainty(*second), _generators_apart(a, b), between)
     return Relation(found.kind, found.factor, found.evidence, gaussian=between)
 
 
@@ -122,8 +130,9 @@ def _second(divergence: Divergence) -> _Measure:
 def _folded(divergence: Divergence) -> _Measure:
     """u^{3/2} f''(u) + u^{-3/2} f''(1/u) on (1, inf), and sqrt(k) * jump at max(k, 1/k)."""
     inner = [piece.lower for piece in divergence.pieces[1:]]
-    folded = {cut if cut > 1 else 1 / cut for cut in inner if cut != 1}
-    cuts = (sympy.S.One, *sorted(folded), sympy.oo)
+    sides = [(cut, compare_numbers(cut, sympy.S.One)) for cut in inner]
+    folded = in_order([cut if side > 0 else 1 / cut for cut, side in sides if side != 0])
+    cuts = (sympy.S.One, *folded, sympy.oo)
     densities = []
     for left, right in pairwise(cuts):
         point = Piece(left, right, u).samples[1]
@@ -132,13 +141,14 @@ def _folded(divergence: Divergence) -> _Measure:
         densities.append(u**three_halves * above + u**-three_halves * below.subs(u, 1 / u))
     masses: dict[Expr, Expr] = {}
     for place, jump in divergence.kinks:
-        key = sympy.Max(place, 1 / place)
+        key = place if compare_numbers(place, sympy.S.One) >= 0 else 1 / place
         masses[key] = masses.get(key, sympy.S.Zero) + sympy.sqrt(place) * jump
     return _Measure(cuts, tuple(densities), masses)
 
 
 def _relation(a: _Measure, b: _Measure) -> Relation | None:
-    """Return how a and b are proportional, or None if they are not."""
+    """Return how a and b are proportional, or None if they are not seen to be."""
+    b = _at_the_places_of(a, b)
     if set(a.masses) != set(b.masses):
         return None
     ratio = _ratio(a, b)
@@ -151,22 +161,69 @@ def _relation(a: _Measure, b: _Measure) -> Relation | None:
     return Relation(kind, factor, Evidence.PROVED if proved else Evidence.TESTED)
 
 
+def _at_the_places_of(a: _Measure, b: _Measure) -> _Measure:
+    """Write the places of b as a writes equal ones: 1 + sqrt(2) is sqrt(3 + 2 sqrt(2))."""
+    known = (*a.cuts, *a.masses)
+
+    def name(place: Expr) -> Expr:
+        return next((other for other in known if compare_numbers(place, other) == 0), place)
+
+    return _Measure(tuple(map(name, b.cuts)), b.densities, {name(place): mass for place, mass in b.masses.items()})
+
+
+def _certainty(a: _Measure, b: _Measure) -> Evidence:
+    """Return proved where an enclosure shows that a and b are not proportional, else tested."""
+    b = _at_the_places_of(a, b)
+    if set(a.masses) != set(b.masses):
+        return Evidence.PROVED  # where only one of them has a kink; a place is new if it certainly differs from all
+    first: list[Any] = []
+    second: list[Any] = []
+    for left, right in pairwise(in_order([*a.cuts, *b.cuts])):
+        for share in (sympy.Rational(1, 3), sympy.Rational(5, 7)):
+            point = number_between(left, right, share)
+            for measure, values in ((a, first), (b, second)):
+                values.append(_ball_at(_density(measure, left, right), point))
+    first += [_mass_ball(mass) for mass in a.masses.values()]
+    second += [_mass_ball(b.masses[place]) for place in a.masses]
+    # proportional values x = c y have x_i y_j = x_j y_i for all i and j
+    pairs = [(x, y) for x, y in zip(first, second, strict=True) if x is not None and y is not None]
+    apart = any(not (x * w).overlaps(z * y) for x, y in pairs for z, w in pairs)
+    return Evidence.PROVED if apart else Evidence.TESTED
+
+
+def _ball_at(expression: Expr, point: Expr) -> Any | None:
+    try:
+        with flint.ctx.workprec(_BITS):
+            return enclose(expression, exact(point).log())
+    except (OpenError, ZeroDivisionError, ValueError):
+        return None
+
+
+def _mass_ball(mass: Expr) -> Any | None:
+    """Return a ball around the mass of a kink, None for one that ball arithmetic does not know."""
+    try:
+        with flint.ctx.workprec(_BITS):
+            return constant_ball(mass)
+    except OpenError:
+        return None
+
+
 def _pairs(a: _Measure, b: _Measure) -> list[tuple[Expr, Expr]]:
     """Both densities on each interval on which neither has a cut."""
-    cuts = sorted({*a.cuts, *b.cuts})
+    cuts = in_order([*a.cuts, *b.cuts])
     return [(_density(a, left, right), _density(b, left, right)) for left, right in pairwise(cuts)]
 
 
 def _density(measure: _Measure, left: Expr, right: Expr) -> Expr:
     for (low, high), density in zip(pairwise(measure.cuts), measure.densities, strict=True):
-        if low <= left and right <= high:
+        if compare_numbers(low, left) <= 0 and compare_numbers(right, high) <= 0:
             return density
     raise AssertionError(f"({left}, {right}) lies in no interval of {measure.cuts}")
 
 
 def _ratio(a: _Measure, b: _Measure) -> Any:
     """Return the common ratio of the masses and densities of a and b in 40 digits, or None where there is none."""
-    cuts = tuple(sorted({*a.cuts, *b.cuts}))
+    cuts = tuple(in_order([*a.cuts, *b.cuts]))
     with mpmath.workdps(_DIGITS):
         ratios = [MPMATH.number(mass) / MPMATH.number(b.masses[place]) for place, mass in a.masses.items()]
         for x, y in zip(_values(a.densities, a.cuts, cuts), _values(b.densities, b.cuts, cuts), strict=True):
@@ -206,7 +263,7 @@ def _exact(ratio: Any) -> tuple[Expr, bool]:
 def _is_zero(expression: Expr) -> bool:
     if expression == 0 or sympy.expand(expression) == 0:
         return True
-    return bool(factored(expression) == 0 or sympy.simplify(expression) == 0)
+    return bool(factored(expression) == 0 or simplified(expression) == 0)
 
 
 def _apart(a: Divergence, b: Divergence) -> Difference | None:

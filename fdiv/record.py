@@ -113,9 +113,9 @@ class Divergence(Generator):
         numbers = {name: sympy.Rational(repr(value)) for name, value in self.values}
         symbols = self.record.generator.free_symbols - {u}
         exact = {symbol: numbers[symbol.name] for symbol in symbols if symbol.name in numbers}
-        generator = self.record.generator.subs(exact)
+        generator = _decimal(self.record.generator).subs(exact)
         if generator.has(sympy.nan, sympy.zoo, sympy.oo):
-            return limit_generator(self.record.generator, exact)
+            return limit_generator(_decimal(self.record.generator), exact)
         return generator
 
     @cached_property
@@ -148,6 +148,11 @@ class Divergence(Generator):
     def activation(self) -> Activation:
         """The canonical output activation T(v) = f'(e^v) and f*(T(v))."""
         return derive_activation(self)
+
+
+def _decimal(generator: Expr) -> Expr:
+    """Read each double in a generator as the shortest decimal that it is the nearest double to: 0.1 is 1/10."""
+    return generator.xreplace({number: sympy.Rational(repr(float(number))) for number in generator.atoms(sympy.Float)})
 
 
 def _shortest(value: float) -> str:

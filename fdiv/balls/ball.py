@@ -22,9 +22,11 @@ from flint import arb, arb_series
 from sympy import Expr
 
 from fdiv.balls.tails import tail_is_positive
+from fdiv.exact.comparison import PRECISIONS, inside
+from fdiv.exact.constants import OpenError, constant_ball, exact
+from fdiv.exact.simplify import factored
 from fdiv.exact.symbols import u, v
 from fdiv.numeric.backends import Function, flint_backend
-from fdiv.numeric.constants import OpenError, constant_ball, exact
 from fdiv.numeric.lower import lower
 
 _BITS = 192
@@ -220,7 +222,7 @@ def counterexample(expression: Expr, x: Fraction, lower: Expr, upper: Expr) -> t
         ratio = fraction(exact(x).exp())
         for denominator in (1, 2, 4, 10, 100, 1000, 10**6):
             near = Fraction(round(ratio * denominator), denominator)
-            if near > 0 and lower < sympy.Rational(near) < upper:
+            if near > 0 and inside(sympy.Rational(near), lower, upper):
                 value = _at(expression, near, plain=True)
                 if value is not None and value < 0:
                     return near, float(value)
@@ -268,6 +270,25 @@ def _in_log_ratio(expression: Expr, bits: int) -> Function:
         return lower(expression.subs(u, sympy.exp(v)), v, flint_backend(bits))
     except NotImplementedError as error:
         raise OpenError(str(error)) from error
+
+
+def sign_at(expression: Expr, point: sympy.Rational) -> int:
+    """Return the sign of `expression` at a rational u, 0 where it vanishes identically; raises OpenError."""
+    at = Fraction(int(point.p), int(point.q))
+    for bits in PRECISIONS:
+        with flint.ctx.workprec(bits):
+            value = _at(expression, at, plain=True)
+        if value is not None and (value > 0 or value < 0):
+            return 1 if value > 0 else -1
+        if bits == PRECISIONS[1] and (sympy.expand(expression) == 0 or factored(expression) == 0):
+            return 0
+    raise OpenError(f"the sign of {expression} at u = {point} is not decided in {PRECISIONS[-1]} bits")
+
+
+def rational_point(number: Any) -> Fraction:
+    """Return a number of mpmath as the fraction that it is."""
+    sign, mantissa, exponent, _ = number._mpf_
+    return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
 
 def fraction(ball: Any) -> Fraction:

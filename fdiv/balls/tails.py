@@ -16,8 +16,8 @@ import sympy
 from flint import arb, fmpq
 from sympy import Expr
 
+from fdiv.exact.constants import OpenError, constant_ball, exact, rational
 from fdiv.exact.symbols import u
-from fdiv.numeric.constants import OpenError, constant_ball, exact, rational
 
 Terms = dict[tuple[Fraction, Fraction], Any]  # (p, n) -> C
 _ORDER = 4  # terms of a Taylor expansion before the remainder

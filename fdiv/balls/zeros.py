@@ -18,9 +18,10 @@ from flint import arb, arb_series
 from sympy import Expr
 
 from fdiv.balls import ball
+from fdiv.exact.comparison import vanishes
+from fdiv.exact.constants import OpenError, constant_ball, exact
 from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.backends import MPMATH
-from fdiv.numeric.constants import OpenError, constant_ball, exact
 from fdiv.numeric.lower import lower
 
 _BITS = 192
@@ -42,6 +43,10 @@ class Crossing(sympy.NumberSymbol):
         number = sympy.AtomicExpr.__new__(cls)
         number.function, number.x = function, x
         return number
+
+    def enclosed(self) -> Any:
+        """Return a ball at the working precision, in which ball arithmetic has seen the function change its sign."""
+        return _enclosed(self.function, self.x, flint.ctx.prec)
 
     def _hashable_content(self) -> tuple[Any, ...]:
         return self.function, self.x
@@ -69,6 +74,22 @@ def _to_precision(function: Expr, x: Fraction, bits: int) -> Any:
         for _ in range((bits // 50).bit_length() + 2):  # each step doubles the 60 bits of x
             point -= value(point) / slope(point)
         return point._mpf_
+
+
+@cache
+def _enclosed(function: Expr, x: Fraction, bits: int) -> Any:
+    """Enclose e^x for the only zero near x: the function has unlike signs at both ends of a box within that one."""
+    with flint.ctx.workprec(bits + 64), mpmath.workprec(bits + 64):
+        point = mpmath.mpf(_to_precision(function, x, bits + 64))
+        near = ball.rational_point(mpmath.log(point))
+        for radius in (Fraction(1, 2 ** (bits + 8)), Fraction(1, 2 ** (bits // 2)), _NARROWEST / 4):
+            low, high = near - radius, near + radius
+            if not (x - _NARROWEST / 2 <= low and high <= x + _NARROWEST / 2):
+                continue
+            values = [ball.enclose(function, exact(end)) for end in (low, high)]
+            if (values[0] < 0 and values[1] > 0) or (values[0] > 0 and values[1] < 0):
+                return exact(low).union(exact(high)).exp()
+    raise OpenError(f"the zero of {function} near log u = {float(x):g} is not enclosed")
 
 
 @cache
@@ -152,7 +173,7 @@ def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:
     place, derivative = sympy.Rational(near), function
     for order in range(_MOST_MULTIPLE):
         value = derivative.subs(u, place)
-        if not constant_ball(value).contains(0) or sympy.simplify(value) != 0:
+        if not constant_ball(value).contains(0) or not vanishes(value):
             whole = exact(low).union(exact(high))
             return place if order and not ball.enclose(derivative, whole).contains(0) else None
         derivative = sympy.diff(derivative, u)

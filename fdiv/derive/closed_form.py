@@ -64,17 +64,18 @@ def _normal_cdf(end: Expr, p: Expr) -> Expr:
 def tidy(formula: Expr) -> Expr:
     """Expand a formula in s, and the arguments of its error functions, so that equal terms add up."""
     arguments_expanded = formula.replace(sympy.erf, lambda argument: sympy.erf(sympy.expand(argument)))
-    return sympy.expand(arguments_expanded)
+    return sympy.expand(arguments_expanded, power_exp=False)  # e^{s} e^{-r s} would become inf * 0
 
 
 def dominant(formula: Expr) -> tuple[Expr, Expr]:
     """Return the rate r > 0 of the fastest exponential in a formula, and formula e^{-r s}; (0, formula) if none."""
-    terms = sympy.Add.make_args(sympy.expand(formula))
+    terms = sympy.Add.make_args(sympy.expand(formula, power_exp=False))
     rates = [sympy.limit(sympy.diff(sympy.log(term), s), s, sympy.oo) for term in terms if term.has(sympy.exp)]
     rate = max((rate for rate in rates if rate.is_number), default=sympy.S.Zero)
     if not rate > 0:
         return sympy.S.Zero, formula
-    return rate, sympy.expand(sympy.Add(*(sympy.powsimp(term * sympy.exp(-rate * s)) for term in terms)))
+    scaled = sympy.Add(*(sympy.powsimp(term * sympy.exp(sympy.expand(-rate * s))) for term in terms))
+    return rate, sympy.expand(scaled, power_exp=False)
 
 
 def closed_on(formula: Expr, backend: Backend) -> Function:

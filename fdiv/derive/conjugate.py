@@ -17,8 +17,10 @@ import numpy as np
 import sympy
 from sympy import Expr
 
+from fdiv.balls.ball import sign_at
 from fdiv.derive.generator import Generator, Piece
 from fdiv.derive.numeric_conjugate import ConjugatePiece, conjugate_on
+from fdiv.exact.comparison import compare
 from fdiv.exact.domain import Interval
 from fdiv.exact.inversion import invert
 from fdiv.exact.simplify import factored, normal
@@ -73,7 +75,7 @@ class Conjugate:
     def _formulas(self) -> dict[ConjugatePiece, Function | None]:
         """The formulas of the pieces in 50 digits."""
         with mpmath.workdps(50):
-            return {p: None if p.expression is None else lower(p.expression, t, MPMATH) for p in self.pieces}
+            return {piece: _in_digits(piece.expression) for piece in self.pieces}
 
     @cached_property
     def _numbers(self) -> Function:
@@ -89,6 +91,14 @@ class Conjugate:
         return conjugate_on(self.pieces, self.effective_domain.upper, self.value_at_end, backend)
 
 
+def _in_digits(formula: Expr | None) -> Function | None:
+    """Lower a formula to mpmath; None, as where there is none, for one that cannot be put into numbers."""
+    try:
+        return None if formula is None else lower(formula, t, MPMATH)
+    except NotImplementedError:
+        return None
+
+
 def derive_conjugate(generator: Generator) -> Conjugate:
     """Assemble f* from the pieces, kinks and limits of a convex generator."""
     first, last = generator.pieces[0], generator.pieces[-1]
@@ -101,7 +111,7 @@ def derive_conjugate(generator: Generator) -> Conjugate:
             found.append(_smooth(piece, start, end))
         if following is not None:
             kink, after = piece.upper, following.limit(following.slope, following.lower)
-            if sympy.simplify(after - end) > 0:
+            if compare(after, end) > 0:
                 found.append(ConjugatePiece(end, after, _line(piece, kink), kink))
     top = generator.slope_at_infinity
     at_end = sympy.oo if top == sympy.oo else last.limit(sympy.expand(u * top - last.expression), last.upper)
@@ -132,7 +142,7 @@ def _compose(surplus: Expr, ratio: Expr, piece: Piece) -> Expr:
         return _shortest(surplus.subs(u, ratio).replace(sympy.log, _log_of_lambert))
     offset = linear.subs(t, 0)
     linear = linear / abs(offset) if offset != 0 else linear
-    if linear.subs(t, piece.slope.subs(u, piece.samples[0])).evalf() < 0:
+    if sign_at(linear.subs(t, piece.slope), piece.samples[0]) < 0:
         linear = -linear
     radicand = sympy.Dummy("radicand", positive=True)
     inverse = (radicand - linear.subs(t, 0)) / sympy.diff(linear, t)

@@ -14,14 +14,20 @@ from typing import Literal
 
 import sympy
 from sympy import Expr
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 
+from fdiv.balls.ball import sign_at
 from fdiv.balls.zeros import crossings, has_formula
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
+from fdiv.exact.comparison import between, compare, in_order, inside, sign, vanishes
+from fdiv.exact.constants import OpenError
 from fdiv.exact.inversion import invert
 from fdiv.exact.roots import positive_zeros
-from fdiv.exact.simplify import factored, normal
+from fdiv.exact.simplify import factored, normal, simplified
 from fdiv.exact.symbols import DerivationError, u
 
+_LARGEST_DEGREE = 64  # of a radicand in which squares are looked for
 _KINKED = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise)
 
 
@@ -46,22 +52,20 @@ class Piece:
     @cached_property
     def affine(self) -> bool:
         """Whether f is a straight line here."""
-        return bool(sympy.simplify(self.second) == 0)
+        return bool(simplified(self.second) == 0)
 
     @cached_property
     def samples(self) -> tuple[Expr, ...]:
-        """Three points inside the piece."""
-        thirds = (sympy.Rational(1, 5), sympy.Rational(4, 7), sympy.Rational(9, 10))
-        if self.upper == sympy.oo:
-            return tuple(self.lower + share / (1 - share) for share in thirds)
-        return tuple(self.lower + (self.upper - self.lower) * share for share in thirds)
+        """Three rational points certainly inside the piece."""
+        shares = (sympy.Rational(1, 5), sympy.Rational(4, 7), sympy.Rational(9, 10))
+        return tuple(between(self.lower, self.upper, share) for share in shares)
 
     def limit(self, expression: Expr, end: Expr) -> Expr:
         """One-sided limit of `expression` at `end`, which is `lower` or `upper`."""
         if end not in (0, sympy.oo):
             value = expression.subs(u, end)
             if value.is_finite:
-                return sympy.simplify(value)
+                return simplified(value)
         side = 1 if end == self.lower else -1
         try:
             return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u))
@@ -78,7 +82,7 @@ class Piece:
 
 def piece_at(pieces: Sequence[Piece], place: Expr, side: Literal["left", "right"] = "left") -> Piece:
     """Return the piece that holds `place` in (0, inf); where two pieces meet there, the one on that `side` of it."""
-    return next(p for p in pieces if (place <= p.upper if side == "left" else place < p.upper))
+    return next(p for p in pieces if compare(place, p.upper) < (1 if side == "left" else 0))
 
 
 class Generator(ABC):
@@ -105,10 +109,10 @@ class Generator(ABC):
     def kinks(self) -> tuple[tuple[Expr, Expr], ...]:
         """(place, jump of the slope) where two pieces meet and the slope jumps."""
         jumps = (
-            (left.upper, sympy.simplify(right.limit(right.slope, right.lower) - left.limit(left.slope, left.upper)))
+            (left.upper, simplified(right.limit(right.slope, right.lower) - left.limit(left.slope, left.upper)))
             for left, right in pairwise(self.pieces)
         )
-        return tuple((place, jump) for place, jump in jumps if jump != 0)
+        return tuple((place, jump) for place, jump in jumps if sign(jump) != 0)
 
     @cached_property
     def value_at_zero(self) -> Expr:
@@ -131,11 +135,11 @@ class Generator(ABC):
     @cached_property
     def curvatures(self) -> tuple[Expr, Expr]:
         """f''(1-) and f''(1+); both infinite at a kink."""
-        if any(place == 1 for place, _ in self.kinks):
+        if any(compare(place, sympy.S.One) == 0 for place, _ in self.kinks):
             return sympy.oo, sympy.oo
         one = sympy.S.One
         left, right = piece_at(self.pieces, one, "left"), piece_at(self.pieces, one, "right")
-        return sympy.simplify(left.limit(left.second, one)), sympy.simplify(right.limit(right.second, one))
+        return simplified(left.limit(left.second, one)), simplified(right.limit(right.second, one))
 
     @property
     def curvature(self) -> Expr | None:
@@ -151,13 +155,82 @@ class Generator(ABC):
 
 
 def pieces(generator: Expr) -> tuple[Piece, ...]:
-    """Resolve Abs, Max, Min and Piecewise into smooth pieces, in increasing order of u."""
+    """Resolve Abs, Max, Min, Piecewise and roots of squares into smooth pieces, in increasing order of u.
+
+    Raises DerivationError where a branch, or the order of two kinks, is not decided by certain arithmetic.
+    """
     resolved: list[Piece] = []
-    for piece in _resolve(generator, sympy.S.Zero, sympy.oo):
-        if resolved and sympy.expand(resolved[-1].expression - piece.expression) == 0:
-            piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
-        resolved.append(piece)
-    return tuple(resolved)
+    try:
+        for piece in _resolve(without_squares(generator), sympy.S.Zero, sympy.oo):
+            if resolved and sympy.expand(resolved[-1].expression - piece.expression) == 0:
+                piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
+            resolved.append(piece)
+        return tuple(part for piece in resolved for part in _regular(piece))
+    except OpenError as error:
+        raise DerivationError(f"this software cannot tell the branches of {generator}: {error}") from error
+
+
+def _regular(piece: Piece) -> list[Piece]:
+    """Cut a piece where a divisor, a radicand or the argument of a log vanishes inside: it is not smooth there.
+
+    Zeros that cannot be located are left where they are; no claim is proved of a piece that may hold one.
+    """
+    inner = {base for base, _ in guarded(piece.expression) if not base.is_positive}
+    places: list[Expr] = []
+    for base in sorted(inner, key=sympy.default_sort_key):
+        try:
+            places += [root for root in sign_changes(base) if inside(root, piece.lower, piece.upper)]
+        except DerivationError:
+            continue
+    cuts = [piece.lower, *in_order(places), piece.upper]
+    return [Piece(left, right, piece.expression) for left, right in pairwise(cuts)]
+
+
+def guarded(expression: Expr) -> list[tuple[Expr, Expr]]:
+    """Return what must stay positive for an expression to be finite and smooth, each with the power it is raised to.
+
+    These are the bases of powers that are no whole number, divisors, and the arguments of log, with the power 0.
+    """
+    found = []
+    for node in sympy.preorder_traversal(expression):
+        if isinstance(node, sympy.log) and node.has(u):
+            found.append((node.args[0], sympy.S.Zero))
+        elif node.is_Pow and node.base.has(u) and not (node.exp.is_Integer and node.exp > 0):
+            found.append((node.base, node.exp))
+    return found
+
+
+def without_squares(expression: Expr) -> Expr:
+    """Write roots and logarithms of squares by absolute values: (r g^2)^(1/2) = r^(1/2) |g|, log(g^2) = 2 log |g|."""
+
+    def power(base: Expr, exponent: Expr) -> Expr:
+        if exponent.is_Integer or not exponent.is_Rational or (parts := _squares(base)) is None:
+            return base**exponent
+        rest, squared = parts
+        return rest**exponent * sympy.Mul(*(sympy.Abs(factor) ** (exponent * order) for factor, order in squared))
+
+    def logarithm(argument: Expr) -> Expr:
+        if (parts := _squares(argument)) is None:
+            return sympy.log(argument)
+        rest, squared = parts
+        return sympy.log(rest) + sympy.Add(*(order * sympy.log(sympy.Abs(factor)) for factor, order in squared))
+
+    return expression.replace(sympy.Pow, power).replace(sympy.log, logarithm)
+
+
+def _squares(base: Expr) -> tuple[Expr, list[tuple[Expr, int]]] | None:
+    """Split a rational polynomial in u into r and the (g, n), n even, whose powers make it up; None without such."""
+    if not (base.is_polynomial(u) and base.has(u)) or base.is_positive:
+        return None
+    polynomial = sympy.Poly(base, u)
+    if polynomial.degree() > _LARGEST_DEGREE or not (polynomial.domain.is_QQ or polynomial.domain.is_ZZ):
+        return None
+    coefficient, factors = polynomial.factor_list()
+    squared = [(g.as_expr(), n) for g, n in factors if n % 2 == 0 and g.as_expr() != u]
+    if not squared:
+        return None
+    others = (g.as_expr() ** n for g, n in factors if n % 2 == 1 or g.as_expr() == u)
+    return coefficient * sympy.Mul(*others), squared
 
 
 def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
@@ -166,9 +239,9 @@ def _resolve(expression: Expr, lower: Expr, upper: Expr) -> list[Piece]:
     if not kinked:
         return [Piece(lower, upper, expression)]
     atom = next(a for a in kinked if not any(inner.atoms(*_KINKED) for inner in a.args))
-    inside = (root for switch in _switches(atom) for root in sign_changes(switch) if lower < root < upper)
+    roots = [root for switch in _switches(atom) for root in sign_changes(switch) if inside(root, lower, upper)]
     # between two places where it may change its branch the atom has one: that of any point inside
-    cuts = [lower, *sorted(set(inside)), upper]
+    cuts = [lower, *in_order(roots), upper]
     found: list[Piece] = []
     for left, right in pairwise(cuts):
         point = Piece(left, right, expression).samples[1]
@@ -189,17 +262,25 @@ def _switches(atom: Expr) -> list[Expr]:
 def _branch(atom: Expr, point: Expr) -> Expr:
     """Return the smooth expression that `atom` equals around `point`."""
     if isinstance(atom, sympy.Piecewise):
-        chosen = [branch for branch, condition in atom.args if condition.subs(u, point) == sympy.true]
-        if not chosen:
-            raise DerivationError(f"no branch of the Piecewise is defined at u = {point}")
-        return chosen[0]
-    values = [(argument.subs(u, point).evalf(), argument) for argument in atom.args]
-    if not all(value.is_real for value, _ in values):
-        raise DerivationError(f"{atom} is not real at u = {point}")
+        for branch, condition in atom.args:
+            held = {r: holds(r, sign_at(r.lhs - r.rhs, point)) for r in condition.atoms(Relational)}
+            if condition.xreplace(held) == sympy.true:
+                return branch
+        raise DerivationError(f"no branch of the Piecewise is defined at u = {point}")
     if isinstance(atom, sympy.Abs):
-        return values[0][1] if values[0][0] > 0 else -values[0][1]
-    pick = max if isinstance(atom, sympy.Max) else min
-    return pick(values, key=lambda pair: pair[0])[1]
+        return atom.args[0] if sign_at(atom.args[0], point) >= 0 else -atom.args[0]
+    # the sign of the difference, in which the terms that both branches have are gone
+    preferred = 1 if isinstance(atom, sympy.Max) else -1
+    chosen, *others = atom.args
+    for other in others:
+        if sign_at(other - chosen, point) == preferred:
+            chosen = other
+    return chosen
+
+
+def holds(relation: Relational, difference: int) -> Boolean:
+    """Whether a relation holds where the sign of its left side less its right is `difference`."""
+    return relation.func(sympy.Integer(difference), sympy.S.Zero)
 
 
 def sign_changes(function: Expr) -> list[Expr]:
@@ -222,6 +303,13 @@ def _roots_of_factor(function: Expr) -> list[Expr]:
         return list(found)
     level = sympy.Dummy("level", real=True)
     inverse = invert(function, level, (sympy.Rational(1, 5), sympy.Rational(4, 3), sympy.Integer(9)))
-    value = None if inverse is None else sympy.simplify(inverse.subs(level, 0))
-    # the formula is one of the zeros, and there is but one
-    return [value if value is not None and value.is_positive else found[0]]
+    value = None if inverse is None else simplified(inverse.subs(level, 0))
+    return [value if value is not None and _is_zero_of(function, value) else found[0]]
+
+
+def _is_zero_of(function: Expr, place: Expr) -> bool:
+    """Whether `place` is shown to be a positive zero of a function that has but one."""
+    try:
+        return sign(place) > 0 and vanishes(function.subs(u, place))
+    except OpenError:
+        return False

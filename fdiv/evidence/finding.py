@@ -56,6 +56,12 @@ class Finding:
     open: bool = False
 
 
+def left_open(reason: str) -> Finding:
+    """Return the finding of a claim that this software, and not mathematics, leaves unsettled."""
+    return Finding(Evidence.NOT_APPLICABLE, reason, open=True)
+
+
 def weakest(findings: Sequence[Finding]) -> Finding:
-    """Return the finding that is believed least."""
-    return max(findings, key=lambda finding: finding.evidence.rank)
+    """Return the finding that is believed least; one that is refuted before one that is open."""
+    refuted = next((finding for finding in findings if finding.evidence is Evidence.REFUTED), None)
+    return refuted or max(findings, key=lambda finding: finding.evidence.rank)

@@ -8,6 +8,8 @@ the sign or finds a point that refutes it; what it leaves open is sampled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import mpmath
@@ -16,14 +18,16 @@ from sympy import Expr, Poly
 
 from fdiv.balls import ball
 from fdiv.derive.generator import Piece
-from fdiv.evidence.finding import Counterexample, Evidence, Finding
-from fdiv.exact.roots import in_root, positive_zeros
+from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
+from fdiv.exact.comparison import between, compare, inside, is_positive, vanishes
+from fdiv.exact.constants import OpenError
+from fdiv.exact.roots import in_root
 from fdiv.exact.simplify import factored
 from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.backends import MPMATH
-from fdiv.numeric.constants import FUNCTIONS
 
-_GRID = 400
+GRID = 400
+_SHARES = (sympy.Rational(1, 5), sympy.Rational(4, 7), sympy.Rational(9, 10))
 _DIGITS = (2, 8, 20, 60, 200)  # of the boxes around roots, until those tell them from the ends of a piece
 Box = tuple[Expr, Expr]
 
@@ -31,8 +35,10 @@ Box = tuple[Expr, Expr]
 def keeps_sign(expression: Expr, piece: Piece, quantity: str, strict: bool = False) -> Finding:
     """Judge expression >= 0 (or > 0 if `strict`) on the open interval of `piece`."""
     # 1. SymPy's assumptions: u > 0, and in one of these forms every part is positive
+    if is_positive(expression, strict):
+        return Finding(Evidence.PROVED, f"{quantity} = {factored(expression)} is a product and sum of positive factors")
     forms = (expression, factored(expression), sympy.expand(expression), _in_few_powers(expression))
-    if any(form.is_positive or (not strict and form.is_nonnegative) for form in forms):
+    if any(is_positive(form, strict) for form in forms):
         return Finding(Evidence.PROVED, f"{quantity} = {forms[1]} is a product and sum of positive factors")
     # 2. factor by factor, a polynomial factor by Sturm's count of its roots
     if _is_product_of_signs(forms[1], piece, strict):
@@ -66,10 +72,9 @@ def _by_sturm(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Fi
     ends = tuple(_root_of(end, order) for end in (piece.lower, piece.upper))
     try:
         boxes = [box for polynomial in polynomials for box in _crossings(polynomial, ends, strict)]
-    except DerivationError:
+        points = [*(between(ends[0], ends[1], share) for share in _SHARES), *_beside(boxes, ends)]
+    except (DerivationError, OpenError):
         return None
-    inside = (sympy.Rational(str(_root_of(point, order).evalf(200))) for point in piece.samples)
-    points = [*(point for point in inside if ends[0] < point < ends[1]), *_beside(boxes, ends)]
     values = [(point, *(polynomial.eval(point) for polynomial in polynomials)) for point in points]
     exact = [(point, above / below) for point, above, below in values if below != 0]
     if not boxes and any(value > 0 for _, value in exact):
@@ -123,11 +128,11 @@ def _is_product_of_signs(expression: Expr, piece: Piece, strict: bool) -> bool:
         base, exponent = factor.as_base_exp()
         if exponent.is_even and not strict:
             continue
-        if base == expression or not (exponent.is_Rational or base.is_positive):
+        if base == expression or not (exponent.is_Rational or is_positive(base)):
             return False
-        if base.is_positive or _is_positive_polynomial(base, piece):
+        if is_positive(base) or _is_positive_polynomial(base, piece):
             continue
-        if not (exponent.is_Integer and (base.is_negative or _is_positive_polynomial(-base, piece))):
+        if not (exponent.is_Integer and (is_positive(-base) or _is_positive_polynomial(-base, piece))):
             return False
         sign = sign if exponent.is_even else -sign
     return sign > 0
@@ -141,10 +146,11 @@ def _is_positive_polynomial(expression: Expr, piece: Piece) -> bool:
         return False
     order, polynomial, denominator = fraction
     ends = (_root_of(piece.lower, order), _root_of(piece.upper, order))
-    inside = expression.subs(u, piece.samples[1]).evalf(30)
     try:
-        return bool(denominator.is_ground and inside > 0 and not _crossings(polynomial, ends, strict=True))
-    except DerivationError:
+        at = between(ends[0], ends[1], _SHARES[1])
+        positive = bool(denominator.is_ground and polynomial.eval(at) / denominator.eval(at) > 0)
+        return positive and not _crossings(polynomial, ends, strict=True)
+    except (DerivationError, OpenError):
         return False
 
 
@@ -180,15 +186,21 @@ def _boxes(factor: Poly, ends: tuple[Expr, ...]) -> list[Box]:
             factor = factor.quo(Poly(factor.gen - end, factor.gen))
     for digits in _DIGITS:
         found = [box for box, _ in factor.intervals(eps=sympy.Rational(1, 10**digits))]
-        found = [box for box in found if box[1] > ends[0] and box[0] < ends[1] and not _is_end(factor, ends, *box)]
-        if all(ends[0] < low and high < ends[1] for low, high in found):
+        found = [box for box in found if _meets(box, ends) and not _is_end(factor, ends, *box)]
+        if all(compare(ends[0], low) < 0 and compare(high, ends[1]) < 0 for low, high in found):
             return found
     raise DerivationError(f"the roots of {factor.as_expr()} are not told from the ends of a piece")
 
 
+def _meets(box: Box, ends: tuple[Expr, ...]) -> bool:
+    return compare(box[1], ends[0]) > 0 and compare(box[0], ends[1]) < 0
+
+
 def _is_end(factor: Poly, ends: tuple[Expr, ...], left: Expr, right: Expr) -> bool:
     return any(
-        end != sympy.oo and left <= end <= right and sympy.simplify(factor.as_expr().subs(factor.gen, end)) == 0
+        end != sympy.oo
+        and compare(left, end) <= 0 <= compare(right, end)
+        and vanishes(factor.as_expr().subs(factor.gen, end))
         for end in ends
     )
 
@@ -197,14 +209,14 @@ def _beside(boxes: list[Box], ends: tuple[Expr, ...]) -> list[Expr]:
     """Return rational points inside the piece on both sides of each root, from far to very near."""
     shares = [sympy.Rational(1, 2), *(sympy.Rational(1, 10**digits) for digits in (1, *_DIGITS)), sympy.S.Zero]
     pairs = ((low * (1 - share), high * (1 + share)) for share in shares for low, high in boxes)
-    return [point for pair in pairs for point in pair if ends[0] < point < ends[1]]
+    return [point for pair in pairs for point in pair if inside(point, *ends)]
 
 
 def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Finding:
-    """Evaluate at points in 40 digits; a negative or non-real value refutes, if it is more than the sum's rounding."""
+    """Evaluate at points in 40 digits; a negative value refutes if ball arithmetic confirms it at that very point."""
     terms = [in_many_digits(term) for term in sympy.Add.make_args(sympy.expand(expression))]
     with mpmath.workdps(40):
-        values = [(point, *_total(terms, point)) for point in _grid(piece)]
+        values = [(point, *_total(terms, point)) for point in grid(piece)]
     bound = mpmath.mpf(10) ** -30
     wrong = [
         (point, value)
@@ -214,33 +226,42 @@ def _sample(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Find
     if wrong:
         # one that a person can follow: near 1 if there is one, and the worst there
         near = [pair for pair in wrong if abs(mpmath.log(pair[0])) < 3] or wrong[:1]
-        point, value = min(near, key=lambda pair: -mpmath.inf if pair[1] is None else pair[1])
-        shown = Counterexample(float(point), quantity, float("nan") if value is None else float(value))
-        needed = "positive" if strict else "non-negative"
-        return Finding(Evidence.REFUTED, f"{quantity} is not {needed}", shown)
-    stated = f"{quantity} {'>' if strict else '>='} 0 at {_GRID} points in 40 digits"
+        point, value = min(near, key=lambda pair: mpmath.inf if pair[1] is None else pair[1])
+        if value is not None and is_negative_at(expression, ball.rational_point(point)):
+            shown = Counterexample(float(point), quantity, float(value))
+            return Finding(Evidence.REFUTED, f"{quantity} is not {'positive' if strict else 'non-negative'}", shown)
+        return left_open(f"{quantity} = {value} at u = {float(point):.6g} in 40 digits, which no enclosure confirms")
+    stated = f"{quantity} {'>' if strict else '>='} 0 at {GRID} points in 40 digits"
     return Finding(Evidence.TESTED, f"{stated}; neither an exact argument nor ball arithmetic settles it")
+
+
+def is_negative_at(expression: Expr, point: Fraction) -> bool:
+    """Whether ball arithmetic finds a negative value at a rational u."""
+    try:
+        return ball.sign_at(expression, sympy.Rational(point.numerator, point.denominator)) < 0
+    except OpenError:
+        return False
 
 
 def _total(terms: list[Callable[[Any], Any]], point: mpmath.mpf) -> tuple[mpmath.mpf | None, mpmath.mpf]:
     """Return the sum of the terms and the sum of their sizes; None for a sum that is not real and finite."""
-    values = [_value(term, point) for term in terms]
+    values = [value_at(term, point) for term in terms]
     known = [value for value in values if value is not None]
     return mpmath.fsum(known) if len(known) == len(values) else None, mpmath.fsum(known, absolute=True)
 
 
-def _grid(piece: Piece) -> list[mpmath.mpf]:
+def grid(piece: Piece) -> list[mpmath.mpf]:
     """Return points of the piece, log-spaced, dense around 1."""
     low = mpmath.log(MPMATH.number(piece.lower)) if piece.lower != 0 else mpmath.mpf(-60)
     high = mpmath.log(MPMATH.number(piece.upper)) if piece.upper != sympy.oo else mpmath.mpf(60)
-    shares = ((i + mpmath.mpf(1) / 2) / _GRID for i in range(_GRID))
+    shares = ((i + mpmath.mpf(1) / 2) / GRID for i in range(GRID))
     # a cubic map puts half of the points into the middle eighth
     return [
         mpmath.exp((low + high) / 2 + (high - low) / 2 * (0.05 * z + 0.95 * z**3)) for z in (2 * x - 1 for x in shares)
     ]
 
 
-def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
+def value_at(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
     """Return a real finite value or None."""
     try:
         value = mpmath.mpmathify(function(point))  # type: ignore[operator]
@@ -249,42 +270,13 @@ def _value(function: object, point: mpmath.mpf) -> mpmath.mpf | None:
     return value if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
 
 
-def is_finite(piece: Piece) -> Finding:
-    """Judge that f is real and finite: divisors, radicands and arguments of log stay positive."""
-    unproved = [inner for inner in _guarded(piece.expression) if not _proved_nonzero(*inner, piece)]
-    if not unproved and not _unfamiliar(piece.expression):
-        return Finding(Evidence.PROVED, "every divisor, radicand and argument of log is positive")
-    for inner, _ in unproved:
-        zeros = [root for root in positive_zeros(inner) or () if piece.lower < root < piece.upper]
-        if zeros and inner in {base for base, divides in unproved if divides}:
-            shown = Counterexample(float(zeros[0]), str(inner), 0.0)
-            return Finding(Evidence.REFUTED, f"f has a pole where {inner} = 0", shown)
-    function = in_many_digits(piece.expression)
-    with mpmath.workdps(40):
-        for point in _grid(piece):
-            if _value(function, point) is None:
-                found = Counterexample(float(point), "f(u), not a real finite number", float("nan"))
-                return Finding(Evidence.REFUTED, "f is not real and finite on (0, inf)", found)
-    return Finding(Evidence.TESTED, f"f is real and finite at {_GRID} points; no exact argument was found")
-
-
-def _unfamiliar(expression: Expr) -> set[str]:
-    """Return the functions in it that may jump or have poles for all that is known here, such as floor and tan."""
-    nodes = {node for node in sympy.preorder_traversal(expression) if node.has(u) and node.args}
-    return {str(n.func) for n in nodes if not (n.is_Add or n.is_Mul or n.is_Pow or n.func in FUNCTIONS)}
-
-
-def _guarded(expression: Expr) -> list[tuple[Expr, bool]]:
-    """Return what must not leave (0, inf) for f to be finite, and whether f divides by it."""
-    found = []
-    for node in sympy.preorder_traversal(expression):
-        if isinstance(node, sympy.log) and node.has(u):
-            found.append((node.args[0], False))
-        elif node.is_Pow and node.base.has(u) and not (node.exp.is_Integer and node.exp > 0):
-            found.append((node.base, bool(node.exp.is_negative and node.exp.is_Integer)))
-    return found
-
-
-def _proved_nonzero(inner: Expr, divides: bool, piece: Piece) -> bool:
-    signs = (inner, -inner) if divides else (inner,)
-    return any(keeps_sign(e, piece, str(e), strict=True).evidence is Evidence.PROVED for e in signs)
+def approaches(expression: Expr, side: int, value: Expr) -> bool:
+    """Whether values of `expression` at u = e^(side x), x up to 480, tend to `value`."""
+    function = in_many_digits(expression)
+    with mpmath.workdps(450):
+        values = [function(mpmath.exp(side * x)) for x in (30, 60, 120, 240, 480)]
+        if value.is_infinite:
+            away = [x if value > 0 else -x for x in values]
+            return away[-1] > 1 and all(a <= b for a, b in pairwise(away))
+        errors = [abs(x - mpmath.mpmathify(value.evalf(450))) for x in values]
+        return errors[-1] < 0.01 * max(1, abs(value)) and all(a >= b for a, b in pairwise(errors))

@@ -74,8 +74,10 @@ def expression(node: Expr, lambert: Mapping[Expr, Expr] = MappingProxyType({})) 
         return ["+" if node.is_Add else "*", *map(inner, node.args)]
     if node.is_Pow and node.exp.is_Rational:
         return ["^", inner(node.base), str(node.exp)]
-    if node.is_Pow or node is sympy.E:
-        return ["exp", "1"] if node is sympy.E else inner(sympy.exp(node.exp * sympy.log(node.base)))
+    if node is sympy.E:
+        return ["exp", "1"]
+    if node.is_Pow:  # in the words of e^(p log b); as SymPy's exp of that product it would turn into the power again
+        return ["exp", ["*", inner(node.exp), ["log", inner(node.base)]]]
     if isinstance(node, sympy.Piecewise):
         return ["piecewise", *([inner(branch), _condition(condition)] for branch, condition in node.args)]
     if isinstance(node, sympy.LambertW) and node.args[0] in lambert:

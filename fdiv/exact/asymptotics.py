@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import sympy
 from sympy import Expr, Rational
 
+from fdiv.exact.comparison import sign
+from fdiv.exact.constants import OpenError
 from fdiv.exact.symbols import u
 
 _WIDTHS = (2, 5, 12)  # how far below the leading power an expansion reaches
@@ -55,13 +57,14 @@ def limit_at_infinity(expression: Expr) -> Expr:
     if not terms:
         return _ZERO
     power = max(terms)
-    return terms[power] if power == (0, 0) else sympy.oo * sympy.sign(_sign(terms[power]))
+    return terms[power] if power == (0, 0) else sympy.oo * _sign(terms[power])
 
 
 def _sign(coefficient: Expr) -> int:
-    if not coefficient.is_real:
-        raise UnknownExpansion(f"the coefficient {coefficient} is not real")
-    return 1 if coefficient.evalf(30) > 0 else -1
+    try:
+        return sign(coefficient)
+    except OpenError as error:
+        raise UnknownExpansion(str(error)) from error
 
 
 def _expand(node: Expr, width: Expr) -> Series:
@@ -98,7 +101,7 @@ def _sum(parts: list[Series]) -> Series:
 def _vanishes(coefficient: Expr) -> bool:
     if coefficient.is_Rational:
         return bool(coefficient == 0)
-    return bool(abs(coefficient.evalf(50)) < Rational(1, 10**40))
+    return _sign(coefficient) == 0
 
 
 def _product(a: Series, b: Series, width: Expr) -> Series:
@@ -160,7 +163,7 @@ def _order(small: Series, width: Expr) -> int:
 
 def _power(base: Series, power: Expr, width: Expr) -> Series:
     c, p, small = _relative(base)
-    if not power.is_Integer and not c.is_positive:
+    if not power.is_Integer and _sign(c) <= 0:
         raise UnknownExpansion("a real power of a negative number")
     if power.is_Integer and power >= 0 and not small.terms and small.floor == -sympy.oo:
         return Series({(p * power, 0): c**power}, -sympy.oo)
@@ -171,7 +174,7 @@ def _power(base: Series, power: Expr, width: Expr) -> Series:
 
 def _log(base: Series, width: Expr) -> Series:
     c, p, small = _relative(base)
-    if not c.is_positive:
+    if _sign(c) <= 0:
         raise UnknownExpansion("a logarithm of a negative number")
     # log(c u^p (1 + small)) = log c + p log u + small - small^2/2 + ...
     coefficients = [_ZERO, *(Rational((-1) ** (j + 1), j) for j in range(1, _order(small, width) + 1))]

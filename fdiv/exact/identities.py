@@ -5,7 +5,8 @@ from __future__ import annotations
 import sympy
 from sympy import Expr
 
-from fdiv.exact.simplify import factored, normal
+from fdiv.exact.comparison import is_positive
+from fdiv.exact.simplify import factored, normal, simplified
 from fdiv.exact.symbols import u
 
 
@@ -17,7 +18,7 @@ def is_identity(residual: Expr, thorough: bool = True) -> bool:
     residual = residual.replace(sympy.LambertW, _lambert_of_product)
     residual = residual.replace(sympy.Pow, lambda base, power: factored(base) ** power)
     residual = sympy.powdenest(sympy.expand_log(residual.replace(sympy.log, _log_of_factored), force=False))
-    return bool(normal(residual) == 0 or (thorough and sympy.simplify(residual) == 0))
+    return bool(normal(residual) == 0 or (thorough and simplified(residual) == 0))
 
 
 def _log_of_factored(argument: Expr) -> Expr:
@@ -26,11 +27,11 @@ def _log_of_factored(argument: Expr) -> Expr:
 
 def _lambert_of_product(z: Expr, branch: Expr = sympy.S.Zero) -> Expr:
     """W(y e^y) = y, on branch 0 where y >= -1 and on branch -1 where y <= -1."""
-    product = sympy.factor(sympy.powsimp(sympy.expand_power_exp(z)))
+    product = factored(sympy.powsimp(sympy.expand_power_exp(z)))
     for factor in sympy.Mul.make_args(product):
         if isinstance(factor, sympy.exp):
-            rest = sympy.cancel(product / factor)
-            constant = sympy.simplify(rest - factor.args[0])
+            rest = sympy.Mul(*(other for other in sympy.Mul.make_args(product) if other != factor))
+            constant = simplified(rest - factor.args[0])
             y = rest if constant == 0 else _shifted(rest, factor.args[0])
             if y is not None and _on_branch(y, branch):
                 return y
@@ -41,12 +42,12 @@ def _shifted(rest: Expr, exponent: Expr) -> Expr | None:
     """Return y = c rest with y = exponent - log c, if there is such a constant c."""
     # y e^y = c rest e^{exponent - log c}: the constant c is the ratio of the two derivatives
     scale = sympy.cancel(sympy.diff(exponent, u) / sympy.diff(rest, u)) if rest.has(u) else sympy.S.Zero
-    if scale.has(u) or not scale.is_positive:
+    if scale.has(u) or not is_positive(scale):
         return None
     y = sympy.cancel(scale * rest)
-    return y if sympy.simplify(exponent - sympy.log(scale) - y) == 0 else None
+    return y if simplified(exponent - sympy.log(scale) - y) == 0 else None
 
 
 def _on_branch(y: Expr, branch: Expr) -> bool:
     margin = sympy.factor(sympy.together(y + 1))
-    return bool(margin.is_nonnegative if branch == 0 else margin.is_nonpositive)
+    return is_positive(margin if branch == 0 else -margin, strict=False)

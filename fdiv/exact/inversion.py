@@ -19,6 +19,7 @@ from fdiv.exact.symbols import u
 
 _MOST_CANDIDATES = 24
 _LARGEST_POWER = 512
+_LARGEST_TERM = 10**6  # p and q of a power
 _BRANCH_TOLERANCE = 1e-10
 
 
@@ -80,7 +81,7 @@ def merge_logs(expression: Expr) -> Expr:
         return expression
     unit = logs[0][0]
     powers = [sympy.nsimplify(coefficient / unit) for coefficient, _ in logs]
-    if not all(power.is_Integer for power in powers):
+    if not all(power.is_Integer and abs(power) <= _LARGEST_POWER for power in powers):
         return expression
     argument = sympy.Mul(*(factor.args[0] ** power for power, (_, factor) in zip(powers, logs, strict=True)))
     merged = unit * sympy.log(sympy.cancel(argument))
@@ -103,7 +104,8 @@ def _peel(expression: Expr, target: Expr) -> Iterator[tuple[Expr, Expr]]:
         yield expression.args[0], sympy.exp(target)
     elif expression.is_Pow and not expression.exp.has(u):
         power = expression.exp
-        if abs(1 / power) > _LARGEST_POWER:  # (t/1000001)^1000000 has millions of digits
+        # (t/1000001)^1000000 has millions of digits, and so has what SymPy takes out of 8.1^(250000000000/219135802747)
+        if abs(1 / power) > _LARGEST_POWER or (power.is_Rational and max(abs(power.p), power.q) > _LARGEST_TERM):
             return
         yield expression.base, target ** (1 / power)
         if power.is_integer:  # the other real branch of an even power, or the root of a negative number

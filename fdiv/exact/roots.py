@@ -7,6 +7,8 @@ import math
 import sympy
 from sympy import Expr, Poly, Symbol
 
+from fdiv.exact.comparison import sign
+from fdiv.exact.constants import OpenError
 from fdiv.exact.symbols import u
 
 LARGEST_ORDER = 24
@@ -46,14 +48,28 @@ def positive_zeros(expression: Expr) -> list[Expr] | None:
     if not numerator.has(root):
         return []
     values = _real_roots(Poly(numerator, root))
-    return None if values is None else [value**order for value in values if value.is_positive]
+    return None if values is None else [value**order for value in values if sign(value) > 0]
 
 
 def _real_roots(polynomial: Poly) -> list[Expr] | None:
-    """Return all real roots, or None where they are not all known in formulas."""
+    """Return all real roots that are positive, and perhaps others; None where they are not all known in formulas."""
     try:
         return [value for value, _ in polynomial.real_roots(multiple=False)]
     except NotImplementedError:  # irrational coefficients
-        found = sympy.roots(polynomial)
-    whole = sum(found.values()) == polynomial.degree() and all(value.is_real is not None for value in found)
-    return [value for value in found if value.is_real] if whole else None
+        return _simple_roots(polynomial)
+
+
+def _simple_roots(polynomial: Poly) -> list[Expr] | None:
+    """Return the real roots of a x + b, a x^2 + b x + c and a x^n + b with coefficients that may be irrational."""
+    degree, coefficients = polynomial.degree(), polynomial.all_coeffs()
+    first, last = coefficients[0], coefficients[-1]
+    if sign(first) == 0:
+        raise OpenError(f"the leading coefficient of {polynomial.as_expr()} is zero")
+    if degree == 2:
+        radicand = sympy.expand(coefficients[1] ** 2 - 4 * first * last)
+        reached = sign(radicand)
+        return [(-coefficients[1] + side * sympy.sqrt(radicand)) / (2 * first) for side in (1, -1)[: reached + 1]]
+    if any(coefficient != 0 for coefficient in coefficients[1:-1]):
+        return None
+    # a negative root of an odd power is no place in (0, inf), and nobody asks for it
+    return [] if sign(-last / first) < 0 else [(-last / first) ** sympy.Rational(1, degree)]

@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy
 from sympy import Expr, Symbol
 
+from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
+
+_LONGEST_NUMBER = 10**12
+_LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
 
 
 def factored(expression: Expr) -> Expr:
     """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
     exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    if all(abs(exponent.p) <= 64 and exponent.q <= 24 for exponent in exponents):
-        return sympy.factor(sympy.together(expression))
+    if all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents):
+        covered, names = covering(expression)
+        return sympy.factor(sympy.together(covered)).xreplace(names)
     return sympy.powsimp(sympy.expand(expression))
+
+
+def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
+    """Give powers and exponentials of high degree names of their own, and say what they stand for.
+
+    SymPy's polynomials take u^0.123456789012 for the 30,864,197,253rd power of a root, and e^(50 u) for a 50th power.
+    An identity between the names holds between what they stand for.
+    """
+    names: dict[Expr, Expr] = {}
+    wild = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and _is_wild(p.exp)]
+    wild += [e for e in expression.atoms(sympy.exp) if any(map(_is_long, e.args[0].atoms(sympy.Rational)))]
+    known: dict[Expr, Expr] = {}
+    for power in sorted(wild, key=sympy.default_sort_key):
+        if 1 / power in names:
+            known[power] = 1 / names[1 / power]
+        else:
+            names[power] = known[power] = sympy.Dummy("power", positive=True) if power.is_positive else sympy.Dummy()
+    return expression.xreplace(known), {name: power for power, name in names.items()}
+
+
+def _is_wild(exponent: sympy.Rational) -> bool:
+    return bool(exponent.q > _LARGEST_ROOT or (abs(exponent.p) > _LARGEST_DEGREE and exponent.q > 1))
+
+
+def _is_long(rate: sympy.Rational) -> bool:
+    return bool(max(abs(rate.p), rate.q) > _LARGEST_RATE)
+
+
+def simplified(expression: Expr) -> Expr:
+    """Return SymPy's simplification, in which powers of high degree are not taken apart.
+
+    Only the expansion where numbers are so long that p log(q) would become log(q^p) with millions of digits.
+    """
+    if any(max(abs(number.p), number.q) > _LONGEST_NUMBER for number in expression.atoms(sympy.Rational)):
+        return sympy.expand(expression)
+    covered, names = covering(expression)
+    return sympy.simplify(covered).xreplace(names)
 
 
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
-    factored = expression.replace(sympy.log, lambda argument: sympy.log(sympy.factor(argument)))
-    # force takes each factor for positive: log((u - 3)^2) becomes 2 log(u - 3), which is not real below 3. No proof may
-    # rest on this form alone where such a factor changes its sign
-    terms = sympy.Add.make_args(sympy.expand(sympy.expand_log(factored, force=True)))
+    terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
+    covered, names = covering(sympy.Add(*terms))
+    return _in_normal_form(sympy.Add.make_args(covered)).xreplace(names)
+
+
+def _in_normal_form(terms: Sequence[Expr]) -> Expr:
+    """Collect equal logarithms, and take partial fractions of what is rational in u."""
     rational = [term for term in terms if term.is_rational_function(u)]
     transcendental = [term for term in terms if not term.is_rational_function(u)]
     polynomial = [term for term in rational if not sympy.denom(term).has(u)]
@@ -31,6 +76,29 @@ def normal(expression: Expr) -> Expr:
     return sympy.Add(
         *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
     )
+
+
+def split_logarithms(expression: Expr) -> Expr:
+    """Split the logarithm of a product into those of the factors that are positive at sight, and one of the rest.
+
+    log((u - 3)^2) stays, because 2 log(u - 3) is not real below 3.
+    """
+
+    def split(argument: Expr) -> Expr:
+        parts, rest = [], sympy.S.One
+        for factor in sympy.Mul.make_args(sympy.factor(argument)):
+            base, exponent = factor.as_base_exp()
+            if not is_positive(base) or not exponent.is_real:
+                rest *= factor
+            elif isinstance(factor, sympy.exp):
+                parts.append(factor.args[0])
+            else:
+                parts.append(exponent * sympy.log(base))
+        if rest.is_Mul and len(rest.args) == 2 and rest.args[0].is_number:
+            rest = sympy.expand(rest)
+        return sympy.Add(*parts, sympy.expand_log(sympy.log(rest)) if rest != 1 else 0)
+
+    return expression.replace(sympy.log, split)
 
 
 def _common_factors(terms: list[Expr]) -> list[Expr]:
@@ -59,4 +127,4 @@ def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
 
 def adjoint(generator: Expr) -> Expr:
     """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
-    return sympy.expand_log(sympy.expand(u * generator.subs(u, 1 / u)), force=True)
+    return split_logarithms(sympy.expand(u * generator.subs(u, 1 / u)))

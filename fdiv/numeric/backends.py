@@ -15,7 +15,7 @@ from flint import ctx
 from sympy import Expr
 from sympy.codegen.cfunctions import expm1, log1p
 
-from fdiv.numeric.constants import FUNCTIONS, constant_ball
+from fdiv.exact.constants import FUNCTIONS, SINGULAR, constant_ball
 from fdiv.numeric.rewrite import softplus
 
 Function = Callable[[Any], Any]
@@ -134,6 +134,7 @@ def flint_backend(bits: int) -> Backend:
 
     functions = {
         **FUNCTIONS,
+        **SINGULAR,
         sympy.sqrt: lambda z: z.sqrt(),
         log1p: lambda z: z.log1p(),
         expm1: lambda z: z.expm1(),

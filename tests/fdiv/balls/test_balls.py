@@ -9,8 +9,8 @@ import pytest
 import sympy
 
 from fdiv.balls import ball, tails
+from fdiv.exact.constants import exact
 from fdiv.exact.symbols import u
-from fdiv.numeric.constants import exact
 
 SMALL = 1 / u  # at infinity; u itself is the small one at zero
 EXPANDED = [

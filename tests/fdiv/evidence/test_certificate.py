@@ -1,4 +1,4 @@
-"""Certificates: what each claim rests on, that a wrong derivation is refuted, that no file can admit a wrong one."""
+"""Certificates: what each claim rests on, that no wrong derivation is settled, that no file can admit a wrong one."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def test_a_wrong_derivation_is_not_settled(kind: str, monkeypatch: pytest.Monkey
     fdiv.certify.cache_clear()
     evidence = fdiv.certify(divergence()).claim(name).evidence
     fdiv.certify.cache_clear()
-    # an adjoint that is not one leaves the claim at best tested by its own limits
-    assert evidence == "refuted" or (kind == "another adjoint" and evidence != "proved")
+    # numbers that disagree leave it open which of them are wrong; an adjoint is at best tested by its own limits
+    assert not evidence.settled or (kind == "another adjoint" and evidence != "proved")
 
 
 def test_a_certificate_survives_json_and_names_its_versions_and_generator() -> None:

@@ -215,7 +215,7 @@ def test_what_is_not_settled_in_time_is_open_refused_and_not_stored(
     assert not found.accepted
     assert found.gaussian == "unknown"
     assert found.objections[0].open
-    assert "not settled in the time allowed" in found.objections[0].reason
+    assert "the last guard, 0 s of processor time" in found.objections[0].reason
     assert not list(cache.glob("*.json"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import sympy
@@ -25,6 +26,16 @@ FUNCTIONS: dict[Any, Callable[[Any], Any]] = {
     sympy.sinh: lambda z: (z.exp() - (-z).exp()) / 2,
     sympy.cosh: lambda z: (z.exp() + (-z).exp()) / 2,
     sympy.tanh: lambda z: 1 - 2 / ((2 * z).exp() + 1),
+}
+"""Functions that are smooth wherever they are defined: all of the line, and for log the positive half."""
+SINGULAR: dict[Any, Callable[[Any], Any]] = {sympy.tan: lambda z: z.tan()}
+"""Functions that have poles."""
+NUMBERS: dict[Any, Callable[[], Any]] = {
+    sympy.pi: arb.pi,
+    sympy.E: arb.const_e,
+    sympy.EulerGamma: arb.const_euler,
+    sympy.Catalan: arb.const_catalan,
+    sympy.GoldenRatio: lambda: (1 + arb(5).sqrt()) / 2,
 }
 
 
@@ -46,16 +57,20 @@ def constant_ball(constant: Expr) -> Any:
     """Return a ball around a real constant; raises OpenError for one that it does not know."""
     if constant.is_Rational:
         return exact(constant)
-    if constant is sympy.pi:
-        return arb.pi()
-    if constant is sympy.E:
-        return arb.const_e()
+    if constant in NUMBERS:
+        return NUMBERS[constant]()
     if constant.is_Float:
         return exact(sympy.Rational(constant))
-    if constant.is_NumberSymbol:
-        return _number_ball(constant)
+    if hasattr(constant, "enclosed"):
+        return constant.enclosed()
+    if isinstance(constant, sympy.polys.rootoftools.ComplexRootOf) and constant.is_real:
+        radius = sympy.Rational(1, 2**ctx.prec)
+        return exact(constant.eval_rational(radius, radius)) + arb(0, exact(radius).upper())
     if not constant.args:
         raise OpenError(f"ball arithmetic has no {constant}")
+    if constant.is_Pow and constant.exp.is_Rational and constant.exp.q == 2:
+        root = constant_ball(constant.base).sqrt()
+        return root ** int(constant.exp.p)
     if constant.is_Pow and not constant.exp.is_Integer:
         return (constant_ball(constant.base).log() * constant_ball(constant.exp)).exp()
     parts = [constant_ball(argument) for argument in constant.args]
@@ -66,12 +81,13 @@ def constant_ball(constant: Expr) -> Any:
         for other in parts[1:]:
             total = total + other if constant.is_Add else total * other
         return total
-    if constant.func not in FUNCTIONS:
+    if isinstance(constant, sympy.LambertW):
+        return parts[0].lambertw(0 if len(parts) == 1 else int(constant.args[1]))
+    if isinstance(constant, sympy.Max | sympy.Min):
+        return reduce(arb.max if isinstance(constant, sympy.Max) else arb.min, parts)
+    if isinstance(constant, sympy.Abs):
+        return abs(parts[0])
+    functions = {**FUNCTIONS, **SINGULAR}
+    if constant.func not in functions:
         raise OpenError(f"ball arithmetic has no {constant.func}")
-    return FUNCTIONS[constant.func](parts[0])
-
-
-def _number_ball(number: Expr) -> Any:
-    """Return a ball around a number that SymPy evaluates to any precision."""
-    near = sympy.Rational(number.evalf(int(ctx.prec * 0.302) + 8))
-    return exact(near) + arb(0, exact(near).abs_upper() * arb(2) ** -ctx.prec)
+    return functions[constant.func](parts[0])

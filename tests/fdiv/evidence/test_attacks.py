@@ -1,0 +1,180 @@
+"""Attacks on the gate: near ties, hidden kinks and poles, overflow; each true verdict confirmed by plain arithmetic.
+
+The oracle reads the text itself, in 60 digits of mpmath, and shares no code with `fdiv`: a bump is a point at which f
+lies above a chord, a divergence lies below all chords that are tried.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import mpmath
+import pytest
+import sympy
+
+import fdiv
+from fdiv import u
+from fdiv.evidence import foundations
+from fdiv.evidence.finding import Evidence
+from fdiv.exact.comparison import between, compare, in_order, is_positive, sign, vanishes
+from fdiv.exact.constants import OpenError
+from fdiv.exact.simplify import normal
+from fdiv.record import custom
+
+NUMBER = re.compile(r"(?<![A-Za-z_])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NAMES = {"log": mpmath.log, "exp": mpmath.exp, "sqrt": mpmath.sqrt, "Abs": abs, "Max": max, "Min": min}
+
+
+def by_hand(text: str) -> Callable[[Any], Any]:
+    """Read the text as Python in mpmath's numbers; 1e-40 of them are exact to 60 digits."""
+    spelled = NUMBER.sub(lambda number: f"mpf('{number[0]}')", text)
+    code = compile(spelled, text, "eval")
+    return lambda x: eval(code, {"mpf": mpmath.mpf, "pi": mpmath.pi, "E": mpmath.e, "u": mpmath.mpf(x), **NAMES})
+
+
+# (text, left, middle, right): f(middle) lies above the chord from left to right; ends are given from the middle
+STEEP = "Max(u*log(u), u*log(u)+1e12*1e2*(u-2)*(2.001-u)*((u-2-1/1750)**2+1e-12*1e-12*1e-6))"
+QUARTIC = "Max(u**2-1, u**2-1+1e12*1e6*(u-5)*(5.000001-u)*((u-5-2e-7)**2+1e-12*1e-6))"
+BUMPS = [
+    (STEEP, "-3e-4", "2.0002", "9e-4"),
+    (QUARTIC, "-8e-7", "5.0000007", "4e-7"),
+    ("Max(u*log(u), u*log(u)+1e-12*1e-12*(1-Abs(u-2)))", "-1e-25", "2", "1e-25"),
+    ("Max((u-1)**2, (u-1)**2+1e-12*1e-8-1e6*Abs(u-3))", "-1e-26", "3", "1e-26"),
+    ("Max(u*log(u), u*log(u)+1e-12*1e-4-1e4*Abs(u-2))", "-1e-20", "2", "1e-20"),
+    ("Max(u*log(u), u*log(u)+1e-12*1e-12-1e12*Abs(u-3/2))", "-1e-36", "1.5", "1e-36"),
+    ("Max(-log(u), -log(u)+1e12*1e4*(u-2)*(2.0001-u))", "-6e-5", "2.00005", "6e-5"),
+    ("Max((u-1)**2, (u-1)**2+1e12*(u-3)*(3.0000001-u))", "-1e-7", "3.00000005", "1e-7"),
+    ("(u-1)**2-sqrt(u**2-6*u+9)+2", "-.1", "3", ".1"),
+    ("u*log(u)-1e-12*sqrt(u**2-4*u+4)+1e-12", "-1e-14", "2", "1e-14"),
+    ("u*log(u)-1e-12*Abs(u-2)+1e-12", "-1e-14", "2", "1e-14"),
+    ("sqrt((u**2-2*u+1)*(u+1)**2)/2", "-.4", ".5", ".4"),
+    ("(u-1)**2-1e-9*(log((u-3)**2)-log(4))", "-1e-6", "2.999999999999999999999999", "2e-6"),
+    ("(u-1)**2+1e-9*log((u-3)**2)-1e-9*log(4)", "-5e-6", "2.999995", "3e-6"),
+    ("u*log(u)-1e-12*1e-12*1e-12*(u-1)**2", "-1e37", "2e37", "1e37"),
+    ("sqrt(u)-1", "-1", "2", "1"),
+    ("u**3-3*u**2+2", "-.3", ".5", ".3"),
+    ("Abs(log(u))", "-1", "3", "1"),
+    ("u*log(u)+0.3*(u-1)*exp(-4*(u-3)**2)", "-.3", "3.3", ".3"),
+    ("Min(u*log(u), (u-1)**2+1e-3*(u-1))", "-.001", "1", ".01"),
+]
+DIVERGENCES = [
+    "exp(10*u)-exp(10)",
+    "exp(20*u)-exp(20)",
+    "u**sqrt(2)-1",
+    "sqrt(u**2-2*u+1)",
+    "u**64+u**-64-2",
+    "Max(u*log(u),(u-1)**2,-log(u),(u-1)/2)",
+    "0.123456789012*u*log(u)-0.98765432101*log(u)",
+    "-log(u)/2 + (sqrt(u)-1)**2",
+    "u*log(u)+1e-12*1e-12*1e-12*(u-1)**2",
+    "1-u**0.123456789012",
+    "Abs(u-1)**7.3",
+    "log(1+exp(20*(u-2)))/20-log(1+exp(-20))/20",
+    # both branches are convex, and so is their maximum, however steep it is in between
+    "Max(-log(u), -log(u)+1e9*(u-2)*(2+1e-7-u)*((u-2-4e-8)**2+1e-12*1e-12))",
+    "Max(u*log(u), u*log(u)+1e-12*1e-12*(u-2))",
+    "Max(u*log(u), u*log(u)+1e-12*1e-12*Abs(u-2)-1e-12*1e-12/2)-1e-12*1e-12/2",
+    "(u-1)**2+1e-12*sqrt(u**2-6*u+9)-2e-12",
+    "Max(u-1, 1-u, (u-1)**2)",
+    "u*log(u)+1e-12*1e-12*Abs(u-2)-1e-12*1e-12",
+    "(u-1)**2-1e-9*sqrt(u**4-12*u**3+54*u**2-108*u+81)+4e-9",
+    "Max(u**2-1, u**2-1+1e-12*1e-12*(u-3)*(u-4))-6e-12*1e-12",
+    "Max(u*log(u), Max(0, (u-1)*(1+1e-12)))",
+]  # fmt: skip
+
+
+def verdicts(text: str) -> list[Evidence]:
+    divergence = fdiv.from_expression(text)
+    judges = (foundations.vanishes_at_one, foundations.finite, foundations.convex, foundations.not_affine)
+    return [judge(divergence).evidence for judge in judges]
+
+
+@pytest.mark.parametrize(("text", "left", "middle", "right"), BUMPS, ids=[bump[0] for bump in BUMPS])
+def test_a_bump_is_refuted(text: str, left: str, middle: str, right: str) -> None:
+    with mpmath.workdps(60):
+        f, (below, b, above) = by_hand(text), map(mpmath.mpf, (left, middle, right))
+        a, c = b + below, b + above
+        assert f(b) > (f(a) * (c - b) + f(c) * (b - a)) / (c - a)
+    assert Evidence.REFUTED in verdicts(text)
+
+
+@pytest.mark.parametrize("text", DIVERGENCES)
+def test_a_divergence_is_proved_to_be_one(text: str) -> None:
+    with mpmath.workdps(60):
+        f = by_hand(text)
+        places = [mpmath.mpf(x) for x in ("0.2", "0.7", "1", "1.3", "1.9", "2", "2.00000006", "2.0000001", "3", "4")]
+        for a, b, c in combinations(places, 3):
+            assert f(b) <= (f(a) * (c - b) + f(c) * (b - a)) / (c - a) + abs(f(b)) * mpmath.mpf(10) ** -55
+        assert abs(f(1)) < mpmath.mpf(10) ** -50
+    assert all(evidence in (Evidence.PROVED, Evidence.CERTIFIED) for evidence in verdicts(text))
+
+
+ROOT2 = sympy.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("constant", "expected"),
+    [
+        (sympy.sqrt(3 + 2 * ROOT2) - 1 - ROOT2, 0),
+        (sympy.log(6) - sympy.log(2) - sympy.log(3), 0),
+        (sympy.sqrt(2) + sympy.sqrt(3) - sympy.sqrt(5 + 2 * sympy.sqrt(6)), 0),
+        (sympy.log(1 + ROOT2) + sympy.log(ROOT2 - 1) + sympy.Rational(1, 10**60), 1),
+        (ROOT2 - sympy.Rational(14142135623730950488016887242096980785697, 10**40), -1),
+        (sympy.sqrt(3 + 2 * ROOT2) - 1 - ROOT2 + sympy.Rational(1, 10**300), 1),
+        (sympy.exp(sympy.pi * sympy.sqrt(163)) - 262537412640768744, -1),
+        (sympy.oo, 1),
+    ],
+)
+def test_the_sign_of_a_constant_is_exact(constant: sympy.Expr, expected: int) -> None:
+    assert sign(constant) == expected
+    assert sign(-constant) == -expected
+    assert vanishes(constant) == (expected == 0)
+
+
+def test_what_is_not_decided_is_open_and_what_is_equal_counts_once() -> None:
+    with pytest.raises(OpenError, match="not decided"):
+        sign(sympy.sin(1) ** 2 + sympy.cos(1) ** 2 - 1 + sympy.exp(-(sympy.Integer(10) ** 6)))
+    assert in_order([sympy.sqrt(3 + 2 * ROOT2), sympy.S(2), 1 + ROOT2, sympy.oo])[::2] == [2, sympy.oo]
+    close = ROOT2 + sympy.Rational(1, 10**70)
+    assert compare(ROOT2, between(ROOT2, close, sympy.Rational(1, 2))) == -1
+    assert not is_positive(u - ROOT2)
+    assert is_positive(u * (ROOT2 - sympy.Rational(14, 10)))
+
+
+def test_a_logarithm_is_split_only_at_factors_that_are_positive() -> None:
+    squared = normal(sympy.log((u - 3) ** 2 * (u + 1)))
+    assert squared == sympy.log(u + 1) + sympy.log(sympy.expand((u - 3) ** 2))
+
+
+def test_equal_kinks_written_differently_are_one() -> None:
+    for first, second in (
+        ("Max(u-log(6),0)", "Max(u-log(2)-log(3),0)"),
+        ("Max(u-1-sqrt(2),0)", "Max(u-sqrt(3+2*sqrt(2)),0)"),
+    ):
+        relation = fdiv.compare(fdiv.from_expression(first), fdiv.from_expression(second))
+        assert (relation.kind, relation.factor, relation.evidence) == ("equal", 1, "proved")
+    near = custom(sympy.Max(u - ROOT2 - sympy.Rational(1, 10**30), 0))
+    assert fdiv.compare(near, custom(sympy.Max(u - ROOT2, 0))).kind == "different"
+
+
+@pytest.mark.parametrize("text", ["u**sqrt(2)-1", "u**64+u**-64-2", "exp(10*u)-exp(10)"])
+def test_overflow_refutes_nothing(text: str) -> None:
+    certificate = fdiv.certify(fdiv.from_expression(text))
+    assert certificate.accepted, str(certificate)
+
+
+@pytest.mark.parametrize("text", ["1-u**0.123456789012", "-u**0.123456789012+1"])
+def test_an_exponent_of_twelve_digits_takes_little_memory_and_time(text: str) -> None:
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+
+    command = [sys.executable, "-m", "fdiv", "check", "--", text]
+    found = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
