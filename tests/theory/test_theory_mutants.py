@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,14 @@ def test_a_free_critic_of_kl_has_no_finite_expected_maximum_and_that_of_triangul
     assert means["triangular"][1] < 2 * means["triangular"][0] < 2 * 2
 
 
+def test_four_derivatives_do_not_bound_the_rest_by_s_cubed_and_six_do() -> None:
+    points = (1e-2, 1e-3, 1e-4, 1e-5)
+    four, six = local_universality.four_derivatives_only(), fdiv.divergence("pearson")
+    rests = [local_universality.rest(four, s, 2) for s in points]
+    assert rests == pytest.approx([149.78, 774.93, 4320.6, 24275.6], rel=1e-4)
+    assert [local_universality.rest(six, s, 2) for s in points] == pytest.approx([1 / 6] * 4, rel=1e-2)
+
+
 @pytest.mark.parametrize("generator", ["u*log(u)**2", "-log(u)-(1+u)*log((1+u)/2)+u-1"])
 def test_what_is_not_convex_violates_data_processing(generator: str) -> None:
     false = fdiv.from_expression(generator)
@@ -275,6 +284,14 @@ def test_the_proof_of_local_universality_sees_a_wrong_coefficient(wrong: Any, mo
     monkeypatch.setattr(local_universality, "coefficients", lambda one: wrong(RIGHT_COEFFICIENTS(one)))
     with pytest.raises(theory.TheoremError, match="is not an identity for triangular"):
         theorem("local_universality").evidence(fdiv.divergence("triangular"))
+
+
+def test_the_weight_of_alpha_grows_with_the_distance_of_alpha_from_one_half() -> None:
+    alphas = (0.45, 0.25, 1.3, -0.6, 2.5)
+    distances = [abs(a - 0.5) for a in alphas]
+    assert distances == sorted(distances)
+    family = [fdiv.divergence("alpha", a=a) for a in alphas]
+    assert [gradient_order.verdict(a, b).kind for a, b in pairwise(family)] == ["below"] * 4
 
 
 def test_a_mixture_of_a_flat_and_a_steep_weight_crosses_squared_hellinger_once() -> None:

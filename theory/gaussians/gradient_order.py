@@ -82,8 +82,17 @@ class Verdict:
 @cache
 def weight_at_zero(divergence: Divergence) -> float | None:
     """w(0+), half the mean of the one-sided f''(1), or None where it is 0 or infinite."""
-    total = float(sum(divergence.curvatures)) / 4
+    if any(place == 1 for place, _ in divergence.kinks):
+        return None
+    ends = [p.limit(p.second, end) for p in divergence.pieces for end in _ends_at_one(p.lower, p.upper)]
+    total = float(sum(ends)) / (2 * len(ends))
     return total if 0 < total < np.inf else None
+
+
+def _ends_at_one(lower: object, upper: object) -> list[object]:
+    if lower == 1 or upper == 1:
+        return [1]
+    return [1] if lower < 1 < upper else []  # type: ignore[operator]
 
 
 @cache
