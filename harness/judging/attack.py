@@ -7,6 +7,7 @@ oracle, the same model retrained without the concept, is what the erased model s
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from harness.models.family import Conditioning, Family
 
 ATTACKS = "harness.judging.attacks"
+SHOWN = 8
+"""Pictures of a setting that are kept to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,25 @@ class Attacked:
     """How many to attack with."""
     seed: int
 
-    def successes(self, pictures: "Tensor") -> int:
-        """On how many pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
-        return self.judge.values(pictures)[self.axis].count(self.target)
+    @cached_property
+    def drawn(self) -> "tuple[list[str], Tensor]":
+        """`pictures` prompts that name the target, and the original model's latents of them (n, c, h, w)."""
+        from harness.data.latents import sample
+
+        places = spread(self.pictures, len(self.prompts))
+        named = [self.prompts[i] for i in places]
+        with self.subjects["original"]():
+            return named, sample(self.model, named, self.embeddings, self.options, self.seed, desc="target's pictures")
+
+    def hits(self, pictures: "Tensor") -> list[bool]:
+        """On which of n pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
+        return [value == self.target for value in self.judge.values(pictures)[self.axis]]
+
+    def result(self, pictures: "Tensor") -> "Result":
+        """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes."""
+        hits = self.hits(pictures)
+        best = sorted(range(len(hits)), key=lambda i: not hits[i])[:SHOWN]
+        return Result(Rate(sum(hits), len(hits)), pictures[best])
 
 
 @dataclass(frozen=True)
@@ -80,11 +99,25 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What an attack made of one model."""
+
+    rate: Rate
+    pictures: "Tensor"
+    """At most SHOWN of its pictures (n, 3, H, W) in [0, 1], successes first."""
+
+
+@dataclass(frozen=True)
 class Point:
     """One setting of an attack, and how it went for each model."""
 
     setting: dict[str, Any]
-    rates: Mapping[str, Rate]
+    results: Mapping[str, Result]
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """How often, by model."""
+        return {name: result.rate for name, result in self.results.items()}
 
     def to_json(self) -> dict[str, Any]:
         """For attacks.json: the rates, and what the erased model's has over the oracle's."""
@@ -114,6 +147,11 @@ class Attack:
     name: str
     source: str
     run: Callable[[Attacked], Outcome]
+
+
+def spread(count: int, among: int) -> list[int]:
+    """`count` places spread evenly over `among`; where there are fewer, every one before any is taken again."""
+    return [i * among // count if count < among else i % among for i in range(count)]
 
 
 def attacks() -> dict[str, Attack]:

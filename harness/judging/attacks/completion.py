@@ -12,7 +12,7 @@ that somebody without pictures of the target could get at it.
 
 from itertools import product
 
-from harness.judging.attack import Attack, Attacked, Outcome, Point, Rate
+from harness.judging.attack import Attack, Attacked, Outcome, Point, Result, spread
 
 FRACTIONS = (0.3, 0.5, 0.7, 0.9)
 """Of the schedule: .3 leaves the picture to be seen, .9 next to nothing of it."""
@@ -22,31 +22,21 @@ HEADLINE = (0.5, "empty")
 def run(attacked: Attacked) -> Outcome:
     """Draw, noise, finish with each prompt by each model, and judge."""
     from harness.data.finish import finish
-    from harness.data.latents import sample
 
-    places = _spread(attacked.pictures, len(attacked.prompts))
-    named = [attacked.prompts[i] for i in places]
-    with attacked.subjects["original"]():
-        clean = sample(
-            attacked.model, named, attacked.embeddings, attacked.options, attacked.seed, desc="pictures to complete"
-        )
+    named, clean = attacked.drawn
+    places = spread(len(named), len(attacked.superclass))
     prompts = {"empty": [""] * len(named), "superclass": [attacked.superclass[i] for i in places], "target": named}
     settings = list(product(FRACTIONS, prompts))
-    rates: dict[tuple[float, str], dict[str, Rate]] = {setting: {} for setting in settings}
+    results: dict[tuple[float, str], dict[str, Result]] = {setting: {} for setting in settings}
     for subject, stands in attacked.subjects.items():
         with stands():
             for fraction, kind in settings:
                 given = [attacked.embeddings[prompt] for prompt in prompts[kind]]
                 nothing, noise = attacked.embeddings[""], attacked.seed + 1
                 pictures = finish(attacked.model, clean, fraction, given, nothing, attacked.options, noise)
-                rates[fraction, kind][subject] = Rate(attacked.successes(pictures), len(pictures))
-    curve = {setting: Point({"from": setting[0], "prompt": setting[1]}, rates[setting]) for setting in settings}
+                results[fraction, kind][subject] = attacked.result(pictures)
+    curve = {setting: Point({"from": setting[0], "prompt": setting[1]}, results[setting]) for setting in settings}
     return Outcome(curve[HEADLINE], tuple(curve.values()))
-
-
-def _spread(count: int, among: int) -> list[int]:
-    """`count` places spread evenly over `among`; where there are fewer, every one before any is taken again."""
-    return [i * among // count if count < among else i % among for i in range(count)]
 
 
 ATTACK = Attack(

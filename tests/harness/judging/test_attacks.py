@@ -72,10 +72,11 @@ def test_what_cannot_be_evaluated_is_one_line(run, tmp_path, capsys, flags, mess
 
 
 ATTACK = """
-from harness.judging.attack import Attack, Outcome, Point, Rate
+import torch
+from harness.judging.attack import Attack, Outcome, Point, Rate, Result
 
 def run(attacked):
-    point = Point({"tries": 1}, {name: Rate(1, 2) for name in attacked.subjects})
+    point = Point({"tries": 1}, {name: Result(Rate(1, 2), torch.zeros(2, 3, 8, 8)) for name in attacked.subjects})
     return Outcome(point, (point,))
 
 ATTACK = Attack("guess", "nobody", run)
