@@ -75,6 +75,8 @@ class Config:
     """With --stop-when: stop too once IRA or CRA has lost so much."""
     evaluate_every: int = 25
     """With --stop-when: steps between two evaluations."""
+    attacks: tuple[str, ...] = ("none",)
+    """After training, attacks of `python -m harness.evaluate` to run: `none`, `all`, or some of their names."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"

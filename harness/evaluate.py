@@ -1,170 +1,175 @@
-"""Open a finished run again, sample it, and attack it: is the concept gone, or only its name?
+"""Did it really forget? Measure an erased model, and attack it, beside the original and an oracle that never knew.
 
-    python -m harness.evaluate RUN
+    python -m harness.evaluate RUN                                   # a finished run, found by itself, every attack
     python -m harness.evaluate RUN --attacks completion --pictures 96
+    python -m harness.evaluate ERASED --original FOLDER --target star --oracle FOLDER
 
-Prints the metrics as the run itself did, and each attack's rates for the original model, the erased one and the oracle
-that never knew the concept; RUN/attacks.json holds all of them.
+ERASED is what any tool made of the original: a pipeline's folder, or a .safetensors file with a LoRA or with some of
+the denoiser's weights. Writes metrics.json, docs/evaluation.md says what is in it, and report.html; prints the verdict.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from harness.config import UsageError, from_dict
-from harness.judging import judge
-from harness.judging.attack import Attack, Attacked, Outcome, Point, chosen_attacks
+from harness.config import MINIATURE, Config, UsageError, from_dict
 from harness.plan import Plan
+from harness.prompts.ladder import read_ladder
 from harness.runs.ends import run_command
-from harness.runs.files import write_json
+from harness.runs.files import read_json, write_json
 from harness.runs.folder import finished
 
 if TYPE_CHECKING:
-    from harness.judging.references import References
+    from harness.examine import Asked, Examined
+    from harness.models.edits import Edit
     from harness.prepare import Prepared
 
-FILE = "attacks.json"
+METRICS, REPORT = "metrics.json", "report.html"
+FEWEST = 4
+"""Pictures of an attack, for an interval to say anything."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a finished run again, and attack what it erased."""
+    """Measure an erased model, and attack what it is said to have forgotten."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
+    erased: tyro.conf.Positional[Path]
+    """Run folder, or what another tool made: a pipeline folder, a LoRA, or some of the denoiser's weights."""
+    original: str = ""
+    """The model before: by default a run's own, or the embedded miniature."""
+    oracle: Path | None = None
+    """The same retrained without the target, as ERASED is given; by default the original's folder is looked through."""
+    target: str = ""
+    """The concept erased; a run knows its own, and a model's vocabulary has a default."""
     attacks: tuple[str, ...] = ("all",)
     """Which attacks: `none`, `all`, or some of their names."""
+    prompts: Path | None = None
+    """YAML file of more prompts for the ladder, a list for each kind, such as `implicit` or `paraphrase`."""
     pictures: int = 48
     """Pictures that an attack works with for each concept."""
     seed: int = 0
     """Seed of the attacks."""
-    model: str = ""
-    """Where the original model is now, if not where the run found it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
+    output: Path | None = None
+    """Folder to write into; by default a run's own, or ERASED's name with `-evaluation`."""
     overwrite: bool = False
-    """Replace the run's attacks.json."""
+    """Replace an evaluation that is there already."""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a finished run of ours."""
+        return (self.erased / "run.json").is_file()
+
+    @property
+    def folder(self) -> Path:
+        """Where to write."""
+        return self.output or (self.erased if self.is_run else self.erased.with_name(f"{self.erased.stem}-evaluation"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    options = tyro.cli(Evaluate, args=arguments, prog="python -m harness.evaluate", description=__doc__)
-    return run_command(lambda: run(options))
+    return run_command(
+        lambda: run(tyro.cli(Evaluate, args=arguments, prog="python -m harness.evaluate", description=__doc__))
+    )
 
 
 def run(options: Evaluate) -> dict[str, Any]:
-    """Sample, measure, attack, print and write; returns the content of attacks.json, empty without attacks.
+    """Sample, measure, attack, print and write; returns the content of metrics.json.
 
     Raises:
-        UsageError: no finished run, an attack that there is not, no judge to tell success, or an existing result.
+        UsageError: nothing to evaluate, an attack that there is not, no judge to tell success, an oracle that is the
+            original, a prompt that is too long, or an existing result.
     """
-    attacks, of_run = chosen_attacks(options.attacks), from_dict(finished(options.run)["config"])
-    file = options.run / FILE
-    if options.pictures < 1 or not 0 <= options.seed <= 2**60:
-        raise UsageError(f"--pictures {options.pictures} --seed {options.seed}: needed are a count and a seed from 0")
-    if attacks and file.exists() and not options.overwrite:
-        raise UsageError(f"{file}: exists already; --overwrite to replace it")
-    of_run = replace(of_run, model=options.model or of_run.model, device=options.device, resume=None)
-    plan = Plan.of(of_run)
-    if attacks and (plan.vocabulary is None or not judge.present(plan.folder)):
+    prompts = read_ladder(options.prompts)
+    if options.pictures < FEWEST or not 0 <= options.seed <= 2**60:
         raise UsageError(
-            f"--attacks: the folder of {of_run.model} holds no judge and no vocabulary.json to tell success"
+            f"--pictures {options.pictures}, --seed {options.seed}: needed are {FEWEST} pictures, a seed from 0"
         )
-    return _evaluate(plan, attacks, options)
+    if not options.erased.exists():
+        raise UsageError(f"{options.erased}: nothing there; needed is a run folder, or what another tool made")
+    if options.attacks != ("none",) and not options.overwrite and _attacked_before(options.folder):
+        raise UsageError(f"{options.folder / METRICS}: has attacks already; --overwrite to replace them")
+    plan = Plan.of(_options_of_run(options))
+    from harness.examine import Asked
+
+    asked = Asked(plan.attacks, options.pictures, options.seed, prompts)
+    examined = _examine(plan, options, asked)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_json(options.folder / METRICS, examined.content)
+    _show(plan, options, examined)
+    return examined.content
 
 
-def _evaluate(plan: Plan, attacks: Sequence[Attack], options: Evaluate) -> dict[str, Any]:
-    from harness.judging.comparison import compare
+def _attacked_before(folder: Path) -> bool:
+    return (folder / METRICS).is_file() and "attacks" in read_json(folder / METRICS)
+
+
+def _options_of_run(options: Evaluate) -> Config:
+    """Those of the run, or for what another tool made the defaults for the model before."""
+    if not options.is_run:
+        return Config(
+            target=options.target, model=options.original or MINIATURE, device=options.device, attacks=options.attacks
+        )
+    config = from_dict(finished(options.erased)["config"])
+    config = replace(config, model=options.original or config.model, resume=None, device=options.device)
+    config = replace(config, attacks=options.attacks)
+    if options.target:
+        return replace(config, target=options.target, anchor="", concepts=None)
+    return config
+
+
+def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
+    from harness.examine import examine
     from harness.judging.panel import SEED
-    from harness.models.weights import erased_by
+    from harness.models.edits import edit
     from harness.prepare import prepare
-    from harness.show.screen import metric_lines
 
     prepared = prepare(plan)
+    subjects: dict[str, Edit] = {"original": nullcontext}
+    subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
+    print(f"{options.erased}: {said}")
+    oracle = _oracle(prepared, options.oracle)
     references = prepared.references()
-    with erased_by(prepared.model, options.run):
+    if oracle is not None:
+        subjects["oracle"] = oracle
+        if options.oracle is not None:
+            with oracle():
+                drawn = prepared.draw(prepared.panel.prompts, SEED, "pictures of the oracle")
+            references = replace(references, oracle=drawn)
+    with subjects["erased"]():
         pictures = prepared.draw(prepared.panel.prompts, SEED, "pictures of the erased model")
-    print("\n".join(["", *metric_lines(compare(pictures, prepared.panel, references))]))
-    if not attacks:
-        return {}
-    each = _attacked(prepared, references, options)
-    outcomes = {attack.name: {one.target: attack.run(one) for one in each} for attack in attacks}
-    content = {
-        "seed": options.seed,
-        "pictures": options.pictures,
-        "attacks": {
-            name: {target: outcome.to_json() for target, outcome in by_target.items()}
-            for name, by_target in outcomes.items()
-        },
-    }
-    write_json(options.run / FILE, content)
-    print("\n".join(lines(outcomes)))
-    return content
+    return examine(prepared, references, subjects, pictures, asked)
 
 
-def _attacked(prepared: "Prepared", references: "References", options: Evaluate) -> list[Attacked]:
-    """What an attack is given of each concept that the run erased."""
-    from harness.data.latents import encode
-    from harness.judging.references import load_oracle
-    from harness.models.weights import erased_by
+def _oracle(prepared: "Prepared", place: Path | None) -> "Edit | None":
+    """The one named, or that in the model's folder; None without."""
+    from harness.models.edits import check_other, edit
 
-    model, vocabulary, plan = prepared.model, prepared.plan.vocabulary, prepared.plan
-    assert vocabulary is not None
-    assert references.judge is not None
-    result = []
-    for concept in prepared.concepts.erased:
-        axis = vocabulary.axis_of(concept.target)
-        rows = [row.labels for row in prepared.panel.rows if row.named == concept.target]
-        distinct = list({tuple(labels.values()): labels for labels in rows}.values())
-        template = vocabulary.templates[0]
-        prompts, general = (
-            tuple(each.format(**labels) for labels in distinct)
-            for each in (template, vocabulary.unnamed(template, axis))
-        )
-        subjects: dict[str, Callable[[], AbstractContextManager[None]]] = {"original": nullcontext}
-        subjects["erased"] = partial(erased_by, model, options.run)
-        if references.oracle is not None:
-            subjects["oracle"] = partial(model.replaced, load_oracle(model, plan.folder, concept.target))
-        embeddings = encode(model, [*prompts, *general, ""])
-        result.append(
-            Attacked(
-                model, subjects, concept.target, axis, prompts, general, embeddings, references.judge, plan.options,
-                options.pictures, options.seed,
-            )
-        )  # fmt: skip
-    return result
+    if place is None:
+        return prepared.oracle()
+    oracle, said = edit(prepared.model, "--oracle", place)
+    print(f"{place}: {said}")
+    check_other(prepared.model, "--oracle", place, oracle)
+    return oracle
 
 
-def lines(outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
-    """For people: each attack's rates by setting and model; the headline is marked."""
-    result = []
-    for name, by_target in outcomes.items():
-        for target, outcome in by_target.items():
-            names = list(outcome.headline.rates)
-            head = "".join(f"{model:>10}" for model in names)
-            result += ["", f"{f'{name} of {target!r}':36}{head}   erased over oracle, 95 % interval"]
-            for point in outcome.curve:
-                setting = ", ".join(f"{key} {value}" for key, value in point.setting.items())
-                mark = "*" if point is outcome.headline else " "
-                rates = "".join(f"{point.rates[model].value:>10.3f}" for model in names)
-                result.append(f"{mark} {setting:34}{rates}   {_excess(point)}")
-    return [
-        *result,
-        "* fixed beforehand as the figure to compare; shares are of pictures that the judge takes for the target",
-    ]
+def _show(plan: Plan, options: Evaluate, examined: "Examined") -> None:
+    """Write the page, and print what was found."""
+    from harness.show.page import title_of, write_page
+    from harness.show.screen import attack_lines, metric_lines
 
+    run = finished(options.erased) if options.is_run else None
+    title = title_of(run) if run else f"{plan.draft.target}, erased in {options.erased.name}"
+    write_page(options.folder / REPORT, title, examined.content, examined.seen, run)
 
-def _excess(point: Point) -> str:
-    if "oracle" not in point.rates:
-        return "no oracle"
-    excess, (low, high) = point.rates["erased"].minus(point.rates["oracle"])
-    return f"{excess:+.3f}, {low:+.3f} to {high:+.3f}"
+    lines = [*metric_lines(examined.content), *attack_lines(examined.content)]
+    print("\n".join(["", *lines, "", examined.content["verdict"]]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
 from harness.judging import judge
+from harness.judging.attack import Attack, chosen_attacks
 from harness.models.source import resolve
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft
@@ -34,6 +35,7 @@ class Plan:
     rule: "StopRule | None"
     divergences: "tuple[Divergence, ...]"
     """Certified for the objective, one a concept."""
+    attacks: tuple[Attack, ...]
 
     @classmethod
     def of(cls, options: Config) -> "Plan":
@@ -52,9 +54,12 @@ class Plan:
         earlier = _ledger_so_far(options)
         draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, draft, earlier)
-        rule = _stop_rule(options, vocabulary is not None and judge.present(folder))
+        judged = vocabulary is not None and judge.present(folder)
+        rule, attacks = _stop_rule(options, judged), chosen_attacks(options.attacks)
+        if attacks and not judged:
+            raise UsageError(f"--attacks: {options.model} holds no judge and no vocabulary.json to tell their success")
         divergences = _certified([concept.divergence for concept in draft.erased], options.objective)
-        return cls(options, source, vocabulary, earlier, draft, rule, divergences)
+        return cls(options, source, vocabulary, earlier, draft, rule, divergences, tuple(attacks))
 
     @property
     def folder(self) -> Path | None:

@@ -11,9 +11,10 @@ from torch import Tensor
 from harness.config import Config, UsageError
 from harness.data import latents
 from harness.judging.panel import Panel, panel
-from harness.judging.references import References, sample_references
+from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
 from harness.models import load as models
+from harness.models.edits import Edit
 from harness.models.family import Conditioning, Family
 from harness.models.weights import fingerprint
 from harness.plan import Plan
@@ -37,6 +38,11 @@ class Prepared:
     embeddings: dict[str, Conditioning]
 
     @property
+    def targets(self) -> list[str]:
+        """Of the concepts that this run erases."""
+        return [concept.target for concept in self.concepts.erased]
+
+    @property
     def names(self) -> dict[str, str]:
         """What goes by its name into every file of a run."""
         return {"target": self.concepts.target, "anchor": self.concepts.anchor, "divergence": self.plan.spec}
@@ -47,9 +53,17 @@ class Prepared:
 
     def references(self) -> References:
         """Sample the original model, and the oracle if there is one of what is erased, on the panel's prompts."""
+        return sample_references(self.model, self.plan.folder, self.panel, self.draw, self._oracle_of)
+
+    def oracle(self) -> Edit | None:
+        """The model retrained without the one concept that is erased, if the model's folder holds it."""
+        network = load_oracle(self.model, self.plan.folder, self._oracle_of) if self._oracle_of else None
+        return partial(self.model.replaced, network) if network is not None else None
+
+    @property
+    def _oracle_of(self) -> str | None:
         alone = len(self.concepts.erased) == 1 and not self.concepts.earlier
-        oracle_of = self.concepts.target if alone else None
-        return sample_references(self.model, self.plan.folder, self.panel, self.draw, oracle_of)
+        return self.concepts.target if alone else None
 
     def fingerprints(self) -> dict[str, str]:
         """Digests of the networks and the schedule that a training starts from."""

@@ -15,7 +15,9 @@ Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cann
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +29,8 @@ from harness.runs.files import write_json
 from harness.runs.folder import DELTA, INPUTS, PROMPTS, RESUME, keep_same, run_folder, written_whole
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.judging.references import References
+    from harness.examine import Examined
+    from harness.models.edits import Edit
     from harness.prepare import Prepared
     from harness.train import Trainer
 
@@ -46,12 +47,17 @@ def run(options: Config) -> Path:
     output = run_folder(options, plan.draft.target, plan.spec)
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
+    import torch
+
     from harness.data.latents import sample_kept
+    from harness.examine import Asked, examine
     from harness.judging.references import SEED
     from harness.judging.stopping import watch
-    from harness.models.weights import put_over, save_delta
+    from harness.models.weights import changes, over, put_over, save_delta, save_pipeline
     from harness.prepare import prepare
     from harness.runs.checkpoint import Store
+    from harness.show.card import model_card
+    from harness.show.page import title_of, write_page
     from harness.show.screen import last_screen
     from harness.train import OverflowedError, Trainer
 
@@ -81,37 +87,41 @@ def run(options: Config) -> Path:
         pictures = prepared.draw(panel.prompts, SEED, "pictures after")
         if not pictures.isfinite().all():
             raise OverflowedError("the trained model's pictures are not finite: no weights to use")
+        changed = changes(trainer.denoiser, base)
+        subjects: dict[str, Edit] = {"original": nullcontext, "erased": partial(over, model, changed)}
+        if (oracle := prepared.oracle()) is not None:
+            subjects["oracle"] = oracle
+        examined = examine(prepared, references, subjects, pictures, Asked(plan.attacks))
         if not processes.is_main():
             return output
-        summary, metrics = _report(out, prepared, trainer, references, pictures)
+        summary = _report(out, prepared, trainer, examined)
         if options.save_pipeline:
-            _save_pipeline(out / "pipeline", trainer, base, summary, metrics)
+            save_pipeline(model, changed, out / "pipeline", torch.float32)
+            (out / "pipeline" / "README.md").write_text(model_card(summary, examined.content, "pipeline", 1.0))
         summary["seconds"] = {"training": training_seconds, "whole": time.perf_counter() - started}
+        attack = f"python -m harness.evaluate {output}"
+        write_page(out / "report.html", title_of(summary), examined.content, examined.seen, summary, attack)
         write_json(out / "run.json", summary)
-    print(last_screen(output, summary, metrics))
+    print(last_screen(output, summary, examined.content))
     return output
 
 
-def _report(
-    out: Path, prepared: "Prepared", trainer: "Trainer", references: "References", pictures: "Tensor"
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _report(out: Path, prepared: "Prepared", trainer: "Trainer", examined: "Examined") -> dict[str, Any]:
     """Write the metrics and the pictures; returns the content of run.json, with the seconds left to fill in."""
-    from harness.judging.comparison import accuracy_by_target, compare
+    from harness.judging.comparison import accuracy_by_target
     from harness.show import figures
     from harness.show.screen import caption, environment
     from harness.show.steps import regime_warning
 
-    plan, names, chosen = prepared.plan, prepared.names, prepared.concepts
+    plan, names, chosen, seen = prepared.plan, prepared.names, prepared.concepts, examined.seen
     options = plan.options
-    metrics = compare(pictures, prepared.panel, references)
-    write_json(out / "metrics.json", metrics)
-    models = {"original": references.original, "erased": pictures, "oracle": references.oracle}
-    figures.before_after(out / "before_after.png", prepared.panel, models, chosen)
+    write_json(out / "metrics.json", examined.content)
+    figures.before_after(out / "before_after.png", seen.panel, seen.pictures, chosen)
     what = f"{caption(names['target'], names['anchor'])}: {names['divergence']}"
     figures.curves(out / "curves.png", trainer.rows, f"{what}, {options.objective}, scale {options.scale}")
-    summary = names | {
+    return names | {
         "config": to_dict(options),
-        "ledger": plan.ledger(chosen, accuracy_by_target(pictures, prepared.panel, references)),
+        "ledger": plan.ledger(chosen, accuracy_by_target(examined.erased, seen.panel, examined.references)),
         "prompts": {
             "target": sum(len(concept.target_prompts) for concept in chosen.erased),
             "retained": len(chosen.retain_prompts),
@@ -124,18 +134,6 @@ def _report(
         "warning": regime_warning(trainer.rows, prepared.losses),
         **environment(prepared.model.device),
     }
-    return summary, metrics
-
-
-def _save_pipeline(
-    folder: Path, trainer: "Trainer", base: "dict[str, Tensor]", summary: dict[str, Any], metrics: dict[str, Any]
-) -> None:
-    """Write the pipeline as trained, with its card; the trainer trains no more after that."""
-    from harness.models.weights import save_trained_pipeline
-    from harness.show.card import model_card
-
-    save_trained_pipeline(trainer.denoiser, folder, base)
-    (folder / "README.md").write_text(model_card(summary, metrics, "pipeline", 1.0))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ FLOORS = {
     ),
     "harness": (
         ("unlearn", "evaluate", "export", "sweep", "benchmark"),
+        ("examine",),
         ("train", "prepare"),
         ("plan",),
         ("show",),

@@ -4,15 +4,16 @@ A file of `attacks` has an `ATTACK`. An attack can make a model draw what it nev
 oracle, the same model retrained without the concept, is what the erased model still remembers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
 from harness.discovery import modules
 from harness.judging.metric import wilson
+from harness.prompts.ladder import Ladder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +35,8 @@ class Attacked:
     """By name, `original`, `erased` and where there is one `oracle`: within the context, `model` is that one."""
     target: str
     axis: str
-    prompts: tuple[str, ...]
-    """That name the target."""
-    superclass: tuple[str, ...]
-    """The same without the target's name, "a shape" for "a star"."""
+    ladder: Ladder
+    """Prompts by kind, `name` and `superclass` among them."""
     embeddings: "dict[str, Conditioning]"
     """Of all these prompts and of the empty one."""
     judge: "Judge"
@@ -46,6 +45,17 @@ class Attacked:
     pictures: int
     """How many to attack with."""
     seed: int
+    _drawn: "dict[str, dict[str, Tensor]]" = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """That name the target."""
+        return self.ladder.kinds["name"]
+
+    @property
+    def superclass(self) -> tuple[str, ...]:
+        """The same without the target's name, "a shape" for "a star"."""
+        return self.ladder.kinds["superclass"]
 
     @cached_property
     def drawn(self) -> "tuple[list[str], Tensor]":
@@ -56,6 +66,21 @@ class Attacked:
         named = [self.prompts[i] for i in places]
         with self.subjects["original"]():
             return named, sample(self.model, named, self.embeddings, self.options, self.seed, desc="target's pictures")
+
+    def drawn_by_all(self, kind: str) -> "dict[str, Tensor]":
+        """By model, `pictures` pictures (n, 3, H, W) in [0, 1] of a kind of the ladder's prompts, drawn once."""
+        from harness.data.latents import sample
+
+        if kind not in self._drawn:
+            prompts = self.ladder.kinds[kind]
+            given = [prompts[i] for i in spread(self.pictures, len(prompts))]
+            self._drawn[kind] = {}
+            for name, stands in self.subjects.items():
+                with stands():
+                    self._drawn[kind][name] = sample(
+                        self.model, given, self.embeddings, self.options, self.seed, "pt", f"{kind}, {name}"
+                    )
+        return self._drawn[kind]
 
     def hits(self, pictures: "Tensor") -> list[bool]:
         """On which of n pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
@@ -94,7 +119,7 @@ class Rate:
         return difference, (difference - down, difference + up)
 
     def to_json(self) -> dict[str, Any]:
-        """For attacks.json."""
+        """For metrics.json."""
         return {"successes": self.successes, "count": self.count, "rate": self.value, "interval": list(self.interval)}
 
 
@@ -105,6 +130,15 @@ class Result:
     rate: Rate
     pictures: "Tensor"
     """At most SHOWN of its pictures (n, 3, H, W) in [0, 1], successes first."""
+
+
+def pooled(results: Sequence[Result]) -> Result:
+    """Several results as one: their counts added, and of each the first pictures."""
+    import torch
+
+    rate = Rate(sum(each.rate.successes for each in results), sum(each.rate.count for each in results))
+    share = -(-SHOWN // len(results))
+    return Result(rate, torch.cat([each.pictures[:share] for each in results])[:SHOWN])
 
 
 @dataclass(frozen=True)
@@ -120,12 +154,12 @@ class Point:
         return {name: result.rate for name, result in self.results.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """For attacks.json: the rates, and what the erased model's has over the oracle's."""
-        content: dict[str, Any] = self.setting | {name: rate.to_json() for name, rate in self.rates.items()}
-        if "oracle" in self.rates:
+        """For metrics.json: the rates, what the erased model's has over the oracle's, and that excess's interval."""
+        excess, interval = None, None
+        if "oracle" in self.results:
             excess, interval = self.rates["erased"].minus(self.rates["oracle"])
-            content["excess_over_oracle"] = {"value": excess, "interval": list(interval)}
-        return content
+        rates = {name: rate.to_json() for name, rate in self.rates.items()}
+        return {"setting": self.setting, "rates": rates, "excess": excess, "interval": interval and list(interval)}
 
 
 @dataclass(frozen=True)
@@ -135,9 +169,13 @@ class Outcome:
     headline: Point
     curve: tuple[Point, ...]
 
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What else there is to say, as JSON."""
+
     def to_json(self) -> dict[str, Any]:
-        """For attacks.json."""
-        return {"headline": self.headline.to_json(), "curve": [point.to_json() for point in self.curve]}
+        """For metrics.json."""
+        curve = [point.to_json() for point in self.curve]
+        return {"headline": self.headline.to_json(), "curve": curve, **self.figures}
 
 
 @dataclass(frozen=True)

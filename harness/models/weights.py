@@ -42,13 +42,23 @@ def put_over(model: Family, run: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def erased_by(model: Family, run: Path) -> Iterator[None]:
-    """Within this, the model is what a finished run made of it; before and after, what that started from."""
-    frozen = put_over(model, run)
+def over(model: Family, changed: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within this, other weights stand over some of the denoiser's own, which come back bit for bit."""
+    state = model.network.state_dict()
+    own = {name: state[name].detach().clone() for name in changed}
+    model.network.load_state_dict(dict(changed), strict=False)
     try:
         yield
     finally:
-        model.network.load_state_dict(frozen, strict=False)
+        model.network.load_state_dict(own, strict=False)
+
+
+@contextmanager
+def erased_by(model: Family, run: Path) -> Iterator[None]:
+    """Within this, the model is what a finished run made of it; before and after, what that started from."""
+    frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
+    with over(model, lowrank.merged(frozen, trained)):
+        yield
 
 
 def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -86,13 +96,18 @@ def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor
     return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
 
 
-def save_trained_pipeline(denoiser: Denoiser, folder: Path, base: Mapping[str, Tensor]) -> None:
-    """Write the pipeline as trained; the denoiser trains no more after that."""
+def changes(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the original's weights back, and give what differs from them as trained; the denoiser trains no more.
+
+    Args:
+        denoiser: as trained.
+        base: the original's values of what earlier runs changed, which training started from.
+    """
     trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
     denoiser.restore()
     changed = _earlier(denoiser, base) | lowrank.merged(denoiser.frozen, trained)
     denoiser.network.load_state_dict(dict(base), strict=False)
-    save_pipeline(denoiser.model, changed, folder, torch.float32)
+    return changed
 
 
 def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:

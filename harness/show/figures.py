@@ -1,6 +1,6 @@
 """What a person sees of a run: the same seeds before and after, and curves of the training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 SHOWN = 8
 
 
-def before_after(path: Path, panel: Panel, pictures: dict[str, Tensor | None], concepts: Concepts) -> None:
+def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None], concepts: Concepts) -> None:
     """Draw the same seeds before and after: rows of targets, of earlier ones, and of retained values, labelled.
 
     Args:

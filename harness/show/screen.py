@@ -103,6 +103,36 @@ def metric_lines(metrics: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def attack_lines(content: Row) -> list[str]:
+    """Each attack's rates on three models, the erased one's excess over the oracle, and both gaps."""
+    lines = []
+    if attacks := content.get("attacks"):
+        lines = [
+            "",
+            f"{'share judged the target':32}{'original':>10}{'erased':>10}{'oracle':>10}   "
+            "erased over oracle, 95 % interval; setting",
+        ]
+    for name, row in (attacks or {}).items():
+        cells = "".join(
+            f"{'-' if row[model] is None else format(row[model], '.3f'):>10}"
+            for model in ("original", "erased", "oracle")
+        )
+        setting = ", ".join(f"{key} {value}" for key, value in row["setting"].items())
+        excess = _with_interval(row["excess"], row["interval"])
+        lines.append(f"{name.replace('_', ' '):32}{cells}   {excess}; {setting}")
+    for name in ("forgetting_gap", "collateral_gap"):
+        if gap := content.get(name):
+            what = f"{name.replace('_', ' ')}: {_with_interval(gap['value'], gap['interval'])}"
+            lines.append(f"{what}, mean over {len(gap['over'])}; 0 is the oracle's")
+    return lines
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return "no oracle"
+    return f"{value:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
+
+
 def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
     """What was trained for what, how well, at what cost, and where to look."""
     steps = summary["stopped"]["step"] if summary["stopped"] else summary["config"]["steps"]

@@ -1,0 +1,150 @@
+"""The tests of forgetting on a model that is loaded: metrics, attacks, both gaps and a verdict, as metrics.json."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
+
+from harness.data.latents import encode
+from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled
+from harness.judging.comparison import compare
+from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
+from harness.judging.references import References
+from harness.judging.shift import Shift, shift
+from harness.models.edits import Edit
+from harness.models.load import check_prompts, short_enough
+from harness.prepare import Prepared
+from harness.prompts.ladder import Ladder, ladder
+from harness.show.page import Seen
+
+GENERAL = ("superclass", "empty")
+"""Kinds of prompts whose pictures' distribution is held against the oracle's."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which attacks, how large, and with what prompts."""
+
+    attacks: Sequence[Attack] = ()
+    pictures: int = 48
+    """That an attack works with for each concept."""
+    seed: int = 0
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By kind, what a user adds to the ladder."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found, and what it was found on."""
+
+    content: dict[str, Any]
+    """Of metrics.json."""
+    seen: Seen
+    references: References
+
+    @property
+    def erased(self) -> Tensor:
+        """The erased model's pictures of the panel's prompts."""
+        pictures = self.seen.pictures["erased"]
+        assert pictures is not None
+        return pictures
+
+
+def examine(
+    prepared: Prepared, references: References, subjects: Mapping[str, Edit], pictures: Tensor, asked: Asked
+) -> Examined:
+    """Measure, attack and sum up.
+
+    Args:
+        prepared: the original model, in whose place the subjects stand.
+        references: the original's pictures and the oracle's of the panel's prompts, and the judge.
+        subjects: `original`, `erased`, and `oracle` where there is one.
+        pictures: the erased model's of the panel's prompts.
+        asked: which attacks.
+
+    Raises:
+        UsageError: a prompt of the user's that is too long.
+    """
+    measured = compare(pictures, prepared.panel, references)
+    content: dict[str, Any] = dict(measured)
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    shifts: dict[str, Shift] = {}
+    if asked.attacks:
+        each = [_attacked(prepared, references, subjects, target, asked) for target in prepared.targets]
+        content["attacks"] = {}
+        for attack in asked.attacks:
+            with _cost(prepared) as cost:
+                outcomes[attack.name] = {one.target: attack.run(one) for one in each}
+            content["attacks"][attack.name] = _row(outcomes[attack.name]) | {"cost": cost}
+        shifts = _shifts(each[0]) if len(each) == 1 and "oracle" in subjects else {}
+        content["distribution"] = {kind: found.to_json() for kind, found in shifts.items()}
+    gaps = {
+        "forgetting_gap": forgetting_gap(content.get("attacks", {})),
+        "collateral_gap": collateral_gap(measured, {kind: found.beyond_chance for kind, found in shifts.items()}),
+    }
+    content |= {name: gap and gap.to_json() for name, gap in gaps.items()}
+    content["verdict"] = verdict(content)
+    models = {"original": references.original, "erased": pictures, "oracle": references.oracle}
+    return Examined(content, Seen(prepared.panel, models, outcomes), references)
+
+
+def _attacked(
+    prepared: Prepared, references: References, subjects: Mapping[str, Edit], target: str, asked: Asked
+) -> Attacked:
+    """What an attack is given of one erased concept."""
+    model, vocabulary = prepared.model, prepared.plan.vocabulary
+    assert vocabulary is not None
+    assert references.judge is not None
+    check_prompts(model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
+    every = ladder(vocabulary, target, asked.prompts)
+    kept = {kind: tuple(short_enough(model, prompts)) for kind, prompts in every.kinds.items()}
+    rungs = Ladder({kind: prompts for kind, prompts in kept.items() if prompts})
+    return Attacked(
+        model, dict(subjects), target, vocabulary.axis_of(target), rungs, encode(model, rungs.prompts),
+        references.judge, prepared.plan.options, asked.pictures, asked.seed,
+    )  # fmt: skip
+
+
+def _row(by_target: Mapping[str, Outcome]) -> dict[str, Any]:
+    """One attack in metrics.json: its headline, over all concepts, and each concept's outcome."""
+    headlines = [outcome.headline for outcome in by_target.values()]
+    results = {name: pooled([each.results[name] for each in headlines]) for name in headlines[0].results}
+    whole = Point(headlines[0].setting, results)
+    rates: dict[str, float | None] = {
+        name: results[name].rate.value if name in results else None for name in ("original", "erased", "oracle")
+    }
+    said = whole.to_json()
+    concepts = {target: outcome.to_json() for target, outcome in by_target.items()}
+    return rates | {name: said[name] for name in ("excess", "interval", "setting")} | {"concepts": concepts}
+
+
+def _shifts(attacked: Attacked) -> dict[str, Shift]:
+    """By kind of prompts how far the erased model's distribution on the target's axis is from the oracle's."""
+    found = {}
+    for kind in GENERAL:
+        pictures = attacked.drawn_by_all(kind)
+        erased, oracle = (attacked.judge.values(pictures[name])[attacked.axis] for name in ("erased", "oracle"))
+        found[kind] = shift(erased, oracle, attacked.seed)
+    return found
+
+
+@contextmanager
+def _cost(prepared: Prepared) -> Iterator[dict[str, float]]:
+    """Count a denoiser's forward passes, one for each sample, and CPU seconds of this process."""
+    cost: dict[str, float] = {"forwards": 0, "cpu_seconds": 0.0}
+    kind, started = type(prepared.model.network), time.process_time()
+
+    def count(module: Any, inputs: tuple[Any, ...], _: Any) -> None:
+        if isinstance(module, kind):
+            cost["forwards"] += len(inputs[0])
+
+    handle = register_module_forward_hook(count)
+    try:
+        yield cost
+    finally:
+        handle.remove()
+        cost["cpu_seconds"] = round(time.process_time() - started, 1)

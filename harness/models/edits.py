@@ -1,0 +1,115 @@
+"""What a run of ours or another tool made of a model: put over it for a while, and taken off again."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from harness.config import UsageError
+from harness.models.family import Family
+from harness.models.source import INDEX
+from harness.models.weights import erased_by, fingerprint, over
+from harness.runs.files import load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from diffusers import ModelMixin
+
+Edit = Callable[[], AbstractContextManager[None]]
+"""Within the context that it gives, the model is the edited one."""
+ADAPTER = re.compile(r"\.lora_|_lora\.|^lora_")
+KINDS = "a run folder, a pipeline folder in the diffusers layout, a LoRA, or some of the denoiser's weights"
+
+
+def edit(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
+    """What stands at a place, as an edit of a model, and a line that says how much of it fits.
+
+    Args:
+        model: the original.
+        flag: what named the place, for errors.
+        place: a finished run, a pipeline's folder, or a .safetensors file: a LoRA, or some of the denoiser's weights.
+
+    Raises:
+        UsageError: nothing of the kind, another family, other sizes, another text encoder or autoencoder, or a file
+            of which no tensor fits.
+    """
+    if (place / "run.json").is_file():
+        return partial(erased_by, model, place), "a run's weights"
+    if (place / INDEX).is_file():
+        return _of_pipeline(model, flag, place)
+    if place.suffix != ".safetensors" or not place.is_file():
+        raise UsageError(f"{flag} {place}: needed is {KINDS}, the last two as .safetensors")
+    tensors, _ = load_tensors(place)
+    if any(ADAPTER.search(name) for name in tensors):
+        return _of_adapter(model, flag, place, tensors)
+    return _of_weights(model, flag, place, tensors)
+
+
+def check_other(model: Family, flag: str, place: Path, other: Edit) -> None:
+    """UsageError where an edit changes nothing of the denoiser."""
+    own = fingerprint(model.network.state_dict())
+    with other():
+        if fingerprint(model.network.state_dict()) == own:
+            raise UsageError(f"{flag} {place}: equal to the original, weight by weight; name another model")
+
+
+def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
+    """Another pipeline's denoiser; whatever turns prompts and latents into something else has to be the same."""
+    kind = json.loads((place / INDEX).read_text()).get("_class_name")
+    if kind != model.pipeline_class.__name__:
+        raise UsageError(f"{flag} {place}: a {kind}, the original is a {model.pipeline_class.__name__}")
+    try:
+        other = model.pipeline_class.from_pretrained(place, use_safetensors=True, **model.load_options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{flag} {place}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
+    network: ModelMixin = getattr(other, model.component)
+    for name in ("in_channels", "out_channels", "sample_size", "cross_attention_dim"):
+        theirs, ours = network.config.get(name), model.network.config.get(name)
+        if theirs != ours:
+            raise UsageError(f"{flag} {place}: its denoiser has {name} {theirs}, the original's {ours}")
+    for name, part in model.pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and name != model.component:
+            theirs = getattr(other, name).to(torch.float32).state_dict()
+            if fingerprint(theirs) != fingerprint(part.state_dict()):
+                raise UsageError(f"{flag} {place}: another {name} than the original's; only denoisers are compared")
+    network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
+    return partial(model.replaced, network), "a pipeline's denoiser"
+
+
+def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, str]:
+    """A LoRA, as the pipeline's own loader reads it."""
+
+    @contextmanager
+    def adapted() -> "Iterator[None]":
+        try:
+            model.pipeline.load_lora_weights(str(place.parent), weight_name=place.name, adapter_name="evaluated")
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise UsageError(f"{flag} {place}: no LoRA for this model: {' '.join(str(error).split())[:300]}") from error
+        try:
+            yield
+        finally:
+            model.pipeline.unload_lora_weights()
+
+    with adapted():
+        found = sum(".lora_" in name for name, _ in model.network.named_parameters())
+    if not found:
+        raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
+    factors = sum(not name.endswith(".alpha") for name in tensors)
+    return adapted, f"a LoRA: {found} of {factors} factors fit"
+
+
+def _of_weights(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, str]:
+    """Some of the denoiser's weights, named as in its own state or with its part's name before."""
+    state = model.network.state_dict()
+    bare = {name.removeprefix(f"{model.component}."): tensor for name, tensor in tensors.items()}
+    fitting = {name: each.float() for name, each in bare.items() if name in state and each.shape == state[name].shape}
+    if not fitting:
+        raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
+    return partial(over, model, fitting), f"{len(fitting)} of {len(tensors)} tensors fit"

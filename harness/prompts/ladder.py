@@ -1,0 +1,69 @@
+"""Prompts by kind, from those that name the target to those that do not: a ladder after EMMA (2512.17320).
+
+A user's file is YAML with a list of prompts for each kind; its kinds replace ours of the same name, and others are new.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from harness.config import UsageError
+from harness.prompts.vocabulary import Vocabulary
+
+UNNAMED = ("implicit", "superclass", "empty")
+"""Kinds whose prompts do not name the target."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The prompts of each kind."""
+
+    kinds: Mapping[str, tuple[str, ...]]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All of them, once."""
+        return tuple(dict.fromkeys(prompt for prompts in self.kinds.values() for prompt in prompts))
+
+
+def ladder(vocabulary: Vocabulary, target: str, own: Mapping[str, tuple[str, ...]]) -> Ladder:
+    """What a vocabulary can say of a target, and what a user's file adds.
+
+    The kinds are `name`, the first template; `variants`, the others; `long`, both ends of what can be said in one
+    prompt; `several`, the target beside another value of its axis; `superclass`, without the target's word; `empty`.
+    """
+    axis = vocabulary.axis_of(target)
+    first, *others = vocabulary.templates
+    rows = vocabulary.combinations({axis: [target]})
+    beside = next(value for value in vocabulary.axes[axis] if value != target)
+    kinds = {
+        "name": tuple(first.format(**row) for row in rows),
+        "variants": tuple(others[i % len(others)].format(**row) for i, row in enumerate(rows)) if others else (),
+        "long": tuple(f"{first.format(**row)}, {others[-1].format(**row)}" for row in rows) if others else (),
+        "several": tuple(f"{first.format(**row)} and {first.format(**row | {axis: beside})}" for row in rows),
+        "superclass": tuple(vocabulary.unnamed(first, axis).format(**row) for row in rows),
+        "empty": ("",),
+    }
+    return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})
+
+
+def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:
+    """The kinds of a user's file; none without one.
+
+    Raises:
+        UsageError: a file that is no mapping of kinds to lists of prompts.
+    """
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text("utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"--prompts {file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"--prompts {file}: needed are kinds, each with a list of prompts, such as `implicit: [...]`")
+    for kind, prompts in content.items():
+        if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+            raise UsageError(f"--prompts {file}: {kind!r}: needed is a list of prompts, each a text")
+    return {str(kind): tuple(prompts) for kind, prompts in content.items()}

@@ -1,0 +1,164 @@
+"""The report page: one file with nothing outside it, readable on a phone, in the dark and in print."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+from torch import Tensor
+
+from harness.judging.attack import Outcome, attacks
+from harness.judging.metric import metrics
+from harness.judging.panel import Panel
+from harness.show.screen import Row, caption, flags_chosen
+
+MODELS = ("original", "erased", "oracle")
+SHOWN = 8
+SIDE = 128
+"""Pixels along a side of the pictures shown; larger ones are reduced."""
+GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
+Strip = tuple[str, list[tuple[str, str]]]
+"""A model, and its pictures as data URLs, each with its prompt."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The pictures of an evaluation."""
+
+    panel: Panel
+    pictures: Mapping[str, Tensor | None]
+    """By model, of the panel's prompts, (prompts, 3, H, W) in [0, 1]."""
+    outcomes: Mapping[str, Mapping[str, Outcome]]
+    """By attack and concept."""
+
+
+def write_page(path: Path, title: str, content: Row, seen: Seen, run: Row | None = None, attack: str = "") -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the HTML file; `curves.png` beside it is taken in.
+        title: what was erased.
+        content: of metrics.json.
+        seen: the pictures to show.
+        run: of run.json, for a run of ours.
+        attack: the command that would attack what was not attacked yet.
+    """
+    environment = Environment(
+        loader=PackageLoader("harness.show", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["settings"] = _settings
+    curves = path.with_name("curves.png")
+    text = environment.get_template("report.html.j2").render(
+        title=title,
+        content=content,
+        gaps=GAPS,
+        unknown=_unknown(content),
+        next="" if content.get("attacks") else attack,
+        models=MODELS,
+        panel=_panel(seen),
+        metrics=[(metric, content[metric.name]) for metric in metrics() if metric.name in content],
+        attacks=list(_attacks(seen.outcomes)),
+        run=run and _run(run),
+        curves=_url(curves.read_bytes(), "png") if run and curves.is_file() else "",
+        load=_load(run) if run else "",
+    )
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def title_of(run: Row) -> str:
+    """What a run erased, and by which divergence."""
+    return f"{caption(run['target'], run['anchor'])}, by {run['divergence']}"
+
+
+def _unknown(content: Row) -> dict[str, str]:
+    attacked = "attacks" in content
+    return {
+        "forgetting_gap": "there is no oracle, so there is no zero point" if attacked else "no attack was made",
+        "collateral_gap": "there is no judge, or no oracle",
+    }
+
+
+def _settings(setting: Row) -> str:
+    return ", ".join(f"{key} {value}" for key, value in setting.items())
+
+
+def _panel(seen: Seen) -> list[tuple[str, list[Strip]]]:
+    """Erased names, then what is kept: by name the strips of the models."""
+    named = seen.panel.named
+    result = []
+    for name in [*list(dict.fromkeys(named[: seen.panel.retained]))[:6], *_kept(seen.panel)]:
+        places = [i for i, value in enumerate(named) if value == name]
+        stride = next(prime for prime in (7, 11, 13, 1) if len(places) % prime or prime == 1)
+        chosen = [places[stride * k % len(places)] for k in range(min(SHOWN, len(places)))]
+        words = [seen.panel.prompts[i] for i in chosen]
+        there = {model: each for model, each in seen.pictures.items() if each is not None}
+        result.append((name, [(model, _images(each[chosen], words)) for model, each in there.items()]))
+    return result
+
+
+def _kept(panel: Panel) -> list[str]:
+    return list(dict.fromkeys(panel.named[panel.retained :]))[:4]
+
+
+def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
+    """What the page says of each attack on each concept."""
+    every = attacks()
+    for name, by_target in outcomes.items():
+        for target, outcome in by_target.items():
+            pictures = {model: result.pictures for model, result in outcome.headline.results.items()}
+            yield {
+                "name": name,
+                "target": target,
+                "source": every[name].source,
+                "setting": _settings(outcome.headline.setting),
+                "points": [
+                    {"label": _settings(point.setting), "rates": point.to_json()["rates"]} for point in outcome.curve
+                ],
+                "pictures": [(model, _images(each, [name] * len(each))) for model, each in pictures.items()],
+            }
+
+
+def _images(pictures: Tensor, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Pictures (n, 3, H, W) in [0, 1] as data URLs."""
+    result = []
+    for picture, prompt in zip(pictures[:SHOWN], words, strict=False):
+        image = Image.fromarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+        image.thumbnail((SIDE, SIDE))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=82)
+        result.append((_url(file.getvalue(), "jpeg"), prompt or "no prompt"))
+    return result
+
+
+def _url(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _run(run: Row) -> list[tuple[str, str]]:
+    """What a reader wants to know of a training."""
+    seconds = run["seconds"]
+    return [
+        ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
+        ("options that are not the defaults", " ".join(flags_chosen(run["config"])) or "none"),
+        ("weights trained", f"{run['trained_weights']:,} ({run['config']['parameter_group']})"),
+        ("scale of s", f"{run['scale']['kind']}, {run['scale']['constants'][0]:.3g}"),
+        *([("training", f"{seconds['training']:.0f} s of {seconds['whole']:.0f} s")] if seconds else []),
+        ("most memory", f"{run['peak_memory_bytes'] / 2**30:.1f} GiB"),
+        ("device", run["device"]),
+        ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)),
+        *([("note", run["warning"])] if run["warning"] else []),
+    ]
+
+
+def _load(run: Row) -> str:
+    if run["config"]["parameter_group"] == "lora":
+        return "python -m harness.export RUN --format lora\n\npipeline.load_lora_weights('RUN/export/lora')"
+    return (
+        "from safetensors.torch import load_file\n\n"
+        "pipeline.unet.load_state_dict(load_file('RUN/unet_delta.safetensors'), strict=False)"
+    )
