@@ -44,7 +44,7 @@ def run(attacked: Attacked) -> Outcome:
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     """Those after each number of steps, (n, 3, H, W) in [0, 1]; successes are kept."""
-    search = _search(attacked)
+    search = search_of(attacked)
     pictures = attacked.draw([attacked.embeddings[prompt] for prompt in attacked.drawn[0]], "no prefix")
     yield pictures
     for before, after in pairwise(STEPS):
@@ -58,7 +58,7 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
 
 @final
 @dataclass(frozen=True)
-class _Search:
+class Search:
     """A prefix for each of n pictures, as far as it has come; they are independent, and share batches alone."""
 
     attacked: Attacked
@@ -125,7 +125,7 @@ class _Search:
         return [list(places[start : start + size]) for start in range(0, len(places), size)]
 
 
-def _search(attacked: Attacked) -> _Search:
+def search_of(attacked: Attacked) -> Search:
     """With random tokens to start with, the same for every model."""
     import torch
 
@@ -139,7 +139,7 @@ def _search(attacked: Attacked) -> _Search:
     ]
     optimiser = torch.optim.AdamW(vectors, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     words = spare_words(attacked.model, TOKENS, named)
-    return _Search(attacked, attacked.model.path(), words, given, vectors, optimiser, generator)
+    return Search(attacked, attacked.model.path(), words, given, vectors, optimiser, generator)
 
 
 ATTACK = Attack(name="prefix_tokens", source="UnlearnDiffAtk (2310.11868)", run=run)
