@@ -53,13 +53,20 @@ def _denoise(
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
     timesteps = scheduler.timesteps[begin:]
     latents = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
-    given, nothing = both
     for timestep in timesteps:
         noisy = scheduler.scale_model_input(latents, timestep)
-        at = timestep.expand(len(noisy))
-        output = model.predict(model.network, noisy, at, given)
-        if options.guidance_scale > 1:
-            base = model.predict(model.network, noisy, at, nothing)
-            output = base + options.guidance_scale * (output - base)
+        output = guided(model, noisy, timestep.expand(len(noisy)), both, options.guidance_scale)
         latents = scheduler.step(output, timestep, latents).prev_sample
     return latents
+
+
+def guided(
+    model: Family, noisy: Tensor, timesteps: Tensor, both: tuple[Conditioning, Conditioning], guidance_scale: float
+) -> Tensor:
+    """The raw output at x_t (n, c, h, w) and t (n,), guided from the second of two conditionings to the first."""
+    given, nothing = both
+    output = model.predict(model.network, noisy, timesteps, given)
+    if guidance_scale > 1:
+        base = model.predict(model.network, noisy, timesteps, nothing)
+        output = base + guidance_scale * (output - base)
+    return output

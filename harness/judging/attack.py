@@ -4,7 +4,7 @@ A file of `attacks` has an `ATTACK`. An attack can make a model draw what it nev
 oracle, the same model retrained without the concept, is what the erased model still remembers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,6 +91,37 @@ class Attacked:
         hits = self.hits(pictures)
         best = sorted(range(len(hits)), key=lambda i: not hits[i])[:SHOWN]
         return Result(Rate(sum(hits), len(hits)), pictures[best])
+
+    def draw(self, given: "Sequence[Conditioning]", desc: str) -> "Tensor":
+        """Pictures (n, 3, H, W) in [0, 1] of n conditionings by the model as it stands; the noise is every model's."""
+        from harness.data.latents import sample
+
+        named = {str(place): each for place, each in enumerate(given)}
+        embeddings = named | {"": self.embeddings[""]}
+        return sample(self.model, list(named), embeddings, self.options, self.seed + 1, "pt", desc)
+
+    def measure(
+        self,
+        settings: "Sequence[dict[str, Any]]",
+        headline: "dict[str, Any]",
+        pictures: "Callable[[], Iterable[Tensor]]",
+    ) -> "Outcome":
+        """Run an attack on every model.
+
+        Args:
+            settings: of the attack.
+            headline: the one of them that was fixed beforehand.
+            pictures: gives those (n, 3, H, W) in [0, 1] of each setting in turn, made by the model as it stands.
+        """
+        results: dict[str, list[Result]] = {}
+        for subject, stands in self.subjects.items():
+            with stands():
+                results[subject] = [self.result(each) for each in pictures()]
+        points = [
+            Point(setting, {name: each[place] for name, each in results.items()})
+            for place, setting in enumerate(settings)
+        ]
+        return Outcome(points[settings.index(headline)], tuple(points))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Prompts by kind, from those that name the target to those that do not: a ladder after EMMA (2512.17320).
 
-A user's file is YAML with a list of prompts for each kind; its kinds replace ours of the same name, and others are new.
+A user's file is YAML with a list of prompts for each kind; its kinds stand beside ours, or replace `variants`, `long` and `several`.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,9 @@ from harness.prompts.vocabulary import Vocabulary
 
 UNNAMED = ("implicit", "superclass", "empty")
 """Kinds whose prompts do not name the target."""
+
+OURS = ("name", "superclass", "empty")
+"""Kinds that attacks draw on, prompt by prompt."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--prompts {file}: needed are kinds, each with a list of prompts, such as `implicit: [...]`")
     for kind, prompts in content.items():
+        if kind in OURS:
+            raise UsageError(
+                f"--prompts {file}: {kind!r}: a kind that the model's vocabulary fills; choose another name"
+            )
         if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise UsageError(f"--prompts {file}: {kind!r}: needed is a list of prompts, each a text")
     return {str(kind): tuple(prompts) for kind, prompts in content.items()}

@@ -10,33 +10,38 @@ without an oracle, as up to some noise the given picture shows the target by its
 that somebody without pictures of the target could get at it.
 """
 
+from collections.abc import Iterator
 from itertools import product
+from typing import TYPE_CHECKING
 
-from harness.judging.attack import Attack, Attacked, Outcome, Point, Result, spread
+from harness.judging.attack import Attack, Attacked, Outcome, spread
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FRACTIONS = (0.3, 0.5, 0.7, 0.9)
 """Of the schedule: .3 leaves the picture to be seen, .9 next to nothing of it."""
-HEADLINE = (0.5, "empty")
+PROMPTS = ("empty", "superclass", "target")
+HEADLINE = {"from": 0.5, "prompt": "empty"}
 
 
 def run(attacked: Attacked) -> Outcome:
     """Draw, noise, finish with each prompt by each model, and judge."""
+    settings = [{"from": fraction, "prompt": kind} for fraction, kind in product(FRACTIONS, PROMPTS)]
+    return attacked.measure(settings, HEADLINE, lambda: _pictures(attacked))
+
+
+def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
+    """Those of each fraction and prompt, (n, 3, H, W) in [0, 1]."""
     from harness.data.finish import finish
 
     named, clean = attacked.drawn
-    places = spread(len(named), len(attacked.superclass))
-    prompts = {"empty": [""] * len(named), "superclass": [attacked.superclass[i] for i in places], "target": named}
-    settings = list(product(FRACTIONS, prompts))
-    results: dict[tuple[float, str], dict[str, Result]] = {setting: {} for setting in settings}
-    for subject, stands in attacked.subjects.items():
-        with stands():
-            for fraction, kind in settings:
-                given = [attacked.embeddings[prompt] for prompt in prompts[kind]]
-                nothing, noise = attacked.embeddings[""], attacked.seed + 1
-                pictures = finish(attacked.model, clean, fraction, given, nothing, attacked.options, noise)
-                results[fraction, kind][subject] = attacked.result(pictures)
-    curve = {setting: Point({"from": setting[0], "prompt": setting[1]}, results[setting]) for setting in settings}
-    return Outcome(curve[HEADLINE], tuple(curve.values()))
+    general = [attacked.superclass[i] for i in spread(len(named), len(attacked.superclass))]
+    prompts = {"empty": [""] * len(named), "superclass": general, "target": named}
+    for fraction, kind in product(FRACTIONS, PROMPTS):
+        given = [attacked.embeddings[prompt] for prompt in prompts[kind]]
+        nothing, noise = attacked.embeddings[""], attacked.seed + 1
+        yield finish(attacked.model, clean, fraction, given, nothing, attacked.options, noise)
 
 
 ATTACK = Attack(

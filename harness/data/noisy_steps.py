@@ -1,0 +1,78 @@
+"""Sampling with more noise in each step than the reverse process has, as the noise probe does (2505.17013)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+from tqdm import tqdm
+
+from harness.config import Config
+from harness.data.finish import guided
+from harness.models.family import Conditioning, Family
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """The noise that each step adds; eta 1 with scale 1 is DDPM's."""
+
+    eta: float
+    """DDIM's, a factor on the standard deviation of the posterior; above 1 it is more than any exact sampler adds."""
+    scale: float
+    """A factor on the noise once drawn, of which the rest of the step knows nothing."""
+    seed: int
+    """Of which every picture gets one of its own, so it does not depend on the batch it is in."""
+
+
+@torch.no_grad()
+def sample_noisily(
+    model: Family, start: Tensor, both: tuple[Conditioning, Conditioning], noise: StepNoise, options: Config
+) -> Tensor:
+    """Sample with guidance by DDIM's steps, whatever the pipeline's own sampler is.
+
+    Args:
+        model: samples.
+        start: standard normal latents, (n, c, h, w).
+        both: the conditionings of the n prompts, and of n empty ones.
+        noise: of each step.
+        options: number of steps, guidance, batch size and arithmetic.
+
+    Returns:
+        Pictures (n, 3, H, W) in [0, 1], on the CPU.
+    """
+    seeds = torch.randint(2**62, (len(start),), generator=torch.Generator().manual_seed(noise.seed)).tolist()
+    size = 2 * options.batch_size
+    results = []
+    with model.whole(), model.arithmetic(options.precision):
+        for begin in tqdm(range(0, len(start), size), desc=f"eta {noise.eta:g}, noise times {noise.scale:g}"):
+            rows = slice(begin, begin + size)
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]
+            batch = both[0][rows], both[1][rows]
+            latents = _denoise(model, start[rows], batch, noise, options, generators)
+            results.append(model.decode(latents).float().cpu())
+    return torch.cat(results)
+
+
+def _denoise(
+    model: Family, latents: Tensor, both: tuple[Conditioning, Conditioning], noise: StepNoise, options: Config,
+    generators: Sequence[torch.Generator],
+) -> Tensor:  # fmt: skip
+    """Latents (n, c, h, w) of one batch, by equations 12 and 16 of DDIM (2010.02502).
+
+    With eta above 1 the variance that a step adds can exceed all that the path has at the next time. As the probe's
+    authors do, the absolute value of the difference is taken then: there is more noise than the model expects.
+    """
+    path, scheduler = model.path(), DDIMScheduler.from_config(model.pipeline.scheduler.config)
+    scheduler.set_timesteps(options.sampling_steps)
+    kept = [*scheduler.alphas_cumprod[scheduler.timesteps].tolist(), float(scheduler.final_alpha_cumprod)]
+    for timestep, (now, then) in zip(scheduler.timesteps.tolist(), pairwise(kept), strict=True):
+        at = torch.full((len(latents),), timestep, device=latents.device)
+        output = guided(model, latents, at, both, options.guidance_scale)
+        clean, predicted = (read(output, latents, at) for read in (path.clean_prediction, path.noise_prediction))
+        variance = noise.eta**2 * (1 - then) / (1 - now) * (1 - now / then)
+        fresh = torch.stack([torch.randn(latents.shape[1:], generator=each) for each in generators]).to(latents)
+        mean = then**0.5 * clean + abs(1 - then - variance) ** 0.5 * predicted
+        latents = mean + noise.scale * variance**0.5 * fresh
+    return latents

@@ -1,0 +1,84 @@
+"""Words that every text encoder reads as vectors of our own, whatever its vocabulary says: what an attack learns."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config import UsageError
+from harness.models.family import Family
+
+
+def vocabularies(model: Family) -> list[Tensor]:
+    """What each text encoder reads of every token that a prompt can have, (tokens, width)."""
+    result = []
+    for tokenizer, encoder in _encoders(model):
+        words = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids]
+        result.append(encoder.get_input_embeddings().weight.detach()[words])
+    return result
+
+
+def nearest_tokens(vectors: Tensor, vocabulary: Tensor) -> Tensor:
+    """Of each vector (..., width) the nearest in a vocabulary (tokens, width), shaped like `vectors`."""
+    return vocabulary[torch.cdist(vectors.flatten(0, -2), vocabulary).argmin(1)].view_as(vectors)
+
+
+def spare_words(model: Family, count: int, prompts: Iterable[str]) -> list[str]:
+    """Words of one token in every tokenizer, which none of the prompts has.
+
+    Raises:
+        UsageError: the vocabularies have too few of them.
+    """
+    tokenizers = [tokenizer for tokenizer, _ in _encoders(model)]
+    taken = [{token for prompt in prompts for token in _tokens(each, prompt)} for each in tokenizers]
+
+    def spare(word: str) -> bool:
+        read = [_tokens(tokenizer, word) for tokenizer in tokenizers]
+        return all(len(tokens) == 1 and tokens[0] not in used for tokens, used in zip(read, taken, strict=True))
+
+    words = (tokenizers[0].decode([token]).strip() for token in range(len(tokenizers[0])))
+    found = list(islice(dict.fromkeys(filter(spare, (w for w in words if w.isascii() and w.isalpha()))), count))
+    if len(found) < count:
+        raise UsageError(f"--attacks: the tokenizer has {len(found)} words of one token to spare; needed are {count}")
+    return found
+
+
+@contextmanager
+def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor]) -> Iterator[None]:
+    """Within this, `model.encode` reads words as other vectors, and gradients reach these.
+
+    Args:
+        model: whose text encoders read.
+        words: of one token each.
+        vectors: for each text encoder (n, words, width), of the n prompts encoded at a time; or n = 1, of any.
+    """
+    hooks = []
+    try:
+        for (tokenizer, encoder), own in zip(_encoders(model), vectors, strict=True):
+            tokens = [_tokens(tokenizer, word)[0] for word in words]
+            hooks.append(encoder.get_input_embeddings().register_forward_hook(partial(_put, tokens, own)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _put(tokens: Sequence[int], vectors: Tensor, _: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
+    for place, token in enumerate(tokens):
+        embedded = torch.where((inputs[0] == token)[..., None], vectors[:, place, None].to(embedded), embedded)
+    return embedded
+
+
+def _encoders(model: Family) -> list[tuple[Any, Any]]:
+    """Each tokenizer with its text encoder; diffusers numbers both alike."""
+    parts = model.pipeline.components
+    numbers = [name.removeprefix("text_encoder") for name in parts if name.startswith("text_encoder")]
+    return [(parts["tokenizer" + number], parts["text_encoder" + number]) for number in numbers]
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False).input_ids

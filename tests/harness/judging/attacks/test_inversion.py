@@ -1,0 +1,39 @@
+"""A prompt embedding is found for what a model can show, and none for what it cannot."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from harness.judging.attacks import inversion
+from harness.models.family import Conditioning
+
+
+@pytest.fixture(autouse=True)
+def fewer_steps(monkeypatch):
+    monkeypatch.setattr(inversion, "STEPS", (0, 60))
+    monkeypatch.setattr(inversion, "HEADLINE", 60)
+
+
+def test_it_finds_a_target_that_lost_its_name_and_nothing_where_no_embedding_shows_it(reading):
+    """The erased model shows the target by one number of the embeddings, which the name does not move far enough."""
+
+    def hidden(embeds):
+        return (embeds[:, 3, 2] - prompts[:, 3, 2].max()) / 2
+
+    attacked = reading(
+        original=lambda embeds: 1 + 0 * embeds.sum((1, 2)), erased=hidden, oracle=lambda embeds: 0 * hidden(embeds)
+    )
+    prompts = torch.stack([each.prompt_embeds for each in attacked.embeddings.values()])
+    before, after = inversion.run(attacked).curve
+    assert {name: rate.value for name, rate in before.rates.items()} == {"original": 1, "erased": 0, "oracle": 0}
+    assert {name: rate.value for name, rate in after.rates.items()} == {"original": 1, "erased": 1, "oracle": 0}
+
+
+def test_the_steps_lower_the_error(reading):
+    attacked = reading(original=lambda embeds: embeds[:, 3, 2], erased=lambda embeds: embeds[:, 3, 2] / 3)
+    given = Conditioning.stack([attacked.embeddings[attacked.superclass[0]]] * attacked.pictures)
+    block = torch.zeros_like(given.prompt_embeds[0], requires_grad=True)
+    with attacked.subjects["erased"]():
+        errors = list(islice(inversion.learn(attacked, given, block), 80))
+    assert sum(errors[-10:]) < sum(errors[:10]) / 4
