@@ -48,6 +48,8 @@ class Evaluate:
     """Where the original model is now, if not where the run found it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
+    cache: bool = True
+    """Take what no erasure changes from the user's cache of samples, and keep it there; --no-cache samples anew."""
     overwrite: bool = False
     """Replace the run's attacks.json."""
 
@@ -71,6 +73,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     if attacks and file.exists() and not options.overwrite:
         raise UsageError(f"{file}: exists already; --overwrite to replace it")
     of_run = replace(of_run, model=options.model or of_run.model, device=options.device, resume=None)
+    of_run = replace(of_run, cache=options.cache)
     plan = Plan.of(of_run)
     if attacks and (plan.vocabulary is None or not judge.present(plan.folder)):
         raise UsageError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.config import Config, UsageError
 from harness.data import latents
+from harness.data.once import sample_once
 from harness.judging.panel import Panel, panel
 from harness.judging.references import References, sample_references
 from harness.loss.objective import Losses
@@ -45,11 +46,15 @@ class Prepared:
         """Pictures of n prompts by the pipeline as it is now, (n, 3, H, W) in [0, 1]."""
         return latents.sample(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
 
+    def draw_once(self, prompts: Sequence[str], seed: int, desc: str) -> Tensor:
+        """The same from the user's cache, if some run on this model as it is now has left them there."""
+        return sample_once(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
+
     def references(self) -> References:
         """Sample the original model, and the oracle if there is one of what is erased, on the panel's prompts."""
         alone = len(self.concepts.erased) == 1 and not self.concepts.earlier
         oracle_of = self.concepts.target if alone else None
-        return sample_references(self.model, self.plan.folder, self.panel, self.draw, oracle_of)
+        return sample_references(self.model, self.plan.folder, self.panel, self.draw_once, oracle_of)
 
     def fingerprints(self) -> dict[str, str]:
         """Digests of the networks and the schedule that a training starts from."""

@@ -46,7 +46,7 @@ def run(options: Config) -> Path:
     output = run_folder(options, plan.draft.target, plan.spec)
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
-    from harness.data.latents import sample_kept
+    from harness.data.kept import sample_kept
     from harness.judging.references import SEED
     from harness.judging.stopping import watch
     from harness.models.weights import put_over, save_delta

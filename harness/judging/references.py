@@ -11,8 +11,6 @@ from harness.judging.judge import Judge, find
 from harness.judging.panel import SEED, Panel
 from harness.models.family import Family
 
-OTHER_SEED = 20_000
-"""Of the original's pictures that the kernel distance is taken to."""
 ORACLES = "oracle"
 """The folder of a model that holds, by concept, its denoiser retrained without that."""
 Draw = Callable[[Sequence[str], int, str], Tensor]
@@ -29,7 +27,7 @@ class References:
     """The same by the model that never knew the target, where there is one."""
     judge: Judge | None
     features: Tensor | None
-    """The judge's of the original model's retained pictures under other seeds; None where nothing can be judged."""
+    """The judge's of the original model's retained pictures; None where nothing can be judged."""
 
 
 def sample_references(
@@ -48,7 +46,7 @@ def sample_references(
     judge = find(folder) if panel.labelled else None
     features = None
     if judge is not None:
-        features = judge.features(draw(panel.prompts[panel.retained :], OTHER_SEED, "pictures for KID"))
+        features = judge.features(original[panel.retained :])
     network = load_oracle(model, folder, oracle_of) if oracle_of else None
     if network is None:
         return References(original, None, judge, features)
