@@ -50,9 +50,7 @@ def _denoise(
     scheduler.set_timesteps(options.sampling_steps, device=clean.device)
     wanted = fraction * scheduler.config.num_train_timesteps
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
-    timesteps = scheduler.timesteps[
-        begin:
-    ]  # a solver of second order knows of no step before, and begins with the first
+    timesteps = scheduler.timesteps[begin:]  # of which a solver of second order makes the first alone by first order
     latents = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
     given, nothing = both
     for timestep in timesteps:

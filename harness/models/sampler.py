@@ -12,7 +12,7 @@ from typing import Any
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 
 SOLVER = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-"""Lu et al., 2211.01095, algorithm 2; whatever else there is to choose is as the pipeline's scheduler has it."""
+"""Lu et al., 2211.01095, algorithm 2; all else is as diffusers reads it from the scheduler's configuration."""
 
 
 def sampler(pipeline: DiffusionPipeline) -> Any:
