@@ -67,8 +67,8 @@ class Config:
     """Latents sampled once per prompt set, anchor and retained, before training."""
     guidance_scale: float = 3.0
     """Classifier-free guidance of all sampling."""
-    sampling_steps: int = 20
-    """Denoising steps of all sampling."""
+    sampling_steps: int = 8
+    """Denoising steps of all sampling, by DPM-Solver++ 2M where the model's scheduler can be turned into it."""
     stop_when: str = ""
     """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; the model's folder must hold a judge."""
     retention_budget: float = 0.05
@@ -99,6 +99,8 @@ class Config:
     """Steps between two checkpoints of an unfinished run."""
     resume: Path | None = None
     """Go on with an unfinished run, named by its run folder or its unfinished one; its options are those it had."""
+    cache: bool = True
+    """Take what no erasure changes from the user's cache of samples, and keep it there; --no-cache samples anew."""
     save_pipeline: bool = False
     """Write the whole erased pipeline too, for diffusers to load."""
 

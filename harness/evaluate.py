@@ -58,6 +58,8 @@ class Evaluate:
     """auto, cpu, cuda, cuda:1 ..."""
     output: Path | None = None
     """Folder to write into; by default a run's own, or ERASED's name with `-evaluation`."""
+    cache: bool = True
+    """Take what no erasure changes from the user's cache of samples, and keep it there; --no-cache samples anew."""
     overwrite: bool = False
     """Replace an evaluation that is there already."""
 
@@ -112,16 +114,13 @@ def _attacked_before(folder: Path) -> bool:
 
 def _options_of_run(options: Evaluate) -> Config:
     """Those of the run, or for what another tool made the defaults for the model before."""
-    if not options.is_run:
-        return Config(
-            target=options.target, model=options.original or MINIATURE, device=options.device, attacks=options.attacks
-        )
-    config = from_dict(finished(options.erased)["config"])
-    config = replace(config, model=options.original or config.model, resume=None, device=options.device)
-    config = replace(config, attacks=options.attacks)
+    config = Config(model=MINIATURE)
+    if options.is_run:
+        config = replace(from_dict(finished(options.erased)["config"]), resume=None)
     if options.target:
-        return replace(config, target=options.target, anchor="", concepts=None)
-    return config
+        config = replace(config, target=options.target, anchor="", concepts=None)
+    config = replace(config, attacks=options.attacks, cache=options.cache, device=options.device)
+    return replace(config, model=options.original or config.model)
 
 
 def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
@@ -152,7 +151,7 @@ def _oracle(prepared: "Prepared", place: Path | None) -> "Edit | None":
     from harness.models.edits import check_other, edit
 
     if place is None:
-        return prepared.oracle()
+        return prepared.oracle
     oracle, said = edit(prepared.model, "--oracle", place)
     print(f"{place}: {said}")
     check_other(prepared.model, "--oracle", place, oracle)

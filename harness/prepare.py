@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from harness.config import Config, UsageError
 from harness.data import latents
+from harness.data.once import sample_once
 from harness.judging.panel import Panel, panel
 from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
@@ -51,19 +52,21 @@ class Prepared:
         """Pictures of n prompts by the pipeline as it is now, (n, 3, H, W) in [0, 1]."""
         return latents.sample(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
 
+    def draw_once(self, prompts: Sequence[str], seed: int, desc: str) -> Tensor:
+        """The same from the user's cache, if some run on this model as it is now has left them there."""
+        return sample_once(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
+
     def references(self) -> References:
         """Sample the original model, and the oracle if there is one of what is erased, on the panel's prompts."""
-        return sample_references(self.model, self.plan.folder, self.panel, self.draw, self._oracle_of)
+        return sample_references(self.plan.folder, self.panel, self.draw_once, self.oracle)
 
+    @cached_property
     def oracle(self) -> Edit | None:
         """The model retrained without the one concept that is erased, if the model's folder holds it."""
-        network = load_oracle(self.model, self.plan.folder, self._oracle_of) if self._oracle_of else None
+        if len(self.concepts.erased) != 1 or self.concepts.earlier:
+            return None
+        network = load_oracle(self.model, self.plan.folder, self.concepts.target)
         return partial(self.model.replaced, network) if network is not None else None
-
-    @property
-    def _oracle_of(self) -> str | None:
-        alone = len(self.concepts.erased) == 1 and not self.concepts.earlier
-        return self.concepts.target if alone else None
 
     def fingerprints(self) -> dict[str, str]:
         """Digests of the networks and the schedule that a training starts from."""

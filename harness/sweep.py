@@ -64,7 +64,7 @@ def run(sweep: Sweep) -> list[Row]:
     plans = [Plan.of(options) for options in configurations(sweep)]
     base = Plan.of(sweep.base)
 
-    from harness.data.latents import sample_kept
+    from harness.data.kept import sample_kept
     from harness.models.weights import put_over
     from harness.prepare import prepare
 

@@ -49,7 +49,7 @@ def run(options: Config) -> Path:
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
     import torch
 
-    from harness.data.latents import sample_kept
+    from harness.data.kept import sample_kept
     from harness.examine import Asked, examine
     from harness.judging.references import SEED
     from harness.judging.stopping import watch
@@ -89,8 +89,8 @@ def run(options: Config) -> Path:
             raise OverflowedError("the trained model's pictures are not finite: no weights to use")
         changed = changes(trainer.denoiser, base)
         subjects: dict[str, Edit] = {"original": nullcontext, "erased": partial(over, model, changed)}
-        if (oracle := prepared.oracle()) is not None:
-            subjects["oracle"] = oracle
+        if prepared.oracle is not None:
+            subjects["oracle"] = prepared.oracle
         examined = examine(prepared, references, subjects, pictures, Asked(plan.attacks))
         if not processes.is_main():
             return output

@@ -55,7 +55,12 @@ def _version(name: str) -> str:
 @cache
 def _sources() -> str:
     """Return the SHA-256 of fdiv's own sources."""
-    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    return digest_of_sources(Path(__file__).parents[1])
+
+
+def digest_of_sources(root: Path) -> str:
+    """Return the SHA-256 of every Python file below a folder, with their names."""
+    digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -68,7 +73,7 @@ def key(divergence: Divergence) -> str:
 
 
 def folder() -> Path | None:
-    """Return where certificates are kept, or None if they are not."""
+    """Return where certificates are kept, and what else this project keeps, or None if nothing is."""
     chosen = os.environ.get("FDIV_CACHE")
     if chosen == "":
         return None
@@ -90,7 +95,7 @@ def load(key: str) -> Any | None:
         # a pipe at that place would be waited for
         with open(os.open(place / f"{key}.json", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             status = os.fstat(file.fileno())
-            if not _is_ours(status) or status.st_size > _LARGEST:
+            if not is_ours(status) or status.st_size > _LARGEST:
                 return None
             data = json.loads(file.read())
         content = data["content"]
@@ -99,7 +104,7 @@ def load(key: str) -> Any | None:
         return None
 
 
-def _is_ours(status: os.stat_result) -> bool:
+def is_ours(status: os.stat_result) -> bool:
     """Whether it is a plain file that only this user can have written."""
     if not stat.S_ISREG(status.st_mode):
         return False

@@ -1,6 +1,4 @@
-"""Pictures noised up to some time step of the schedule, and finished from there by the pipeline's own sampler."""
-
-import copy
+"""Pictures noised up to some time step of the schedule, and finished from there by the sampler of all pictures."""
 
 import torch
 from torch import Tensor
@@ -8,6 +6,7 @@ from tqdm import tqdm
 
 from harness.config import Config
 from harness.models.family import Conditioning, Family
+from harness.models.sampler import sampler
 
 
 @torch.no_grad()
@@ -18,7 +17,7 @@ def finish(
     """Noise latents up to a part of the schedule and let the model denoise them.
 
     Args:
-        model: finishes them; its scheduler makes the steps.
+        model: finishes them.
         clean: latents, (n, c, h, w).
         fraction: of the schedule, from 0, clean, to 1, noise; the sampler's time step nearest to it is taken.
         prompts: the conditioning of each, without a leading n.
@@ -47,11 +46,11 @@ def _denoise(
     options: Config,
 ) -> Tensor:  # fmt: skip
     """Latents (n, c, h, w) of one batch; `both` are the conditionings with and without the prompts."""
-    scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts its steps
+    scheduler = sampler(model.pipeline)
     scheduler.set_timesteps(options.sampling_steps, device=clean.device)
     wanted = fraction * scheduler.config.num_train_timesteps
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
-    timesteps = scheduler.timesteps[begin:]
+    timesteps = scheduler.timesteps[begin:]  # of which a solver of second order makes the first alone by first order
     latents = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
     for timestep in timesteps:
         noisy = scheduler.scale_model_input(latents, timestep)

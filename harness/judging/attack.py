@@ -60,12 +60,14 @@ class Attacked:
     @cached_property
     def drawn(self) -> "tuple[list[str], Tensor]":
         """`pictures` prompts that name the target, and the original model's latents of them (n, c, h, w)."""
-        from harness.data.latents import sample
+        from harness.data.once import sample_once
 
         places = spread(self.pictures, len(self.prompts))
         named = [self.prompts[i] for i in places]
         with self.subjects["original"]():
-            return named, sample(self.model, named, self.embeddings, self.options, self.seed, desc="target's pictures")
+            return named, sample_once(
+                self.model, named, self.embeddings, self.options, self.seed, desc="target's pictures"
+            )
 
     def drawn_by_all(self, kind: str) -> "dict[str, Tensor]":
         """By model, `pictures` pictures (n, 3, H, W) in [0, 1] of a kind of the ladder's prompts, drawn once."""

@@ -30,7 +30,7 @@ class Judged:
     """With labels."""
     judge: "Judge"
     original: "Tensor"
-    """Features of the original model's retained pictures under other seeds, (retained, d)."""
+    """Features of the original model's pictures of the same prompts and seeds, (retained, d)."""
 
     @cached_property
     def right(self) -> "Tensor":

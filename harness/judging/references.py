@@ -9,10 +9,9 @@ from torch import Tensor
 
 from harness.judging.judge import Judge, find
 from harness.judging.panel import SEED, Panel
+from harness.models.edits import Edit
 from harness.models.family import Family
 
-OTHER_SEED = 20_000
-"""Of the original's pictures that the kernel distance is taken to."""
 ORACLES = "oracle"
 """The folder of a model that holds, by concept, its denoiser retrained without that."""
 Draw = Callable[[Sequence[str], int, str], Tensor]
@@ -29,30 +28,26 @@ class References:
     """The same by the model that never knew the target, where there is one."""
     judge: Judge | None
     features: Tensor | None
-    """The judge's of the original model's retained pictures under other seeds; None where nothing can be judged."""
+    """The judge's of the original model's retained pictures; None where nothing can be judged."""
 
 
-def sample_references(
-    model: Family, folder: Path | None, panel: Panel, draw: Draw, oracle_of: str | None
-) -> References:
+def sample_references(folder: Path | None, panel: Panel, draw: Draw, oracle: Edit | None) -> References:
     """Sample the original model, and the oracle if the model's folder holds it.
 
     Args:
-        model: as it was before the erasure.
         folder: the model's, which may hold a judge and oracles; None for a hub id.
         panel: whose prompts are sampled.
         draw: samples the model's pipeline.
-        oracle_of: the concept that the oracle never knew; None for no oracle.
+        oracle: puts the oracle in the model's place; None for no oracle.
     """
     original = draw(panel.prompts, SEED, "pictures before")
     judge = find(folder) if panel.labelled else None
     features = None
     if judge is not None:
-        features = judge.features(draw(panel.prompts[panel.retained :], OTHER_SEED, "pictures for KID"))
-    network = load_oracle(model, folder, oracle_of) if oracle_of else None
-    if network is None:
+        features = judge.features(original[panel.retained :])
+    if oracle is None:
         return References(original, None, judge, features)
-    with model.replaced(network):
+    with oracle():
         return References(original, draw(panel.prompts, SEED, "pictures of the oracle"), judge, features)
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from harness.config import UsageError
 from harness.models.family import Family, families
+from harness.models.sampler import has_steps
 from harness.models.source import INDEX, PICKLE_REFUSED
 from harness.runs import processes
 
@@ -116,6 +117,7 @@ def _too_long(model: Family, prompt: str) -> str:
 
 
 def check_sampling(model: Family, steps: int) -> None:
-    """UsageError for more denoising steps than the model was trained with."""
-    if steps > (most := model.pipeline.scheduler.config.num_train_timesteps):
+    """UsageError for more denoising steps than the model was trained with, or than its sampler tells apart."""
+    most = model.pipeline.scheduler.config.num_train_timesteps
+    if steps > most or not has_steps(model.pipeline, steps):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")

@@ -1,6 +1,7 @@
 """Prompts by kind, from those that name the target to those that do not: a ladder after EMMA (2512.17320).
 
-A user's file is YAML with a list of prompts for each kind; its kinds stand beside ours, or replace `variants`, `long` and `several`.
+A user's file is YAML with a list of prompts for each kind; its kinds stand beside ours, or replace `variants`, `long`
+and `several`.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_d
 from harness.runs.files import read_json
 from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished
 
-MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite")
+MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
 TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from harness import train, unlearn
 from harness.config import Config
+from harness.data import once
 from harness.loss import critic
 from harness.runs.folder import run_folder
 from harness.show import figures
@@ -211,6 +212,7 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--device", "cuda:99"], "--device cuda:99: torch sees"),
         (["--target", "a star " * 40], "more than the tokenizer's limit of 77"),
         (["--sampling-steps", "2000"], "this model has 1000 time steps"),
+        (["--sampling-steps", "1000"], "this model has 1000 time steps"),
         (["--device", "meta"], "--device meta: not supported; choices: auto, cpu"),
         (["--steps", "0"], "--steps 0: must be a count from 1"),
         (["--stop-when", "UA>0.9"], "--stop-when 'UA>0.9': expected conditions such as"),
@@ -318,3 +320,23 @@ def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
 def test_the_default_run_folder_is_named_after_target_divergence_and_objective(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_folder(Config(), "Van Gogh", "alpha:a=0.3") == Path("runs/van-gogh-alpha-a=0.3-closed_form")
+
+
+def test_a_second_run_samples_nothing_that_the_first_has_and_ends_the_same(judged, tmp_path, monkeypatch):
+    """Whatever no erasure changes comes from the cache; with --no-cache nothing does."""
+    monkeypatch.setenv("FDIV_CACHE", str(tmp_path / "cache"))
+    sampled, sample = [], once.sample
+
+    def counted(model, prompts, embeddings, options, seed, output, desc):
+        sampled.append(desc)
+        return sample(model, prompts, embeddings, options, seed, output, desc)
+
+    monkeypatch.setattr(once, "sample", counted)
+    wanted = ["pictures before", "anchor latents", "retained latents"]
+    for name, flags, expected in (("one", [], wanted), ("two", [], []), ("three", ["--no-cache"], wanted)):
+        sampled.clear()
+        assert unlearn.main(["--model", str(judged), "--output", str(tmp_path / name), *FAST, *flags]) == 0
+        assert sampled == expected
+    for name in ("two", "three"):
+        for file in ("unet_delta.safetensors", "metrics.json", "steps.jsonl"):
+            assert (tmp_path / name / file).read_bytes() == (tmp_path / "one" / file).read_bytes()

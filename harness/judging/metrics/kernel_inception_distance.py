@@ -13,7 +13,7 @@ HALVES = 400
 
 
 def measure(judged: Judged) -> Measure | None:
-    """Between the judge's features; about 0 for an equal model."""
+    """Between the judge's features; 0 for an equal model."""
     return kernel_distance(judged.features, judged.original) if len(judged.original) >= FEWEST else None
 
 
@@ -21,8 +21,10 @@ def kernel_distance(features: "Tensor", original: "Tensor") -> Measure:
     """Unbiased MMD^2 of two sets (n, d) of one picture a prompt each.
 
     Pairs of one prompt are left out across the sets as within them: with them, as in the estimator for independent
-    samples, two equal models would seem closer than equal. The interval is the 95 % range of half samples, whose
-    spread is the full sample's (Politis et al. 1999).
+    samples, two equal models would seem closer than equal. Without them the two pictures of a prompt may be made from
+    the same noise: the mean stays what it is (lemma 6 asks for independent pairs, not for independence within one), and
+    its spread is smaller. A model's distance to itself is then 0 and nothing else. The interval is the 95 % range of
+    half samples, whose spread is the full sample's (Politis et al. 1999).
     """
     import torch
     from torchmetrics.image.kid import poly_kernel

@@ -130,6 +130,23 @@ def test_kid_is_the_double_sum_of_its_definition():
     assert kernel_distance(x, y).value == pytest.approx(sum(terms) / 30, rel=1e-4)
 
 
+def test_kid_has_the_same_mean_and_less_spread_where_a_prompts_two_pictures_share_their_noise():
+    """Lemma 6 asks that pairs be independent of each other, not that the two of a pair be."""
+    generator = torch.Generator().manual_seed(0)
+    shared, own = [], []
+    for _ in range(300):
+        prompts, first, second = torch.randn(3, 40, 4, generator=generator)
+        x = prompts + 0.5 * first
+        shared.append(kernel_distance(x, x + 0.6).value)
+        own.append(kernel_distance(x, prompts + 0.5 * second + 0.6).value)
+    (mean, spread), (own_mean, own_spread) = (
+        (each.mean().item(), each.std().item()) for each in (torch.tensor(shared), torch.tensor(own))
+    )
+    assert spread < own_spread
+    assert abs(mean - own_mean) < 3 * own_spread / 300**0.5
+    assert kernel_distance(x, x).value == 0
+
+
 def test_too_few_retained_pictures_have_no_kid(shown, references):
     for stride, there in ((100, False), (60, True)):
         rows, thin = shown.every(stride)

@@ -1,0 +1,145 @@
+"""Samples from the cache: equal to the last bit to those that would be made, and known by all that determines them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from harness.config import Config
+from harness.data import once
+from harness.data.latents import encode, sample
+from harness.data.once import about, key_of, sample_once
+from harness.runs import cache, processes
+from tests import tiny
+
+PROMPTS = ("a star", "a circle")
+OPTIONS = Config(sampling_steps=2, batch_size=1)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """The folder of a cache of this test's own."""
+    monkeypatch.setenv("FDIV_CACHE", str(tmp_path))
+    return tmp_path / "samples"
+
+
+@pytest.fixture
+def model():
+    return tiny.model()
+
+
+@pytest.fixture
+def embeddings(model):
+    return encode(model, [*PROMPTS, "a moon", ""])
+
+
+@pytest.mark.parametrize("kind", tiny.PIPELINES)
+@pytest.mark.parametrize("output", ["latent", "pt"])
+def test_a_hit_is_bit_for_bit_what_sampling_gives(kind, output, monkeypatch):
+    model = tiny.model(kind)
+    embeddings = encode(model, [*PROMPTS, ""])
+    fresh = sample(model, PROMPTS, embeddings, OPTIONS, 7, output)
+    first = sample_once(model, PROMPTS, embeddings, OPTIONS, 7, output)
+    monkeypatch.setattr(once, "sample", lambda *_: pytest.fail("sampled again"))
+    again = sample_once(model, PROMPTS, embeddings, OPTIONS, 7, output)
+    assert fresh.numpy().tobytes() == first.numpy().tobytes() == again.numpy().tobytes()
+    assert (again.dtype, again.shape, again.device) == (fresh.dtype, fresh.shape, fresh.device)
+
+
+def test_damaged_samples_are_made_again(model, embeddings, place):
+    fresh = sample_once(model, PROMPTS, embeddings, OPTIONS, 7)
+    (path,) = place.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert torch.equal(sample_once(model, PROMPTS, embeddings, OPTIONS, 7), fresh)
+    assert torch.equal(sample_once(model, PROMPTS, embeddings, OPTIONS, 7), fresh)
+    assert list(place.iterdir()) == [path]
+
+
+def test_without_the_cache_nothing_is_read_or_written(model, embeddings, place, monkeypatch):
+    for module in (cache, once):
+        monkeypatch.setattr(module, "load" if module is cache else "about", lambda *_: pytest.fail("asked for"))
+    sample_once(model, PROMPTS, embeddings, replace(OPTIONS, cache=False), 7)
+    monkeypatch.setenv("FDIV_CACHE", "")
+    sample_once(model, PROMPTS, embeddings, OPTIONS, 7)
+    assert not place.exists()
+
+
+def _change_weight(network):
+    with torch.no_grad():
+        next(network.parameters())[0] += 1
+
+
+def _change_schedule(model):
+    betas = tiny.BETAS | {"beta_end": 0.013}
+    model.pipeline.scheduler = DDIMScheduler(**betas, clip_sample=False, set_alpha_to_one=False)
+
+
+CHANGED_MODELS = {
+    "denoiser": lambda model: _change_weight(model.network),
+    "denoiser's precision": lambda model: model.network.to(torch.bfloat16),
+    "denoiser's configuration": lambda model: model.network.register_to_config(attention_head_dim=4),
+    "decoder": lambda model: _change_weight(model.pipeline.vae),
+    "decoder's configuration": lambda model: model.pipeline.vae.register_to_config(scaling_factor=0.2),
+    "schedule": _change_schedule,
+}
+
+
+def _key(model, embeddings, prompts=PROMPTS, options=OPTIONS, seed=7, output="latent"):
+    return key_of(about(model, prompts, embeddings, options, seed, output))
+
+
+@pytest.mark.parametrize("part", CHANGED_MODELS)
+def test_another_model_has_another_key(model, embeddings, part):
+    before = _key(model, embeddings)
+    CHANGED_MODELS[part](model)
+    assert _key(model, embeddings) != before
+
+
+def test_another_denoiser_in_the_models_place_has_another_key(model, embeddings):
+    before = _key(model, embeddings)
+    oracle = tiny._unet()
+    with model.replaced(oracle):
+        assert _key(model, embeddings) != before
+    assert _key(model, embeddings) == before
+
+
+def test_other_prompts_seeds_and_options_have_other_keys(model, embeddings):
+    asked = [
+        {}, {"prompts": PROMPTS[::-1]}, {"prompts": PROMPTS[:1]}, {"prompts": ("a star", "a moon")}, {"seed": 8},
+        {"output": "pt"}, *({"options": replace(OPTIONS, **{name: value})} for name, value in {
+            "sampling_steps": 3, "guidance_scale": 2.0, "precision": "bf16", "batch_size": 2,
+        }.items()),
+    ]  # fmt: skip
+    assert {
+        name
+        for each in asked[6:]
+        for name in vars(each["options"])
+        if vars(each["options"])[name] != vars(OPTIONS)[name]
+    } == set(once.OPTIONS)
+    assert len({_key(model, embeddings, **each) for each in asked}) == len(asked)
+    moved = embeddings | {"": embeddings["a moon"]}
+    assert _key(model, moved) != _key(model, embeddings)
+
+
+def test_what_changes_no_sample_changes_no_key(model, embeddings):
+    others = replace(OPTIONS, steps=3, learning_rate=0.1, divergence="kl", seed=9, target="moon", cache=False)
+    assert _key(model, embeddings, options=others) == _key(model, embeddings)
+    assert _key(tiny.model(), embeddings) == _key(model, embeddings)
+
+
+COMPUTERS = {
+    "threads": (torch, "get_num_threads", lambda: 99),
+    "processes": (processes, "count", lambda: 2),
+    "processor": (once, "_processor", lambda: "another"),
+    "instructions": (torch.backends.cpu, "get_cpu_capability", lambda: "another"),
+    "versions": (once.metadata, "version", lambda name: "9"),
+    "sources": (once, "sources", lambda: "another"),
+}
+
+
+@pytest.mark.parametrize("what", COMPUTERS)
+def test_whatever_else_computes_has_another_key(model, embeddings, monkeypatch, what):
+    before = _key(model, embeddings)
+    monkeypatch.setattr(*COMPUTERS[what])
+    assert _key(model, embeddings) != before
