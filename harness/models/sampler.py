@@ -1,6 +1,6 @@
 """The sampler of all pictures and latents: DPM-Solver++ 2M, which needs few steps, in the scheduler's place.
 
-What the judge sees in the miniature's pictures after 8 of its steps is what it sees after 20 of the scheduler's own
+The judge sees next to the same in the miniature's pictures after 8 of its steps as after 20 of the scheduler's own
 (docs/log.md). The pipeline that is saved or exported keeps the scheduler that it came with.
 """
 
