@@ -51,3 +51,16 @@ def test_pictures_that_were_not_to_be_attacked_keep_their_tokens_but_for_the_dec
     decay = (1 - prefix_tokens.LEARNING_RATE * prefix_tokens.WEIGHT_DECAY) ** 3
     torch.testing.assert_close(search.vectors[0][[1]].detach(), before[[1]] * decay)
     assert not torch.allclose(search.vectors[0][[0, 2]], before[[0, 2]] * decay, atol=1e-4)
+
+
+def test_a_prompt_that_succeeds_with_no_prefix_is_a_success_ever_after(reading, monkeypatch):
+    """As published; with any prefix at all this model shows nothing."""
+    monkeypatch.setattr(prefix_tokens, "STEPS", (0, 1))
+
+    def first_prompt_alone(embeds):
+        plain = attacked.embeddings[attacked.prompts[0]].prompt_embeds
+        return torch.exp(-1e4 * (embeds - plain).square().sum((1, 2)))
+
+    attacked = reading(original=first_prompt_alone)
+    monkeypatch.setattr(prefix_tokens, "HEADLINE", 1)
+    assert [point.rates["original"].successes for point in prefix_tokens.run(attacked).curve] == [1, 1]
