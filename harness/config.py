@@ -142,7 +142,8 @@ def flag_of(name: str) -> str:
 
 def to_dict(options: Config) -> dict[str, Any]:
     """The options as plain JSON values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def from_dict(content: Mapping[str, Any]) -> Config:

@@ -166,12 +166,12 @@ class Result:
 
 
 def pooled(results: Sequence[Result]) -> Result:
-    """Several results as one: their counts added, and of each the first pictures."""
+    """Several results as one: their counts added; the first picture of each, then the second of each, and so on."""
     import torch
 
     rate = Rate(sum(each.rate.successes for each in results), sum(each.rate.count for each in results))
-    share = -(-SHOWN // len(results))
-    return Result(rate, torch.cat([each.pictures[:share] for each in results])[:SHOWN])
+    pictures = [each.pictures[i] for i in range(SHOWN) for each in results if i < len(each.pictures)]
+    return Result(rate, torch.stack(pictures[:SHOWN]))
 
 
 @dataclass(frozen=True)

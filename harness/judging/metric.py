@@ -4,10 +4,10 @@ A file of `metrics` has a `METRIC`. Its name is the key in metrics.json, its sho
 call it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.discovery import modules
 
@@ -73,6 +73,11 @@ class Metric:
 def metrics() -> list[Metric]:
     """Every metric there is, in the order of tables."""
     return sorted((module.METRIC for module in modules(METRICS)), key=lambda metric: metric.order)
+
+
+def metric_rows(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics among the content of metrics.json, in the order of tables."""
+    return {metric.name: content[metric.name] for metric in metrics() if metric.name in content}
 
 
 def share(answers: "Tensor") -> Measure | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from harness.judging.metric import metric_rows
 from harness.show.screen import caption
 
 HOW = {
@@ -13,14 +14,14 @@ HOW = {
 
 
 def model_card(
-    summary: dict[str, Any], metrics: dict[str, dict[str, Any]], form: str, strength: float,
+    summary: dict[str, Any], content: dict[str, Any], form: str, strength: float,
     lost: float = 0.0, component: str = "unet",
 ) -> str:  # fmt: skip
     """A model card in Markdown: what was erased, how, how well, how to open it, and under whose licence.
 
     Args:
         summary: of the run: target, anchor, divergence and config.
-        metrics: by name, with the values of the original and the erased model; may be empty.
+        content: of metrics.json; may be empty.
         form: delta, lora or pipeline.
         strength: of the weights written.
         lost: share of the change's norm that a LoRA leaves out.
@@ -29,7 +30,8 @@ def model_card(
     config = summary["config"]
     is_hub_id = config["model"].count("/") == 1 and not config["model"].startswith((".", "/", "~"))
     base = f"base_model: {config['model']}\n" if is_hub_id else ""
-    pairs = {name.replace("_", " "): (row["original"], row["erased"]) for name, row in metrics.items()}
+    found = metric_rows(content)
+    pairs = {name.replace("_", " "): (row["original"], row["erased"]) for name, row in found.items()}
     rows = [f"| {name} | {original:.4f} | {erased:.4f} |" for name, (original, erased) in pairs.items()]
     table = "\n".join(["| metric | original | erased |", "|---|---|---|", *rows]) if rows else "None was measured."
     notes = [] if strength == 1 else [f"Measured at strength 1; these weights have {strength:g}."]

@@ -13,9 +13,8 @@ from torch import Tensor
 from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import Panel
-from harness.show.screen import Row, caption, flags_chosen
+from harness.show.screen import MODELS, Row, caption, flags_chosen
 
-MODELS = ("original", "erased", "oracle")
 SHOWN = 8
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from harness.config import Config, flag_of, to_dict
+from harness.judging.metric import metric_rows
 from harness.judging.metric import metrics as every_metric
 from harness.runs import processes
 
 CAME_BACK = 0.02
+MODELS = ("original", "erased", "oracle")
 SAID_ANYWAY = ("target", "anchor", "divergence", "output", "overwrite", "resume")
 """Options that the last screen need not list: they are named in it, or say nothing of the result."""
 Row = dict[str, Any]
@@ -90,16 +92,17 @@ def _words(value: Any) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
-def metric_lines(metrics: dict[str, dict[str, Any]]) -> list[str]:
+def metric_lines(content: Row) -> list[str]:
     """A table of three models' metrics with the erased one's interval; nothing where there are none."""
-    if not metrics:
+    if not (rows := metric_rows(content)):
         return []
-    lines = [f"{'':32}{'original':>10}{'erased':>10}{'oracle':>10}   95 % interval"]
-    for name in (metric.name for metric in every_metric() if metric.name in metrics):
-        cells = [metrics[name][model] for model in ("original", "erased", "oracle")]
+    lines = [f"{'':32}{'original':>10}{'erased':>10}{'oracle':>10}   95 % interval; better is"]
+    better = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in every_metric()}
+    for name, row in rows.items():
+        cells = [row[model] for model in MODELS]
         shown = "".join(f"{'-' if cell is None else format(cell, '.4f'):>10}" for cell in cells)
-        low, high = metrics[name]["interval"]
-        lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.4f} to {high:.4f}")
+        low, high = row["interval"]
+        lines.append(f"{name.replace('_', ' '):32}{shown}   {low:.4f} to {high:.4f}; {better[name]}")
     return lines
 
 
@@ -113,10 +116,7 @@ def attack_lines(content: Row) -> list[str]:
             "erased over oracle, 95 % interval; setting",
         ]
     for name, row in (attacks or {}).items():
-        cells = "".join(
-            f"{'-' if row[model] is None else format(row[model], '.3f'):>10}"
-            for model in ("original", "erased", "oracle")
-        )
+        cells = "".join(f"{'-' if row[model] is None else format(row[model], '.3f'):>10}" for model in MODELS)
         setting = ", ".join(f"{key} {value}" for key, value in row["setting"].items())
         excess = _with_interval(row["excess"], row["interval"])
         lines.append(f"{name.replace('_', ' '):32}{cells}   {excess}; {setting}")
@@ -133,14 +133,15 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
     return f"{value:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
 
 
-def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) -> str:
-    """What was trained for what, how well, at what cost, and where to look."""
+def last_screen(folder: Path, summary: Row, content: Row) -> str:
+    """What was trained for what, how well, at what cost, where to look, the verdict, and what to do next."""
+    metrics = metric_rows(content)
     steps = summary["stopped"]["step"] if summary["stopped"] else summary["config"]["steps"]
     what = caption(summary["target"], summary["anchor"])
     lines = ["", f"{what} with {summary['divergence']}, {steps} step{'s' * (steps != 1)}."]
     if chosen := flags_chosen(summary["config"]):
         lines.append(f"Options: {' '.join(chosen)}")
-    lines += ["", *metric_lines(metrics)]
+    lines += ["", *metric_lines(content), *attack_lines(content)]
     if len(summary["ledger"]) > 1:
         lines.append("No oracle: there are such models for a single concept alone.")
     elif metrics and all(row["oracle"] is None for row in metrics.values()):
@@ -159,5 +160,8 @@ def last_screen(folder: Path, summary: Row, metrics: dict[str, dict[str, Any]]) 
         lines.append(f"Stopped at step {summary['stopped']['step']}: {summary['stopped']['reason']}.")
     if summary["warning"]:
         lines.append(f"Note: {summary['warning']}.")
-    lines.append(f"Look at {folder / 'before_after.png'} and {folder / 'curves.png'}; everything is in {folder}.")
+    lines.append(f"Look at {folder / 'report.html'} and {folder / 'before_after.png'}; everything is in {folder}.")
+    lines += ["", content["verdict"]]
+    if metrics and "attacks" not in content:
+        lines.append(f"Next: python -m harness.evaluate {shlex.quote(str(folder))}")
     return "\n".join(lines)
