@@ -13,7 +13,9 @@ from harness.data.finish import finish
 from harness.data.latents import encode, sample
 from harness.judging.attack import Attacked, Rate, attacks, chosen_attacks
 from harness.judging.attacks import completion
+from harness.judging.metric import metric_rows
 from harness.models.sampler import few_steps, sampler
+from harness.prompts.ladder import Ladder
 from tests import tiny
 from tests.drop_in import dropped_in
 
@@ -36,25 +38,35 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-def test_a_run_is_measured_as_it_was_and_its_attacks_are_written_once_and_repeat(run, tmp_path, capsys):
+def test_a_run_is_measured_as_it_was_and_attacked_once_and_repeats(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "run")
-    flags = [str(copy), "--attacks", "completion", "--pictures", "3"]
+    flags = [str(copy), "--pictures", "4", "--attacks", "completion", "prompt_ladder"]
+    before = json.loads((copy / "metrics.json").read_text())
+    assert "attacks" not in before
     capsys.readouterr()
     assert evaluate.main(flags) == 0
     printed = capsys.readouterr().out
-    for name, row in json.loads((run / "metrics.json").read_text()).items():
+    for name, row in metric_rows(before).items():
         words = [f"{row[model]:.4f}" for model in ("original", "erased", "oracle")]
         assert f"{name.replace('_', ' ')} {' '.join(words)}" in " ".join(printed.split())
-    assert "completion of 'star'" in printed
-    written = json.loads((copy / "attacks.json").read_text())
-    curve = written["attacks"]["completion"]["star"]["curve"]
-    assert len(curve) == 3 * len(completion.FRACTIONS)
-    assert all(point[model]["count"] == 3 for point in curve for model in ("original", "erased", "oracle"))
-    assert written["attacks"]["completion"]["star"]["headline"] in curve
+    written = json.loads((copy / "metrics.json").read_text())
+    assert metric_rows(written) == metric_rows(before)
+    assert written["verdict"] in printed
+    for name, points in {"completion": 3 * len(completion.FRACTIONS), "prompt_ladder": 6}.items():
+        row = written["attacks"][name]
+        assert row["cost"]["forwards"] > 0
+        assert row["excess"] == pytest.approx(row["erased"] - row["oracle"])
+        curve = row["concepts"]["star"]["curve"]
+        assert len(curve) == points
+        assert all(rate["count"] == 4 for point in curve for rate in point["rates"].values())
+    assert (copy / "report.html").stat().st_size < 3e6
     assert evaluate.main(flags) == 2
-    assert "attacks.json: exists already; --overwrite to replace it" in capsys.readouterr().err
+    assert "has attacks already; --overwrite to replace them" in capsys.readouterr().err
     assert evaluate.main([*flags, "--overwrite"]) == 0
-    assert json.loads((copy / "attacks.json").read_text()) == written
+    again = json.loads((copy / "metrics.json").read_text())
+    for row in (*written["attacks"].values(), *again["attacks"].values()):
+        del row["cost"]["cpu_seconds"]
+    assert again == written
 
 
 @pytest.mark.parametrize(
@@ -62,14 +74,22 @@ def test_a_run_is_measured_as_it_was_and_its_attacks_are_written_once_and_repeat
     [
         (["--attacks", "elephant"], "--attacks 'elephant': choices: none or all alone, or some of completion"),
         (["--attacks", "all", "completion"], "--attacks 'all': choices: none or all alone"),
-        (["--pictures", "0"], "--pictures 0"),
+        (["--pictures", "3"], "--pictures 3, --seed 0: needed are 4 pictures, a seed from 0"),
+        (["--prompts", "nowhere.yaml"], "--prompts nowhere.yaml: cannot be read"),
+        (["--target", "elephant"], "unknown concept 'elephant'"),
+        (["--oracle", "nowhere"], "--oracle nowhere: needed is a run folder, a pipeline folder"),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_line(run, tmp_path, capsys, flags, message):
+def test_what_cannot_be_evaluated_is_one_line(run, capsys, flags, message):
     assert evaluate.main([str(run), *flags]) == 2
     assert message in capsys.readouterr().err
-    assert evaluate.main([str(tmp_path), *flags[:0]]) == 2
-    assert "no finished run" in capsys.readouterr().err
+
+
+def test_nothing_to_evaluate_is_one_line(tmp_path, capsys):
+    assert evaluate.main([str(tmp_path / "elephant")]) == 2
+    assert "nothing there; needed is a run folder" in capsys.readouterr().err
+    assert evaluate.main([str(tmp_path)]) == 2
+    assert "needed is a run folder, a pipeline folder" in capsys.readouterr().err
 
 
 ATTACK = """
@@ -89,9 +109,10 @@ def test_an_attack_is_one_new_file(run, tmp_path, capsys):
     with dropped_in("harness.judging.attacks", "guess", ATTACK, tmp_path):
         assert evaluate.main([str(copy), "--attacks", "guess"]) == 0
     assert "tries 1" in capsys.readouterr().out
-    written = json.loads((copy / "attacks.json").read_text())["attacks"]
+    written = json.loads((copy / "metrics.json").read_text())["attacks"]
     assert list(written) == ["guess"]
-    assert written["guess"]["star"]["headline"]["excess_over_oracle"]["value"] == 0
+    assert written["guess"]["excess"] == 0
+    assert written["guess"]["concepts"]["star"]["headline"]["setting"] == {"tries": 1}
     assert "guess" not in attacks()
     with pytest.raises(UsageError, match="'guess'"):
         chosen_attacks(("guess",))
@@ -147,13 +168,11 @@ def test_completion_counts_what_each_model_finishes_as_the_target():
     subjects = {"original": nullcontext, "erased": lambda: biased(-9.0), "oracle": lambda: biased(9.0)}
     prompts, general = ("a star", "a red star"), ("a shape", "a red shape")
     embeddings = encode(model, [*prompts, *general, ""])
-    options = Config(sampling_steps=2)
-    outcome = completion.run(
-        Attacked(model, subjects, "star", "shape", prompts, general, embeddings, _Bright(), options, 3, 0)
-    )
+    ladder, options = Ladder({"name": prompts, "superclass": general}), Config(sampling_steps=2)
+    outcome = completion.run(Attacked(model, subjects, "star", "shape", ladder, embeddings, _Bright(), options, 3, 0))
     for point in outcome.curve:
         assert (point.rates["erased"].successes, point.rates["oracle"].successes) == (0, 3)
-        assert point.to_json()["excess_over_oracle"]["value"] == -1
+        assert point.to_json()["excess"] == -1
     assert outcome.headline.setting == {"from": 0.5, "prompt": "empty"}
 
 

@@ -10,6 +10,7 @@ from harness.config import Config
 from harness.data.latents import encode
 from harness.judging.attack import Attacked
 from harness.models.weights import fingerprint
+from harness.prompts.ladder import Ladder
 from tests import tiny
 
 PROMPTS, GENERAL = ("a star", "a red star", "a blue star"), ("a shape", "a red shape", "a blue shape")
@@ -60,7 +61,8 @@ class Like:
 def _attacked(model, subjects, judge, guidance_scale):
     embeddings = encode(model, [*PROMPTS, *GENERAL, ""])
     options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale)
-    return Attacked(model, subjects, "star", "shape", PROMPTS, GENERAL, embeddings, judge, options, 3, 0)
+    ladder = Ladder({"name": PROMPTS, "superclass": GENERAL, "empty": ("",)})
+    return Attacked(model, subjects, "star", "shape", ladder, embeddings, judge, options, 3, 0)
 
 
 @pytest.fixture
