@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
-from fdiv.evidence.certificate import Certificate, Claim, Refused, certify, require
+from fdiv.evidence.certificate import Certificate, Claim, Refused
 from fdiv.evidence.finding import Counterexample, Evidence
 from fdiv.exact.domain import Interval, Parameter
 from fdiv.exact.symbols import u
 from fdiv.expression import ExpressionError, from_expression
-from fdiv.lookup import DivergenceFileError, divergence, names, resolve
+from fdiv.lookup import DivergenceFileError, certify, divergence, names, require, resolve
 from fdiv.record import Divergence, ParameterError, Record, UnknownDivergence
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ALIASES",
@@ -35,6 +37,7 @@ __all__ = [
     "Refused",
     "Relation",
     "UnknownDivergence",
+    "__version__",
     "certify",
     "compare",
     "divergence",
