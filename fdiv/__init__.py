@@ -7,6 +7,8 @@ each can be believed.
 
 from __future__ import annotations
 
+from fdiv.between.estimate import Estimate
+from fdiv.between.gaussians import Normal
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.evidence.certificate import Certificate, Claim, Refused
@@ -28,9 +30,11 @@ __all__ = [
     "Difference",
     "Divergence",
     "DivergenceFileError",
+    "Estimate",
     "Evidence",
     "ExpressionError",
     "Interval",
+    "Normal",
     "Parameter",
     "ParameterError",
     "Record",

@@ -149,12 +149,12 @@ class Divergence(Generator):
         """
         return self.perspective(ratio)
 
-    def between(self, p: Any, q: Any) -> Any:
+    def between(self, p: Any, q: Any, draws: int | None = None, seed: int = 0) -> Any:
         """D_f(P||Q) in nats between two given distributions: see `fdiv.between.given.between` for what may be given.
 
         Nothing is certified here: ask `fdiv.require` first where the generator is your own.
         """
-        return between(self, p, q)
+        return between(self, p, q, draws, seed)
 
     @cached_property
     def conjugate(self) -> Conjugate:

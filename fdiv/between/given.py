@@ -2,26 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import sys
+from typing import Any
 
+from fdiv.between.densities import as_density, between_densities
 from fdiv.between.discrete import between_arrays
-from fdiv.between.perspective import Perspective
+from fdiv.between.estimate import Estimate
+from fdiv.between.gaussians import Derived, Normal, between_normals, sampled
+
+_KINDS = "two arrays of probabilities, two fdiv.Normal, or two distributions of scipy.stats or torch.distributions"
 
 
-class Derived(Protocol):
-    """What is asked of a divergence, all of it derived from its generator."""
-
-    @property
-    def perspective(self) -> Perspective:
-        """(p, q) -> q f(p/q)."""
-
-
-def between(divergence: Derived, p: Any, q: Any) -> Any:
+def between(divergence: Derived, p: Any, q: Any, draws: int | None = None, seed: int = 0) -> Any:
     """Return D_f(P||Q) in nats.
 
     Args:
         divergence: D_f.
-        p: P: an array or tensor of probabilities.
+        p: P: an array or tensor of probabilities, whose last axis counts the atoms (also torch's Categorical); an
+            `fdiv.Normal` (also torch's Normal and MultivariateNormal, SciPy's norm and multivariate_normal); or
+            a frozen SciPy distribution or a torch one on the line.
         q: Q, of the same kind as P.
+        draws: how many draws Monte Carlo may take between two Gaussians for which there is nothing else.
+        seed: of those draws.
+
+    Returns:
+        An array or tensor in the dtype, on the device and with the gradient of what is given, for probabilities and
+        for Gaussians with a closed form; else an `Estimate`, a value with its interval. `float` takes both.
+
+    Raises:
+        ValueError: P and Q are not of one of these kinds, or there is no way to compute D_f, and why.
     """
+    p, q = _read(p), _read(q)
+    if isinstance(p, Normal) and isinstance(q, Normal):
+        return _between_normals(divergence, p, q, draws, seed)
+    density_p, density_q = as_density(p), as_density(q)
+    if density_p is not None and density_q is not None:
+        return between_densities(divergence.perspective, density_p, density_q)
+    if density_p is not None or density_q is not None:
+        raise ValueError(f"P and Q are {_KINDS}; got {type(p).__name__} and {type(q).__name__}")
     return between_arrays(divergence.perspective, p, q)
+
+
+def _between_normals(divergence: Derived, p: Normal, q: Normal, draws: int | None, seed: int) -> Any | Estimate:
+    closed = between_normals(divergence, p, q)
+    if closed is not None:
+        return closed
+    if draws is not None:
+        return sampled(divergence, p, q, draws, seed)
+    if p.dimension > 1:
+        raise ValueError(
+            f"{divergence.spec} has no closed form between Gaussians of different covariances in {p.dimension} "
+            "dimensions; draws=100000 estimates it by Monte Carlo, with an interval"
+        )
+    return between_densities(divergence.perspective, *map(as_density, (p, q)))  # type: ignore[arg-type]
+
+
+def _read(given: Any) -> Any:
+    """Return a Gaussian as a `Normal`, and torch's discrete letters as their probabilities; anything else as it is."""
+    if hasattr(given, "mean") and hasattr(given, "cov") and hasattr(given, "logpdf"):
+        return Normal(given.mean, given.cov)  # scipy.stats.multivariate_normal
+    if getattr(getattr(given, "dist", None), "name", None) == "norm":
+        return Normal(float(given.mean()), float(given.var()))
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(given, torch.distributions.Distribution):
+        return given
+    laws = torch.distributions
+    if isinstance(given, laws.Independent):
+        given = given.expand(given.batch_shape)
+        if isinstance(given.base_dist, laws.Normal) and given.reinterpreted_batch_ndims == 1:
+            return Normal(given.base_dist.loc, torch.diag_embed(given.base_dist.variance))
+    if isinstance(given, laws.Normal):
+        return Normal(given.loc[..., None], given.variance[..., None, None])
+    if isinstance(given, laws.MultivariateNormal):
+        return Normal(given.loc, given.covariance_matrix)
+    return given.probs if isinstance(given, laws.Categorical | laws.OneHotCategorical) else given

@@ -21,6 +21,7 @@ from fdiv.numeric.backends import Backend, Function, backend_of, elementwise, is
 from fdiv.numeric.lower import lower
 
 _CHUNK = 1 << 16  # atoms at a time, which with their intermediate results stay in a cache
+_FAR = 600.0  # log p - log q beyond which p or q is no longer a normal double beside the other
 Rule = Callable[[Any, Any], Any]
 
 
@@ -111,6 +112,20 @@ class Perspective:
             found = [cases.terms(p[at : at + size], q[at : at + size]) for at in range(0, len(p), size)]
         return backend.joined(found).reshape(shape)
 
+    def log_terms(self, log_p: Any, log_q: Any) -> Any:
+        """Return the terms of densities given by their logarithms, vectors of doubles, -inf where there is none."""
+        cases = _cases(self.generator, numpy_backend())
+        with np.errstate(all="ignore"):
+            larger = np.maximum(log_p, log_q)
+            safe = np.where(np.isfinite(larger), larger, 0.0)
+            result = np.exp(larger) * cases.terms(np.exp(log_p - safe), np.exp(log_q - safe))
+            ratio = log_p - log_q
+            # beyond, the smaller of the two is nothing beside the larger, but its logarithm counts
+            for own, mass, form in ((ratio > _FAR, log_p, cases.far), (ratio < -_FAR, log_q, cases.near_zero)):
+                own &= np.isfinite(ratio)
+                result[own] = np.exp(mass[own]) * form(-abs(ratio[own]))
+        return np.where(larger == -np.inf, 0.0, result)
+
     def __call__(self, ratio: Any) -> Any:
         """Return f(u) at a number or elementwise; see `Divergence.__call__`."""
         if is_number(ratio):
@@ -161,5 +176,14 @@ def _raw(generator: Generator, backend: Backend) -> Function:
 def _cases(generator: Generator, backend: Backend) -> _Cases:
     tangent = _tangent(generator)
     middle = lower(tangent.expression, u, backend)
-    ends = (lower(form, v, backend) for form in (tangent.near_zero, tangent.far))
-    return _Cases(tangent, backend, middle, tangent.left.on(backend), tangent.right.on(backend), *ends)
+    near_zero = _outward(tangent.near_zero, tangent.at_zero[0], backend)
+    far = _outward(tangent.far, tangent.at_infinity[0], backend)
+    return _Cases(tangent, backend, middle, tangent.left.on(backend), tangent.right.on(backend), near_zero, far)
+
+
+def _outward(form: sympy.Expr, end: float, backend: Backend) -> Function:
+    """Lower a form in the logarithm of a small ratio, with its limit, if that is finite, where e^v would be 0."""
+    function = lower(form, v, backend)
+    if end == float("inf"):
+        return function
+    return lambda x: backend.where(x > -_FAR, function(backend.clip(x, -_FAR, None)), backend.fill(x, end))

@@ -106,7 +106,8 @@ def test_the_axes_before_the_last_are_a_batch(spec: str) -> None:
 def test_the_dtype_is_kept_in_both_libraries(dtype: str, returned: str, relative: float) -> None:
     truth = fdiv.divergence("js").between([0.1, 0.2, 0.7], [0.3, 0.3, 0.4])
     p, q = (np.array(x, dtype=dtype) for x in ([0.1, 0.2, 0.7], [0.3, 0.3, 0.4]))
-    for value in (fdiv.divergence("js").between(p, q), fdiv.divergence("js").between(*map(torch.tensor, (p, q)))):
+    between = fdiv.divergence("js").between
+    for value in (between(p, q), between(torch.tensor(p), torch.tensor(q))):
         assert str(value.dtype).removeprefix("torch.") == returned
         assert float(value) == pytest.approx(truth, rel=relative)
 
