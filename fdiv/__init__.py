@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fdiv.between.estimate import Estimate
 from fdiv.between.gaussians import Normal
+from fdiv.between.joint_range import BestConstant, best_constant, joint_range
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.evidence.certificate import Certificate, Claim, Refused
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIASES",
     "CATALOG",
+    "BestConstant",
     "Certificate",
     "Claim",
     "Counterexample",
@@ -42,11 +44,13 @@ __all__ = [
     "Relation",
     "UnknownDivergence",
     "__version__",
+    "best_constant",
     "certify",
     "compare",
     "divergence",
     "equivalents",
     "from_expression",
+    "joint_range",
     "names",
     "require",
     "resolve",
