@@ -10,6 +10,7 @@ from __future__ import annotations
 from fdiv.between.estimate import Estimate
 from fdiv.between.gaussians import Normal
 from fdiv.between.joint_range import BestConstant, best_constant, joint_range
+from fdiv.between.samples import Samples
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
 from fdiv.evidence.certificate import Certificate, Claim, Refused
@@ -42,6 +43,7 @@ __all__ = [
     "Record",
     "Refused",
     "Relation",
+    "Samples",
     "UnknownDivergence",
     "__version__",
     "best_constant",

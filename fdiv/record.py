@@ -13,7 +13,7 @@ from typing import Any, final
 import sympy
 from sympy import Expr
 
-from fdiv.between.given import between
+from fdiv.between.given import Effort, between
 from fdiv.between.perspective import Perspective
 from fdiv.derive.activation import Activation, derive_activation
 from fdiv.derive.conjugate import Conjugate, derive_conjugate
@@ -149,12 +149,12 @@ class Divergence(Generator):
         """
         return self.perspective(ratio)
 
-    def between(self, p: Any, q: Any, draws: int | None = None, seed: int = 0) -> Any:
+    def between(self, p: Any, q: Any, *, draws: int | None = None, neighbours: int | None = None, seed: int = 0) -> Any:
         """D_f(P||Q) in nats between two given distributions: see `fdiv.between.given.between` for what may be given.
 
         Nothing is certified here: ask `fdiv.require` first where the generator is your own.
         """
-        return between(self, p, q, draws, seed)
+        return between(self, p, q, Effort(draws, neighbours, seed))
 
     @cached_property
     def conjugate(self) -> Conjugate:

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fdiv.between.densities import as_density, between_densities
 from fdiv.between.discrete import between_arrays
-from fdiv.between.estimate import Estimate
-from fdiv.between.gaussians import Derived, Normal, between_normals, sampled
+from fdiv.between.gaussians import Derived as HasGaussian
+from fdiv.between.gaussians import Normal, between_normals, sampled
+from fdiv.between.samples import Derived as HasActivation
+from fdiv.between.samples import Samples, by_neighbours, lower_bound
 
-_KINDS = "two arrays of probabilities, two fdiv.Normal, or two distributions of scipy.stats or torch.distributions"
+_KINDS = (
+    "two arrays of probabilities, two fdiv.Normal, two distributions of scipy.stats or torch.distributions, "
+    "or two fdiv.Samples"
+)
 
 
-def between(divergence: Derived, p: Any, q: Any, draws: int | None = None, seed: int = 0) -> Any:
+class Derived(HasGaussian, HasActivation, Protocol):
+    """What is asked of a divergence, all of it derived from its generator."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an estimate may cost: draws of Monte Carlo, neighbours of a point, and the seed of whatever is random."""
+
+    draws: int | None = None
+    neighbours: int | None = None
+    seed: int = 0
+
+
+def between(divergence: Derived, p: Any, q: Any, effort: Effort) -> Any:
     """Return D_f(P||Q) in nats.
 
     Args:
         divergence: D_f.
         p: P: an array or tensor of probabilities, whose last axis counts the atoms (also torch's Categorical); an
             `fdiv.Normal` (also torch's Normal and MultivariateNormal, SciPy's norm and multivariate_normal); or
-            a frozen SciPy distribution or a torch one on the line.
+            a frozen SciPy distribution or a torch one on the line; or `fdiv.Samples` of an unknown one.
         q: Q, of the same kind as P.
-        draws: how many draws Monte Carlo may take between two Gaussians for which there is nothing else.
-        seed: of those draws.
+        effort: how many draws Monte Carlo may take between two Gaussians for which there is nothing else; how many
+            neighbours of a point to look at in samples, where without them there is a lower bound; and the seed.
 
     Returns:
         An array or tensor in the dtype, on the device and with the gradient of what is given, for probabilities and
@@ -34,21 +53,25 @@ def between(divergence: Derived, p: Any, q: Any, draws: int | None = None, seed:
     """
     p, q = _read(p), _read(q)
     if isinstance(p, Normal) and isinstance(q, Normal):
-        return _between_normals(divergence, p, q, draws, seed)
+        return _between_normals(divergence, p, q, effort)
+    if isinstance(p, Samples) and isinstance(q, Samples):
+        if effort.neighbours is not None:
+            return by_neighbours(divergence, p, q, effort.neighbours, effort.seed)
+        return lower_bound(divergence, p, q, effort.seed)
     density_p, density_q = as_density(p), as_density(q)
     if density_p is not None and density_q is not None:
         return between_densities(divergence.perspective, density_p, density_q)
-    if density_p is not None or density_q is not None:
+    if density_p is not None or density_q is not None or isinstance(p, Samples) or isinstance(q, Samples):
         raise ValueError(f"P and Q are {_KINDS}; got {type(p).__name__} and {type(q).__name__}")
     return between_arrays(divergence.perspective, p, q)
 
 
-def _between_normals(divergence: Derived, p: Normal, q: Normal, draws: int | None, seed: int) -> Any | Estimate:
+def _between_normals(divergence: Derived, p: Normal, q: Normal, effort: Effort) -> Any:
     closed = between_normals(divergence, p, q)
     if closed is not None:
         return closed
-    if draws is not None:
-        return sampled(divergence, p, q, draws, seed)
+    if effort.draws is not None:
+        return sampled(divergence, p, q, effort.draws, effort.seed)
     if p.dimension > 1:
         raise ValueError(
             f"{divergence.spec} has no closed form between Gaussians of different covariances in {p.dimension} "
