@@ -7,39 +7,52 @@ each can be believed.
 
 from __future__ import annotations
 
+from fdiv.between.estimate import Estimate
+from fdiv.between.gaussians import Normal
+from fdiv.between.joint_range import BestConstant, best_constant, joint_range
+from fdiv.between.samples import Samples
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
-from fdiv.evidence.certificate import Certificate, Claim, Refused, certify, require
+from fdiv.evidence.certificate import Certificate, Claim, Refused
 from fdiv.evidence.finding import Counterexample, Evidence
 from fdiv.exact.domain import Interval, Parameter
 from fdiv.exact.symbols import u
 from fdiv.expression import ExpressionError, from_expression
-from fdiv.lookup import DivergenceFileError, divergence, names, resolve
+from fdiv.lookup import DivergenceFileError, certify, divergence, names, require, resolve
 from fdiv.record import Divergence, ParameterError, Record, UnknownDivergence
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ALIASES",
     "CATALOG",
+    "BestConstant",
     "Certificate",
     "Claim",
     "Counterexample",
     "Difference",
     "Divergence",
     "DivergenceFileError",
+    "Estimate",
     "Evidence",
     "ExpressionError",
     "Interval",
+    "Normal",
     "Parameter",
     "ParameterError",
     "Record",
     "Refused",
     "Relation",
+    "Samples",
     "UnknownDivergence",
+    "__version__",
+    "best_constant",
     "certify",
     "compare",
     "divergence",
     "equivalents",
     "from_expression",
+    "joint_range",
     "names",
     "require",
     "resolve",

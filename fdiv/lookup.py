@@ -6,6 +6,7 @@ first, wherever the divergence came from.
 
 from __future__ import annotations
 
+import difflib
 import re
 import runpy
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from types import MappingProxyType
 import sympy
 
 from fdiv.catalog import ALIASES, CATALOG
+from fdiv.evidence import certificate
+from fdiv.evidence.certificate import Certificate
 from fdiv.exact.symbols import u
 from fdiv.expression import from_expression
 from fdiv.monotone import WRAPPERS
@@ -74,6 +77,19 @@ def resolve(text: str) -> Divergence:
     return from_expression(text)
 
 
+def certify(divergence: Divergence | str) -> Certificate:
+    """Gather the evidence for a divergence, or for what `resolve` reads: a name, an expression or a file.
+
+    Raises TypeError for anything else, and for a text what `resolve` raises; see `fdiv.evidence.certificate.certify`.
+    """
+    return certificate.certify(resolve(divergence) if isinstance(divergence, str) else divergence)
+
+
+def require(divergence: Divergence | str, *names: str) -> None:
+    """Raise `Refused` unless a divergence, or what `resolve` reads, is certified, with the claims of these `names`."""
+    certificate.require(resolve(divergence) if isinstance(divergence, str) else divergence, *names)
+
+
 def _from_file(path: str, name: str, parameters: str) -> Divergence:
     try:
         present = Path(path).is_file()
@@ -128,7 +144,9 @@ def unknown(name: str) -> str:
             f"fdiv.monotone.{wrapper.call} turns a value of alpha into it, and its .gaussian(s) is its "
             f"value between Gaussians; to train, take alpha, which increases with it"
         )
-    return f"unknown divergence {name!r}; choose from {', '.join(CATALOG)}"
+    near = difflib.get_close_matches(name.lower(), [*CATALOG, *ALIASES, *WRAPPERS], n=3)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown divergence {name!r}{meant}; choose from {', '.join(CATALOG)}"
 
 
 def read_parameters(spec: str, text: str, given: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import final
+from typing import Any, final
 
 import sympy
 from sympy import Expr
 
+from fdiv.between.given import Effort, between
+from fdiv.between.perspective import Perspective
 from fdiv.derive.activation import Activation, derive_activation
 from fdiv.derive.conjugate import Conjugate, derive_conjugate
 from fdiv.derive.gaussian import Gaussian, derive_gaussian
@@ -133,6 +135,26 @@ class Divergence(Generator):
     def reduces_to_mse(self) -> bool:
         """Whether 0 < f''(1) < inf: then D(s) is f''(1)/2 s for small s, a multiple of the squared error."""
         return self.curvature is not None and bool(self.curvature.is_finite and self.curvature > 0)
+
+    @cached_property
+    def perspective(self) -> Perspective:
+        """(p, q) -> q f(p/q) for arrays."""
+        return Perspective(self)
+
+    def __call__(self, ratio: Any) -> Any:
+        """f(u) at a number u >= 0, or elementwise at an array or tensor.
+
+        At 0 and inf the limits; NaN for a negative u. Arrays are computed in fp64 and keep their dtype (fp32 for
+        shorter ones), device and gradient, which at 0 and at inf is 0.
+        """
+        return self.perspective(ratio)
+
+    def between(self, p: Any, q: Any, *, draws: int | None = None, neighbours: int | None = None, seed: int = 0) -> Any:
+        """D_f(P||Q) in nats between two given distributions: see `fdiv.between.given.between` for what may be given.
+
+        Nothing is certified here: ask `fdiv.require` first where the generator is your own.
+        """
+        return between(self, p, q, Effort(draws, neighbours, seed))
 
     @cached_property
     def conjugate(self) -> Conjugate:

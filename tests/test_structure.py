@@ -20,6 +20,7 @@ FLOORS = {
         ("evidence",),
         ("catalog",),
         ("record",),
+        ("between",),
         ("derive",),
         ("balls",),
         ("numeric",),

@@ -26,13 +26,13 @@ LARGE = 300.0  # an exponent beyond which e^x outweighs every other term
 
 def expectation(piece: Piece) -> Expr | None:
     """Return E_Q[f 1{piece}] in closed form, or None outside the decidable class."""
-    inside, outside = _split(piece.expression)
+    inside, outside = split(piece.expression)
     if outside != 0:
         return None
     return sympy.Add(*(c * moment(p, n, piece.lower, piece.upper) for c, p, n in inside))
 
 
-def _split(expression: Expr) -> tuple[list[tuple[Expr, Expr, int]], Expr]:
+def split(expression: Expr) -> tuple[list[tuple[Expr, Expr, int]], Expr]:
     """Split f into terms c u^p (log u)^n, as (c, p, n), and the rest."""
     inside, outside = [], []
     expanded = sympy.expand(normal(expression))

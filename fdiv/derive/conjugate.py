@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -25,7 +26,7 @@ from fdiv.exact.domain import Interval
 from fdiv.exact.inversion import invert
 from fdiv.exact.simplify import factored, normal
 from fdiv.exact.symbols import DerivationError, t, u
-from fdiv.numeric.backends import MPMATH, Backend, Function, numpy_backend
+from fdiv.numeric.backends import MPMATH, Backend, Function, elementwise, is_number, numpy_backend
 from fdiv.numeric.lower import lower
 
 _LARGEST_NUMBER = 10**4000
@@ -55,8 +56,14 @@ class Conjugate:
             branches += [(self.value_at_end, t <= end), (sympy.oo, True)]
         return sympy.Piecewise(*branches)
 
-    def __call__(self, point: float) -> float:
-        """f* at a real number, math.inf outside the effective domain; raises ArithmeticError if not found."""
+    def __call__(self, point: Any) -> Any:
+        """f* at a real number, or elementwise at an array or tensor; inf above the effective domain.
+
+        A number is taken in 50 digits where there is a formula; arrays as in `on`, in their dtype, on their device and
+        with their gradient. Raises ArithmeticError where f* is not found.
+        """
+        if not is_number(point):
+            return elementwise(self.on, point)
         end = float(self.effective_domain.upper)
         if point > end:
             return math.inf

@@ -11,6 +11,7 @@ class, or whose closed form loses digits, is computed by the trapezoid rule of `
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from fdiv.derive.closed_form import LARGE, closed_from_zero_on, dominant, expect
 from fdiv.derive.generator import Generator
 from fdiv.derive.two_tables import TwoTables, tabulated
 from fdiv.exact.symbols import DerivationError, s, u
-from fdiv.numeric.backends import MPMATH, Backend, Function, numpy_backend
+from fdiv.numeric.backends import MPMATH, Backend, Function, elementwise, is_number, numpy_backend
 from fdiv.numeric.lower import lower
 
 _ACCURACY = 1e-13
@@ -93,9 +94,19 @@ class Gaussian:
 
         return wrapped, derivative
 
-    def __call__(self, point: float) -> float:
-        """D at a number s >= 0, in nats."""
-        return self._at(0, point)
+    def __call__(self, point: Any) -> Any:
+        """D in nats at a number s >= 0, or elementwise at an array or tensor, where a negative s gives NaN.
+
+        Arrays are computed in fp64 and keep their dtype (fp32 for shorter ones), device and gradient, which is w(s).
+        """
+        return self._at(0, point) if is_number(point) else elementwise(self._from_zero_on, point)
+
+    def _from_zero_on(self, backend: Backend) -> Function:
+        def from_zero(function: Function) -> Function:
+            return lambda x: backend.where(x >= 0, function(backend.clip(x, 0.0, None)), backend.fill(x, math.nan))
+
+        value = backend.derived(*map(from_zero, self.on(backend)))
+        return lambda x: backend.narrow(value(backend.wide(x)), x)
 
     def gradient_weight(self, point: float) -> float:
         """Return w = dD/ds at a number s >= 0; at s = 0 its limit, or the subgradient 0 where that is infinite."""

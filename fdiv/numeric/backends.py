@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,7 +22,7 @@ from fdiv.numeric.rewrite import softplus
 Function = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backend:
     """What `lower`, and the functions made with it, need of an array library; the defaults serve single numbers.
 
@@ -32,6 +33,8 @@ class Backend:
         fill: (x, constant), the constant in the shape of x.
         clip: (x, low, high), elementwise; an end may be None.
         array: (values, like), a table of doubles in the dtype and on the device of `like`.
+        joined: a list of vectors as one.
+        places: the indices at which a vector of truth values is true.
         derived: (first, *derivatives), the first function with its derivatives attached where they can be used.
         wide: to double precision.
         narrow: (x, like), back to the precision of an input.
@@ -44,6 +47,8 @@ class Backend:
     fill: Callable[[Any, Any], Any] = lambda x, constant: constant
     clip: Callable[[Any, Any, Any], Any] = lambda x, low, high: min(max(x, low), high)
     array: Callable[[Any, Any], Any] = lambda values, like: values
+    joined: Function = lambda parts: parts
+    places: Function = lambda truth: truth
     derived: Callable[..., Function] = lambda first, *derivatives: first
     wide: Function = lambda x: x
     narrow: Callable[[Any, Any], Any] = lambda x, like: x
@@ -90,6 +95,8 @@ def numpy_backend() -> Backend:
         fill=np.full_like,
         clip=np.clip,
         array=lambda values, like: np.asarray(values, dtype=like.dtype),
+        joined=np.concatenate,
+        places=np.flatnonzero,
         wide=lambda x: np.asarray(x, dtype=np.float64),
         narrow=lambda x, like: x.astype(np.promote_types(like.dtype, np.float32)),
     )
@@ -118,10 +125,35 @@ def torch_backend() -> Backend:
         fill=torch.full_like,
         clip=torch.clamp,
         array=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+        joined=torch.cat,
+        places=lambda truth: truth.nonzero()[:, 0],
         derived=derived,
         wide=lambda x: x if x.device.type == "mps" else x.double(),
         narrow=lambda x, like: x.to(torch.promote_types(like.dtype, torch.float32)),
     )
+
+
+def backend_of(*values: Any) -> Backend:
+    """Return torch where one of the values is a tensor, else NumPy; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    if torch is not None and any(isinstance(value, torch.Tensor) for value in values):
+        return torch_backend()
+    return numpy_backend()
+
+
+def is_number(x: Any) -> bool:
+    """Whether x is a single number, and neither an array, a tensor nor a list."""
+    return not isinstance(x, np.ndarray | Sequence) and backend_of(x) is numpy_backend()
+
+
+def elementwise(on: Callable[[Backend], Function], x: Any) -> Any:
+    """Apply the function that `on` returns for the library of x, an array, a tensor or a list of numbers."""
+    backend = backend_of(x)
+    if backend is not numpy_backend():
+        return on(backend)(x)
+    array = np.asarray(x)
+    with np.errstate(all="ignore"):
+        return on(backend)(array if array.dtype.kind == "f" else array.astype(float))
 
 
 @cache

@@ -39,6 +39,16 @@ def test_the_library_example_runs_and_prints_what_it_says():
     assert printed == pytest.approx([2.718281828 ** (-s / 8) / 4 for s in (0.1, 1.0, 10.0)], abs=1e-4)
 
 
+def test_the_guide_to_given_distributions_runs_and_prints_what_it_says():
+    text = (ROOT / "docs" / "between.md").read_text()
+    example = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("0.219")
+    assert lines[-1].startswith("1.0 (0.0,) 0.99999")
+
+
 def _commands(module, text):
     lines = re.findall(rf"python -m {module} (.*?)(?:  +#.*)?$", text, re.MULTILINE)
     assert lines

@@ -46,6 +46,8 @@ def test_every_monotone_wrapper_says_what_it_is_and_how_it_is_called() -> None:
     ("spec", "message"),
     [
         ("nonsense", "unknown divergence 'nonsense'; choose from kl, reverse_kl"),
+        ("jensen_shanon", "'jensen_shanon'; did you mean jensen_shannon"),
+        ("Hellinger", "'Hellinger'; did you mean hellinger"),
         ("alpha", "alpha needs a in "),
         ("alpha:a=-400", "outside"),
         ("alpha:a=nan", "outside"),
@@ -96,6 +98,17 @@ def test_a_parameter_may_be_a_fraction_and_its_domain_is_shown_as_typed() -> Non
     with pytest.raises(fdiv.ParameterError, match="'1/0' is not a number"):
         fdiv.resolve("alpha:a=1/0")
     assert catalogue_row(fdiv.CATALOG["osterreicher_vajda"])["parameters"][0]["domain"] == "[1/8, 16]"
+
+
+def test_a_certificate_is_given_for_whatever_can_be_looked_up(tmp_path: Path) -> None:
+    assert fdiv.certify("js") == fdiv.certify(fdiv.divergence("jensen_shannon"))
+    assert not fdiv.certify("u*log(u)**2").accepted
+    with pytest.raises(fdiv.Refused, match="convexity: refuted"):
+        fdiv.require("u*log(u)**2")
+    with pytest.raises(fdiv.UnknownDivergence, match="did you mean"):
+        fdiv.certify("jensen_shanon")
+    with pytest.raises(TypeError, match=r"got 3.*fdiv\.divergence"):
+        fdiv.certify(3)  # type: ignore[arg-type]
 
 
 FILE = """

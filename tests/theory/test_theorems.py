@@ -42,6 +42,9 @@ FLOORS = {
     "data_processing": 40,
     "finite_alphabets": 40,
     "mixture": 40,
+    "pinsker": 25,
+    "bretagnolle_huber": 2,
+    "sason_verdu": 18,
     "mordell": 4,
     "calibration": 35,
 }
