@@ -110,7 +110,7 @@ def _evaluate(plan: Plan, attacks: Sequence[Attack], options: Evaluate) -> dict[
 
 def _attacked(prepared: "Prepared", references: "References", options: Evaluate) -> list[Attacked]:
     """What an attack is given of each concept that the run erased."""
-    from harness.data.latents import encode
+    from harness.data.latents import encode, nearest
     from harness.judging.references import load_oracle
     from harness.models.weights import erased_by
 
@@ -131,11 +131,15 @@ def _attacked(prepared: "Prepared", references: "References", options: Evaluate)
         subjects["erased"] = partial(erased_by, model, options.run)
         if references.oracle is not None:
             subjects["oracle"] = partial(model.replaced, load_oracle(model, plan.folder, concept.target))
-        embeddings = encode(model, [*prompts, *general, ""])
+        kept = vocabulary.without(each.target for each in prepared.concepts.erased)[axis]
+        near = nearest(model, concept.target, [value for value in kept if value not in prepared.concepts.earlier])
+        others = {value: tuple(template.format(**{**row, axis: value}) for row in distinct) for value in near}
+        named_otherwise = [prompt for each in others.values() for prompt in each]
+        embeddings = encode(model, [*prompts, *general, *named_otherwise, ""])
         result.append(
             Attacked(
                 model, subjects, concept.target, axis, prompts, general, embeddings, references.judge, plan.options,
-                options.pictures, options.seed,
+                options.pictures, options.seed, others,
             )
         )  # fmt: skip
     return result
@@ -148,16 +152,22 @@ def lines(outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
         for target, outcome in by_target.items():
             names = list(outcome.headline.rates)
             head = "".join(f"{model:>10}" for model in names)
-            result += ["", f"{f'{name} of {target!r}':36}{head}   erased over oracle, 95 % interval"]
+            result += ["", f"{f'{name} of {target!r}':44}{head}   erased over oracle, 95 % interval"]
             for point in outcome.curve:
                 setting = ", ".join(f"{key} {value}" for key, value in point.setting.items())
                 mark = "*" if point is outcome.headline else " "
                 rates = "".join(f"{point.rates[model].value:>10.3f}" for model in names)
-                result.append(f"{mark} {setting:34}{rates}   {_excess(point)}")
+                result.append(f"{mark} {setting:42}{rates}   {_excess(point)}")
+            for figure, by_model in outcome.figures.items():
+                result.append(f"  {figure:42}" + "".join(_cell(by_model[model]) for model in names))
     return [
         *result,
         "* fixed beforehand as the figure to compare; shares are of pictures that the judge takes for the target",
     ]
+
+
+def _cell(value: float | None) -> str:
+    return f"{'never' if value is None else format(value, '.0f'):>10}"
 
 
 def _excess(point: Point) -> str:

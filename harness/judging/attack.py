@@ -6,7 +6,7 @@ oracle, the same model retrained without the concept, is what the erased model s
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ class Attacked:
     pictures: int
     """How many to attack with."""
     seed: int
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By value of the target's axis that was not erased, the nearest first: the prompts that name it instead."""
 
     @cached_property
     def drawn(self) -> "tuple[list[str], Tensor]":
@@ -134,10 +136,16 @@ class Outcome:
 
     headline: Point
     curve: tuple[Point, ...]
+    figures: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """By name, what the curve comes to for each model; None where it is not reached."""
 
     def to_json(self) -> dict[str, Any]:
         """For attacks.json."""
-        return {"headline": self.headline.to_json(), "curve": [point.to_json() for point in self.curve]}
+        content: dict[str, Any] = {"headline": self.headline.to_json()}
+        content["curve"] = [point.to_json() for point in self.curve]
+        return content | (
+            {"figures": {name: dict(each) for name, each in self.figures.items()}} if self.figures else {}
+        )
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 
 def test_a_run_is_measured_as_it_was_and_its_attacks_are_written_once_and_repeat(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "run")
-    flags = [str(copy), "--pictures", "3"]
+    flags = [str(copy), "--pictures", "3", "--attacks", "completion"]
     capsys.readouterr()
     assert evaluate.main(flags) == 0
     printed = capsys.readouterr().out
@@ -91,7 +91,8 @@ def test_an_attack_is_one_new_file(run, tmp_path, capsys):
     written = json.loads((copy / "attacks.json").read_text())["attacks"]
     assert list(written) == ["guess"]
     assert written["guess"]["star"]["headline"]["excess_over_oracle"]["value"] == 0
-    assert list(attacks()) == ["completion"]
+    assert "completion" in attacks()
+    assert "guess" not in attacks()
     with pytest.raises(UsageError, match="'guess'"):
         chosen_attacks(("guess",))
 
