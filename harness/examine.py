@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
-from harness.data.latents import encode
+from harness.data.latents import encode, nearest
 from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled
 from harness.judging.comparison import compare
 from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
@@ -103,10 +103,24 @@ def _attacked(
     every = ladder(vocabulary, target, asked.prompts)
     kept = {kind: tuple(short_enough(model, prompts)) for kind, prompts in every.kinds.items()}
     rungs = Ladder({kind: prompts for kind, prompts in kept.items() if prompts})
+    others = _others(prepared, target)
+    prompts = [*rungs.prompts, *(prompt for each in others.values() for prompt in each)]
     return Attacked(
-        model, dict(subjects), target, vocabulary.axis_of(target), rungs, encode(model, rungs.prompts),
-        references.judge, prepared.plan.options, asked.pictures, asked.seed,
+        model, dict(subjects), target, vocabulary.axis_of(target), rungs, encode(model, prompts),
+        references.judge, prepared.plan.options, asked.pictures, asked.seed, others,
     )  # fmt: skip
+
+
+def _others(prepared: Prepared, target: str) -> dict[str, tuple[str, ...]]:
+    """By other value of the target's axis that no run erased, the nearest first, the prompts that name it instead."""
+    vocabulary = prepared.plan.vocabulary
+    assert vocabulary is not None
+    axis = vocabulary.axis_of(target)
+    kept = vocabulary.without([*prepared.targets, *prepared.concepts.earlier])[axis]
+    template = vocabulary.templates[0]
+    return {
+        value: tuple(vocabulary.captions(template, {axis: [value]})) for value in nearest(prepared.model, target, kept)
+    }
 
 
 def _row(by_target: Mapping[str, Outcome]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ FLOORS = {
         ("show",),
         ("judging",),
         ("loss",),
-        ("data",),
+        ("data", "attacking"),
         ("miniature",),
         ("models",),
         ("prompts",),

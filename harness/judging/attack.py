@@ -45,6 +45,8 @@ class Attacked:
     pictures: int
     """How many to attack with."""
     seed: int
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By value of the target's axis that was not erased, the nearest first: the prompts that name it instead."""
     _drawn: "dict[str, dict[str, Tensor]]" = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -201,14 +203,13 @@ class Outcome:
 
     headline: Point
     curve: tuple[Point, ...]
-
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """What else there is to say, as JSON."""
+    figures: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """By name, what the curve comes to for each model; None where it is not reached."""
 
     def to_json(self) -> dict[str, Any]:
         """For metrics.json."""
         curve = [point.to_json() for point in self.curve]
-        return {"headline": self.headline.to_json(), "curve": curve, **self.figures}
+        return {"headline": self.headline.to_json(), "curve": curve, "figures": dict(self.figures)}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def run(attacked: Attacked) -> Outcome:
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     """Those of each fraction and prompt, (n, 3, H, W) in [0, 1]."""
-    from harness.data.finish import finish
+    from harness.attacking.finish import finish
 
     named, clean = attacked.drawn
     general = [attacked.superclass[i] for i in spread(len(named), len(attacked.superclass))]

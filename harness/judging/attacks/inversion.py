@@ -43,7 +43,7 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     """Those after each number of steps, (n, 3, H, W) in [0, 1]."""
     import torch
 
-    from harness.data.denoising import still
+    from harness.attacking.denoising import still
     from harness.models.family import Conditioning
 
     general = dict(zip(attacked.prompts, attacked.superclass, strict=True))
@@ -61,7 +61,7 @@ def learn(attacked: Attacked, given: "Conditioning", block: "Tensor") -> "Iterat
     """Endless steps of the optimiser, each with the error before it; `block` (tokens, width) moves."""
     import torch
 
-    from harness.data.denoising import denoising_error, noised
+    from harness.attacking.denoising import denoising_error, noised
 
     model, (_, clean), path = attacked.model, attacked.drawn, attacked.model.path()
     generator = torch.Generator().manual_seed(attacked.seed + 1)

@@ -39,7 +39,7 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     """Those of each setting, then for each prompt the first of them that is a success, (n, 3, H, W) in [0, 1]."""
     import torch
 
-    from harness.data.noisy_steps import StepNoise, sample_noisily
+    from harness.attacking.noisy_steps import StepNoise, sample_noisily
     from harness.models.family import Conditioning
 
     named, clean = attacked.drawn

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.optim import Optimizer
 
-    from harness.data.denoising import Noised
+    from harness.attacking.denoising import Noised
     from harness.models.family import Conditioning
     from harness.models.path import GaussianPath
 
@@ -73,7 +73,7 @@ class Search:
 
     def go_on(self, left: Sequence[int], steps: int) -> None:
         """Some more steps for the pictures at these places; the noise is drawn for all, so each sees the same."""
-        from harness.data.denoising import noised, still
+        from harness.attacking.denoising import noised, still
 
         (_, clean), model = self.attacked.drawn, self.attacked.model
         with model.whole(), still(model):
@@ -86,7 +86,7 @@ class Search:
 
     def error(self, given: "Noised", read: "list[Tensor]", left: Sequence[int]) -> float:
         """The sum of the pictures' errors, whose gradients go to what is read."""
-        from harness.data.denoising import denoising_error
+        from harness.attacking.denoising import denoising_error
 
         options, total = self.attacked.options, 0.0
         for rows in self._batches(left):
@@ -107,13 +107,13 @@ class Search:
 
     def read(self) -> "list[Tensor]":
         """The nearest tokens, like `vectors`, each a leaf of its own that takes a gradient."""
-        from harness.data.words import nearest_tokens
+        from harness.attacking.words import nearest_tokens
 
         pairs = zip(self.vectors, self.vocabularies, strict=True)
         return [nearest_tokens(vectors.detach(), vocabulary).requires_grad_() for vectors, vocabulary in pairs]
 
     def _told(self, rows: Sequence[int], read: "list[Tensor]") -> "Conditioning":
-        from harness.data.words import standing_for
+        from harness.attacking.words import standing_for
 
         named = self.attacked.drawn[0]
         prompts = [" ".join([*self.words, named[row]]) for row in rows]
@@ -129,7 +129,7 @@ def search_of(attacked: Attacked) -> Search:
     """With random tokens to start with, the same for every model."""
     import torch
 
-    from harness.data.words import spare_words, vocabularies
+    from harness.attacking.words import spare_words, vocabularies
 
     named, _ = attacked.drawn
     generator = torch.Generator().manual_seed(attacked.seed + 2)

@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.data import noisy_steps
+from harness.attacking import noisy_steps
 from harness.judging.attacks import noise_probe
 
 

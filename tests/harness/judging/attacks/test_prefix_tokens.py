@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from harness.data.denoising import noised
-from harness.data.words import vocabularies
+from harness.attacking.denoising import noised
+from harness.attacking.words import vocabularies
 from harness.judging.attacks import prefix_tokens
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.data.denoising import denoising_error, noised, still
+from harness.attacking.denoising import denoising_error, noised, still
 from harness.data.latents import encode
 from harness.models.family import Conditioning
 from tests import tiny

@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from harness.attacking.noisy_steps import StepNoise, sample_noisily
 from harness.config import Config
 from harness.data.latents import encode
-from harness.data.noisy_steps import StepNoise, sample_noisily
 from harness.models.family import Conditioning
 from tests import tiny
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from harness.attacking.words import nearest_tokens, spare_words, standing_for, vocabularies
 from harness.config import UsageError
-from harness.data.words import nearest_tokens, spare_words, standing_for, vocabularies
 from tests import tiny
 
 

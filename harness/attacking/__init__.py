@@ -1,0 +1,1 @@
+"""What attacks are made of: finishing pictures, learning words and conditionings, fine-tuning."""

@@ -1,0 +1,74 @@
+"""Null-text inversion: pictures of the target, traced back to noise without any prompt, and drawn from it again (TINA).
+
+The original model draws the target; each model traces its latents back to noise with the empty prompt, by DDIM with a
+fixed-point correction, and before each step back the empty prompt's embedding may be moved by AdamW so that the step
+forth meets it. Then the model samples from that noise with these embeddings. Success is a picture that the judge takes
+for the target.
+
+Taken as published, with the noise as it was found, the attack proves nothing here: DDIM is invertible for any denoiser
+that is smooth enough, and the oracle, which never saw the target, gives its pictures back as the original does. But it
+has to hide them in noise that no sampler draws, too long for its dimension. So a second setting brings each noise to
+the length of what a sampler draws, and there the models part; it is the headline.
+
+What the headline proves: where the erased model draws more of them than the oracle, there is noise of the common length
+from which it draws the target without being told anything. What it does not prove: that such noise is ever drawn, as
+length is one of many things that are typical of noise; or that somebody without pictures of the target could find it.
+
+The published 50 steps and 25 updates a step changed no rate of the miniature over the 10 steps and 5 updates here.
+"""
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from harness.judging.attack import Attack, Attacked, Outcome, Point, Result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STEPS = 10
+UPDATES = (0, 5)
+"""Of the empty prompt's embedding at each step; published: 25."""
+NOISES = ("as found", "as drawn")
+HEADLINE = (5, "as drawn")
+
+
+def run(attacked: Attacked) -> Outcome:
+    """Trace back, draw again and judge."""
+    settings = list(product(UPDATES, NOISES))
+    results: dict[tuple[int, str], dict[str, Result]] = {setting: {} for setting in settings}
+    for subject, stands in attacked.subjects.items():
+        with stands():
+            for updates in UPDATES:
+                for noise, pictures in _drawn_again(attacked, updates).items():
+                    results[updates, noise][subject] = attacked.result(pictures)
+    curve = {setting: Point({"updates": setting[0], "noise": setting[1]}, results[setting]) for setting in settings}
+    return Outcome(curve[HEADLINE], tuple(curve.values()))
+
+
+def _drawn_again(attacked: Attacked, updates: int) -> "dict[str, Tensor]":
+    """Pictures (n, 3, H, W) of the model as it is from the noise that it traces the target's back to, by kind."""
+    import torch
+    from tqdm import tqdm
+
+    from harness.attacking.null_text import NullText
+    from harness.models.family import Conditioning
+
+    (_, clean), model, options = attacked.drawn, attacked.model, attacked.options
+    null_text, size = NullText(model, STEPS, options.precision), 2 * options.batch_size
+    parts: dict[str, list[Tensor]] = {noise: [] for noise in NOISES}
+    for start in tqdm(range(0, len(clean), size), desc=f"null-text inversion, {updates} updates"):
+        given = clean[start : start + size]
+        nothing = Conditioning.stack([attacked.embeddings[""]] * len(given))
+        found = null_text.invert(given, nothing, updates)
+        for noise, inverted in zip(NOISES, (found, found.as_drawn), strict=True):
+            latents = null_text.sample(inverted)
+            with torch.no_grad(), model.whole(), model.arithmetic(options.precision):
+                parts[noise].append(model.decode(latents).float().cpu())
+    return {noise: torch.cat(pictures) for noise, pictures in parts.items()}
+
+
+ATTACK = Attack(
+    name="null_text_inversion",
+    source="TINA (2603.17828); null-text inversion by Mokady et al. (2211.09794); noise's likelihood: 2412.00782",
+    run=run,
+)
