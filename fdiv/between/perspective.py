@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -94,10 +94,23 @@ class Perspective:
 
     generator: Generator
 
-    @property
+    @cached_property
     def tangent(self) -> Tangent:
         """f above its tangent at 1."""
-        return _tangent(self.generator)
+        return derive_tangent(self.generator)
+
+    @cached_property
+    def _cases(self) -> Callable[[Backend], _Cases]:
+        return cache(partial(_cases, self.tangent))
+
+    @cached_property
+    def _raw(self) -> Callable[[Backend], Function]:
+        return cache(partial(_raw, self.generator))
+
+    @cached_property
+    def _at_infinity(self) -> float:
+        last = self.generator.pieces[-1]
+        return float(last.limit(last.expression, sympy.oo))
 
     def terms(self, p: Any, q: Any) -> Any:
         """Return q f(p/q) - f'(1) (p - q) >= 0, elementwise, for doubles >= 0 of one shape.
@@ -105,7 +118,7 @@ class Perspective:
         Summed over two distributions they are D_f.
         """
         backend = backend_of(p, q)
-        cases, shape = _cases(self.generator, backend), p.shape
+        cases, shape = self._cases(backend), p.shape
         p, q = p.reshape(-1), q.reshape(-1)
         size = _CHUNK if backend is numpy_backend() or p.device.type == "cpu" else len(p)
         with np.errstate(all="ignore"):
@@ -114,7 +127,7 @@ class Perspective:
 
     def log_terms(self, log_p: Any, log_q: Any) -> Any:
         """Return the terms of densities given by their logarithms, vectors of doubles, -inf where there is none."""
-        cases = _cases(self.generator, numpy_backend())
+        cases = self._cases(numpy_backend())
         with np.errstate(all="ignore"):
             larger = np.maximum(log_p, log_q)
             safe = np.where(np.isfinite(larger), larger, 0.0)
@@ -140,41 +153,28 @@ class Perspective:
         return value
 
     def _values(self, ratio: Any, backend: Backend) -> Any:
-        cases, tangent = _cases(self.generator, backend), self.tangent
+        cases, tangent = self._cases(backend), self.tangent
         beside = abs(ratio - 1) < tangent.radius
         usual = (ratio > 0) & (ratio < float("inf")) & ~beside
-        function = _raw(self.generator, backend)
+        function = self._raw(backend)
         result = function(backend.where(usual, ratio, backend.fill(ratio, 2.0)))
         result = backend.where(ratio >= 0, result, backend.fill(ratio, float("nan")))
         for own, side in ((beside & (ratio >= 1), cases.right), (beside & (ratio < 1), cases.left)):
             step = ratio[own] - 1
             result[own] = side(step) + tangent.slope * step
-        for end, value in ((0.0, self.generator.value_at_zero), (float("inf"), _at_infinity(self.generator))):
+        for end, value in ((0.0, self.generator.value_at_zero), (float("inf"), self._at_infinity)):
             result = backend.where(ratio == end, backend.fill(ratio, float(value)), result)
         return result
 
 
-@cache
-def _tangent(generator: Generator) -> Tangent:
-    return derive_tangent(generator)
-
-
-@cache
-def _at_infinity(generator: Generator) -> sympy.Expr:
-    """The limit of f(u) as u -> inf."""
-    return generator.pieces[-1].limit(generator.pieces[-1].expression, sympy.oo)
-
-
-@cache
 def _raw(generator: Generator, backend: Backend) -> Function:
+    """Lower f as it was written, piece by piece."""
     *inner, last = generator.pieces
     branches = [(piece.expression, u <= piece.upper) for piece in inner]
     return lower(sympy.Piecewise(*branches, (last.expression, True)) if inner else last.expression, u, backend)
 
 
-@cache
-def _cases(generator: Generator, backend: Backend) -> _Cases:
-    tangent = _tangent(generator)
+def _cases(tangent: Tangent, backend: Backend) -> _Cases:
     middle = lower(tangent.expression, u, backend)
     near_zero = _outward(tangent.near_zero, tangent.at_zero[0], backend)
     far = _outward(tangent.far, tangent.at_infinity[0], backend)

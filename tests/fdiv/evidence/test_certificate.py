@@ -14,6 +14,7 @@ import sympy
 
 import fdiv
 import fdiv.losses
+from fdiv.evidence import certificate
 from fdiv.evidence.certificate import Certificate
 from fdiv.evidence.deadline import OutOfTime, within
 from fdiv.exact.symbols import s
@@ -122,9 +123,9 @@ WRONG: dict[str, tuple[str, Callable[[], Divergence]]] = {
 def test_a_wrong_derivation_is_not_settled(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, divergence = WRONG[kind]
     monkeypatch.setenv("FDIV_CACHE", "")  # equal to the right one, whose certificate may be at hand
-    fdiv.certify.cache_clear()
+    certificate.certify.cache_clear()
     evidence = fdiv.certify(divergence()).claim(name).evidence
-    fdiv.certify.cache_clear()
+    certificate.certify.cache_clear()
     # numbers that disagree leave it open which of them are wrong; an adjoint is at best tested by its own limits
     assert not evidence.settled or (kind == "another adjoint" and evidence != "proved")
 

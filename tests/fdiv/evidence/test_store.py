@@ -28,13 +28,13 @@ SOURCES = Path(fdiv.__file__).parent
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder for certificates; none is at hand before, and none that was made here afterwards."""
     monkeypatch.setenv("FDIV_CACHE", str(tmp_path))
-    fdiv.certify.cache_clear()
+    certificate.certify.cache_clear()
     yield tmp_path
-    fdiv.certify.cache_clear()
+    certificate.certify.cache_clear()
 
 
 def fresh(divergence: fdiv.Divergence) -> Certificate:
-    fdiv.certify.cache_clear()
+    certificate.certify.cache_clear()
     return fdiv.certify(divergence)
 
 
