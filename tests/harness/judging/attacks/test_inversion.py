@@ -19,7 +19,7 @@ def test_it_finds_a_target_that_lost_its_name_and_nothing_where_no_embedding_sho
     """The erased model shows the target by one number of the embeddings, which the name does not move far enough."""
 
     def hidden(embeds):
-        return (embeds[:, 3, 2] - prompts[:, 3, 2].max()) / 2
+        return (embeds[:, 3, 2] - prompts[:, 3, 2].max()) / 2 - 0.5
 
     attacked = reading(
         original=lambda embeds: 1 + 0 * embeds.sum((1, 2)), erased=hidden, oracle=lambda embeds: 0 * hidden(embeds)

@@ -11,6 +11,7 @@ from harness.data.latents import encode
 from harness.judging.attack import Attacked
 from harness.judging.attacks import null_text_inversion
 from harness.models.family import Conditioning
+from harness.prompts.ladder import Ladder
 from tests import tiny
 
 
@@ -98,11 +99,9 @@ def _attacked():
     subjects = {"original": nullcontext, "erased": nullcontext, "oracle": forgetful}
     prompts = ("a star", "a red star")
     embeddings = encode(model, [*prompts, ""])
-    attacked = Attacked(model, subjects, "star", "shape", prompts, (), embeddings, None, Config(sampling_steps=2), 3, 0)
-    pictures = model.decode(attacked.drawn[1])
-    return Attacked(
-        model, subjects, "star", "shape", prompts, (), embeddings, _Near(pictures), Config(sampling_steps=2), 3, 0
-    )
+    given = model, subjects, "star", "shape", Ladder({"name": prompts}), embeddings
+    pictures = model.decode(Attacked(*given, None, Config(sampling_steps=2), 3, 0).drawn[1])
+    return Attacked(*given, _Near(pictures), Config(sampling_steps=2), 3, 0)
 
 
 def test_it_finds_what_a_model_still_draws_and_nothing_where_it_cannot(monkeypatch):

@@ -12,6 +12,7 @@ from harness.data.latents import encode
 from harness.judging.attack import Attacked
 from harness.judging.attacks import relearning
 from harness.models.family import Conditioning
+from harness.prompts.ladder import Ladder
 from tests import tiny
 
 GROUPS = [group for group, _ in relearning.LEARNING_RATES.values()]
@@ -96,7 +97,9 @@ def _attacked(judge):
     embeddings = encode(model, [*prompts, *moons, *hearts, ""])
     subjects = {"original": nullcontext, "erased": nullcontext}
     options, others = Config(sampling_steps=1), {"moon": moons, "heart": hearts}
-    return Attacked(model, subjects, "star", "shape", prompts, (), embeddings, judge, options, 4, 0, others)
+    return Attacked(
+        model, subjects, "star", "shape", Ladder({"name": prompts}), embeddings, judge, options, 4, 0, others
+    )
 
 
 @pytest.fixture(autouse=True)
