@@ -116,5 +116,5 @@ def test_it_finds_what_a_model_still_draws_and_nothing_where_it_cannot(monkeypat
     assert outcome.headline in outcome.curve
     found = next(point for point in outcome.curve if point.setting == {"updates": 0, "noise": "as found"})
     assert {name: rate.successes for name, rate in found.rates.items()} == {"original": 3, "erased": 3, "oracle": 0}
-    assert found.to_json()["excess_over_oracle"]["value"] == 1
+    assert found.to_json()["excess"] == 1
     assert null_text_inversion.run(attacked).to_json() == outcome.to_json()
