@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ def test_a_run_is_measured_as_it_was_and_attacked_once_and_repeats(run, tmp_path
     written = json.loads((copy / "metrics.json").read_text())
     assert metric_rows(written) == metric_rows(before)
     assert written["verdict"] in printed
+    assert _undocumented(written) == set()
     for name, points in {"completion": 3 * len(completion.FRACTIONS), "prompt_ladder": 6}.items():
         row = written["attacks"][name]
         assert row["cost"]["forwards"] > 0
@@ -67,6 +69,24 @@ def test_a_run_is_measured_as_it_was_and_attacked_once_and_repeats(run, tmp_path
     for row in (*written["attacks"].values(), *again["attacks"].values()):
         del row["cost"]  # less where the cache of samples has the target's pictures
     assert again == written
+
+
+NAMES = ("completion", "prompt_ladder", "star", "original", "erased", "oracle", "superclass", "empty")
+
+
+def _keys(content):
+    """All that metrics.json has names for, but for settings and figures, which are each attack's own."""
+    for key, value in content.items():
+        yield key
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict) and key not in ("setting", "figures"):
+                yield from _keys(each)
+
+
+def _undocumented(content):
+    text = (Path(evaluate.__file__).parents[1] / "docs" / "evaluation.md").read_text()
+    rest = {key: value for key, value in content.items() if key not in metric_rows(content)}
+    return {key for key in _keys(rest) if key not in NAMES and f"`{key}`" not in text}
 
 
 @pytest.mark.parametrize(
