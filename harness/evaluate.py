@@ -20,6 +20,7 @@ import tyro
 from harness.config import MINIATURE, Config, UsageError, from_dict
 from harness.plan import Plan
 from harness.prompts.ladder import read_ladder
+from harness.runs import processes
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
 from harness.runs.folder import finished
@@ -102,6 +103,8 @@ def run(options: Evaluate) -> dict[str, Any]:
 
     asked = Asked(plan.attacks, options.pictures, options.seed, prompts)
     examined = _examine(plan, options, asked)
+    if not processes.is_main():
+        return examined.content
     options.folder.mkdir(parents=True, exist_ok=True)
     write_json(options.folder / METRICS, examined.content)
     _show(plan, options, examined)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import fdiv
 from fdiv.losses import VariationalLoss
-from harness import unlearn
+from harness import evaluate, unlearn
 from harness.config import UsageError
 from harness.loss.critic import Context, CriticTrainer
 from harness.models.load import resolve_device
@@ -143,6 +143,25 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_with_one_checkpoi
     assert "interrupted" not in logs[1]
     (saved,) = tmp_path.glob(".run.unfinished-*/resume/step-*.safetensors")
     assert saved.name.startswith("step-000000005-")
+
+
+def _evaluate(_, arguments):
+    return evaluate.main(arguments)
+
+
+def test_two_processes_attack_a_run_as_one_does_and_one_of_them_writes(one, tmp_path):
+    _, folder = one
+    flags = [str(folder), "--attacks", "prompt_ladder", "concept_vector", "--pictures", "5", "--no-cache"]
+    assert evaluate.main([*flags, "--output", str(tmp_path / "one")]) == 0
+    codes, logs = _start(_evaluate, tmp_path, [*flags, "--output", str(tmp_path / "two")])
+    assert codes == [0, 0], logs
+    contents = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    for content in contents:
+        for row in content["attacks"].values():
+            del row["cost"]  # of one process, which draws a part
+    assert contents[0].pop("verdict") == contents[1].pop("verdict")
+    assert _numbers(contents[0]) == pytest.approx(_numbers(contents[1]), abs=1e-6)
+    assert logs[1] == ""
 
 
 def _fail(rank, arguments):
