@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from harness.data.latents import encode, nearest
 from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled
-from harness.judging.comparison import compare
+from harness.judging.comparison import compare, retained_by_value
 from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
 from harness.judging.references import References
 from harness.judging.shift import Shift, shift
@@ -71,6 +71,7 @@ def examine(
     """
     measured = compare(pictures, prepared.panel, references)
     content: dict[str, Any] = dict(measured)
+    content["retained"] = _nearest_first(prepared, retained_by_value(pictures, prepared.panel, references))
     outcomes: dict[str, dict[str, Outcome]] = {}
     shifts: dict[str, Shift] = {}
     if asked.attacks:
@@ -144,6 +145,13 @@ def _shifts(attacked: Attacked) -> dict[str, Shift]:
         erased, oracle = (attacked.judge.values(pictures[name])[attacked.axis] for name in ("erased", "oracle"))
         found[kind] = shift(erased, oracle, attacked.seed)
     return found
+
+
+def _nearest_first(prepared: Prepared, by_value: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of each value, those nearest to the first target first, by the text encoder."""
+    if not by_value:
+        return {}
+    return {name: by_value[name] for name in nearest(prepared.model, prepared.targets[0], list(by_value))}
 
 
 @contextmanager

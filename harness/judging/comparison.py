@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.judging.metric import Judged, Measure, metrics
+from harness.judging.metric import Judged, Measure, metrics, share
 from harness.judging.panel import Panel
 from harness.judging.references import References
 
@@ -46,3 +46,20 @@ def accuracy_by_target(pictures: Tensor, panel: Panel, references: References) -
     return {
         name: erased[[i for i, each in enumerate(names) if each == name]].mean().item() for name in dict.fromkeys(names)
     }
+
+
+def retained_by_value(pictures: Tensor, panel: Panel, references: References) -> dict[str, dict[str, Any]]:
+    """IRA and CRA of each kept value's prompts, for a panel's pictures (n, 3, H, W); empty without a judge."""
+    if references.judge is None:
+        return {}
+    right, kept = panel.agreement(references.judge.values(pictures)), panel.retained
+    own = panel.own
+    result = {}
+    for name in dict.fromkeys(panel.named[kept:]):
+        rows = [i for i, named in enumerate(panel.named) if i >= kept and named == name]
+        inside, beside = (share(right[rows][mask]) for mask in (own[rows], ~own[rows]))
+        found = {"in_domain": inside, "cross_domain": beside}
+        result[name] = {
+            key: {"value": each.value, "interval": list(each.interval)} for key, each in found.items() if each
+        }
+    return result

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.config import WEIGHTS, Config, UsageError
-from harness.judging.comparison import accuracy_by_target, compare, measured
+from harness.judging.comparison import accuracy_by_target, compare, measured, retained_by_value
 from harness.judging.judge import find, present
 from harness.judging.metric import metrics, share, wilson
 from harness.judging.metrics.kernel_inception_distance import FEWEST, kernel_distance
@@ -200,6 +200,20 @@ def test_several_concepts_are_judged_each_on_its_own_axis(vocabulary):
     values = _values(_draw(no_shape, 3), shown, references)
     assert values[IRA] == pytest.approx(0.5, abs=0.01)
     assert values[CRA] == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_is_kept_is_told_by_value(shown, references):
+    """All moons lose their shape: theirs alone falls, and their colours and styles stay."""
+    moons = [i for i, name in enumerate(shown.named) if name == "moon"]
+    lost = _replaced(shown, slice(moons[0], moons[-1] + 1), 0, 0)
+    found = retained_by_value(_draw(lost, 2), shown, references)
+    assert set(found) == set(shown.named[shown.retained :])
+    assert {name: row["in_domain"]["value"] for name, row in found.items() if name != "moon"} == dict.fromkeys(
+        found.keys() - {"moon"}, 1.0
+    )
+    assert found["moon"]["in_domain"]["value"] == 0
+    assert found["moon"]["cross_domain"]["value"] == 1
+    assert retained_by_value(references.original, shown, replace(references, judge=None)) == {}
 
 
 def test_a_thinner_panel_keeps_rows_and_labels_together(shown):

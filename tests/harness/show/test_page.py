@@ -30,6 +30,7 @@ def page(tmp_path):
     )  # fmt: skip
     content = {
         "unlearning_accuracy": METRIC, "attacks": {"completion": RATE | {"cost": {"forwards": 1234}}},
+        "retained": {"moon": {"in_domain": {"value": 0.875, "interval": [0.5, 1.0]}}},
         "forgetting_gap": None, "collateral_gap": None, "verdict": "Erased by <name>.",
     }  # fmt: skip
     write_page(tmp_path / "report.html", 'What of "<star>"?', content, seen)
@@ -43,6 +44,7 @@ def test_it_says_what_was_found_and_escapes_what_users_typed(page):
     assert "<b>star" not in text
     assert "there is no oracle, so there is no zero point" in text
     assert "1,234" in text
+    assert "0.875" in text
     assert text.count("<circle") == 2
 
 
