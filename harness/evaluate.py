@@ -96,9 +96,10 @@ def run(options: Evaluate) -> dict[str, Any]:
         )
     if not options.erased.exists():
         raise UsageError(f"{options.erased}: nothing there; needed is a run folder, or what another tool made")
-    if options.attacks != ("none",) and not options.overwrite and _attacked_before(options.folder):
+    if not options.overwrite and _attacked_before(options.folder):
         raise UsageError(f"{options.folder / METRICS}: has attacks already; --overwrite to replace them")
     plan = Plan.of(_options_of_run(options))
+
     from harness.examine import Asked
 
     asked = Asked(plan.attacks, options.pictures, options.seed, prompts)

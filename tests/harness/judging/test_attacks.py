@@ -63,7 +63,8 @@ def test_a_run_is_measured_as_it_was_and_attacked_once_and_repeats(run, tmp_path
         assert all(rate["count"] == 4 for point in curve for rate in point["rates"].values())
     assert (copy / "report.html").stat().st_size < 3e6
     assert evaluate.main(flags) == 2
-    assert "has attacks already; --overwrite to replace them" in capsys.readouterr().err
+    assert evaluate.main([str(copy), "--attacks", "none"]) == 2  # which would lose them
+    assert capsys.readouterr().err.count("has attacks already; --overwrite to replace them") == 2
     assert evaluate.main([*flags, "--overwrite"]) == 0
     again = json.loads((copy / "metrics.json").read_text())
     for row in (*written["attacks"].values(), *again["attacks"].values()):
