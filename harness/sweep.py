@@ -129,19 +129,19 @@ def table(rows: Sequence[Row]) -> str:
         if len(done) < len(group):
             lines.append(f"| {' | '.join(key)} | {len(group)} | stopped, or no judge |" + " |" * len(names))
             continue
-        cells = [_median([row["metrics"][name]["erased"] for row in done]) for name in names]
+        cells = [_median([row["metrics"][name]["erased"] for row in done if name in row["metrics"]]) for name in names]
         cells.append(_median([row["seconds"] for row in done]))
         lines.append(f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} |")
     first: Row = next((row["metrics"] for row in rows if row.get("metrics")), {})
     for model in ("original", "oracle"):
         values = [first[name][model] if name in first else None for name in names]
-        cells = ["-" if value is None else _median([value]) for value in values]
+        cells = [_median([value] if value is not None else []) for value in values]
         lines.append(f"| {model} | | | | {' | '.join(cells)} | |")
     return "\n".join(lines)
 
 
 def _median(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3g}"
+    return f"{statistics.median(values):.3g}" if values else "-"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.judging.panel import Panel
 
 METRICS = "harness.judging.metrics"
+RESAMPLES = 2000
+"""Of a bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Judged:
 
     pictures: "Tensor"
     """(prompts, 3, H, W) in [0, 1]."""
+    original_pictures: "Tensor"
+    """The original model's of the same prompts and seeds, shaped likewise."""
     panel: "Panel"
     """With labels."""
     judge: "Judge"
@@ -63,7 +67,7 @@ class Metric:
     of_retained: bool
     """Whether it measures what is kept, rather than what is erased."""
     is_share: bool
-    """Whether it is a share of answers, from 0 to 1, which `--stop-when` can ask for."""
+    """Whether it is one of the shares of answers, from 0 to 1, that `--stop-when` can ask for."""
     order: int
     """Where it stands in tables: lower ones first."""
     measure: Callable[[Judged], Measure | None]
@@ -88,6 +92,24 @@ def share(answers: "Tensor") -> Measure | None:
     if len(answers) == 0:
         return None
     return Measure(answers.mean().item(), wilson(round(answers.sum().item()), len(answers)))
+
+
+def mean(values: "Tensor") -> Measure | None:
+    """The mean of n values, with the bootstrap's interval; None for none."""
+    if len(values) == 0:
+        return None
+    return Measure(values.mean().item(), bootstrap(values))
+
+
+def bootstrap(values: "Tensor") -> tuple[float, float]:
+    """The 95 % interval of the mean of n values, one a prompt, (n,): that of as many drawn again with replacement."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = values.double().cpu()[drawn].mean(1).quantile(ends).tolist()
+    return low, high
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:

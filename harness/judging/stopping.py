@@ -87,7 +87,7 @@ def watch(rule: StopRule | None, panel: Panel, references: "References", draw: "
     places, part = panel.every(STRIDE)
 
     def means(pictures: "Tensor") -> dict[str, float]:
-        judged = Judged(pictures, part, judge, features)
+        judged = Judged(pictures, references.original[places], part, judge, features)
         found = {metric.name: metric.measure(judged) for metric in shares().values()}
         return {name: measure.value for name, measure in found.items() if measure is not None}
 

@@ -1,5 +1,6 @@
 """How far the retained pictures are from the original model's."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.judging.metric import Judged, Measure, Metric
@@ -17,7 +18,16 @@ def measure(judged: Judged) -> Measure | None:
     return kernel_distance(judged.features, judged.original) if len(judged.original) >= FEWEST else None
 
 
-def kernel_distance(features: "Tensor", original: "Tensor") -> Measure:
+def polynomial(rows: "Tensor", columns: "Tensor") -> "Tensor":
+    """(x.y / d + 1)^3 of features (n, d) and (m, d), (n, m)."""
+    from torchmetrics.image.kid import poly_kernel
+
+    return poly_kernel(rows, columns)
+
+
+def kernel_distance(
+    features: "Tensor", original: "Tensor", kernel: "Callable[[Tensor, Tensor], Tensor]" = polynomial
+) -> Measure:
     """Unbiased MMD^2 of two sets (n, d) of one picture a prompt each.
 
     Pairs of one prompt are left out across the sets as within them: with them, as in the estimator for independent
@@ -27,11 +37,9 @@ def kernel_distance(features: "Tensor", original: "Tensor") -> Measure:
     half samples, whose spread is the full sample's (Politis et al. 1999).
     """
     import torch
-    from torchmetrics.image.kid import poly_kernel
 
-    kernel = poly_kernel(features, features) + poly_kernel(original, original)
-    cross = poly_kernel(features, original)
-    pairs = (kernel - cross - cross.T).double().fill_diagonal_(0)
+    within, cross = kernel(features, features) + kernel(original, original), kernel(features, original)
+    pairs = (within - cross - cross.T).double().fill_diagonal_(0)
 
     def mean(rows: "Tensor") -> float:
         return pairs[rows][:, rows].sum().item() / (len(rows) * (len(rows) - 1))

@@ -78,7 +78,8 @@ def test_the_panel_names_the_target_twice_in_every_combination_and_every_other_v
 
 def test_true_pictures_have_nothing_unlearned_and_all_retained(shown, references):
     values = _values(references.original, shown, references)
-    assert list(values) == [metric.name for metric in metrics()] == [UA, IRA, CRA, KID]
+    assert list(values) == [metric.name for metric in metrics()]
+    assert list(values)[:4] == [UA, IRA, CRA, KID]
     assert values[UA] == 0
     assert values[IRA] == pytest.approx(1, abs=0.01)
     assert values[CRA] == pytest.approx(1, abs=0.01)
@@ -152,7 +153,8 @@ def test_too_few_retained_pictures_have_no_kid(shown, references):
         rows, thin = shown.every(stride)
         assert (len(thin.rows) - thin.retained >= FEWEST) == there
         pictures = references.original[rows]
-        few = replace(references, features=references.judge.features(pictures[thin.retained :]))
+        features = references.judge.features(pictures[thin.retained :])
+        few = replace(references, original=pictures, features=features)
         assert (KID in measured(pictures, thin, few)) == there
 
 
@@ -168,7 +170,7 @@ def test_intervals_are_wilsons(right, of, low, high):
 
 def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(shown, references):
     table = compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5)))
-    assert list(table) == [UA, IRA, CRA, KID]
+    assert list(table) == [metric.name for metric in metrics()]
     for row in table.values():
         assert list(row) == ["erased", "original", "oracle", "interval"]
         low, high = row["interval"]
@@ -231,7 +233,7 @@ def measure(judged):
     return share(judged.right[:, 1])
 
 METRIC = Metric(
-    name="blue_kept", short="BK", formula="", source="", order=9, measure=measure,
+    name="blue_kept", short="BK", formula="", source="", order=99, measure=measure,
     higher_is_better=True, of_retained=True, is_share=True,
 )
 """
@@ -246,7 +248,7 @@ def test_a_metric_is_one_new_file(shown, references, tmp_path):
         assert any("blue kept" in line for line in metric_lines(table))
         rule = StopRule.of(Config(stop_when="BK>=0.5"), judged=True)
         assert rule.reason({"blue_kept": 0.6}, {"blue_kept": 0.6}) == "the conditions hold: BK 0.600"
-    assert len(metrics()) == 4
+    assert "blue_kept" not in {metric.name for metric in metrics()}
 
 
 FOREIGN_JUDGE = """

@@ -1,0 +1,21 @@
+"""How often everything that a retained prompt names comes together in one picture."""
+
+from harness.judging.metric import Judged, Measure, Metric, share
+
+
+def measure(judged: Judged) -> Measure | None:
+    """On all axes at once, over the retained prompts; an erasure may spoil combinations and keep their parts."""
+    return share(judged.right[judged.panel.retained :].prod(1))
+
+
+METRIC = Metric(
+    name="attribute_binding",
+    short="BIND",
+    formula="mean over retained prompts of [judged values of x(p) on all axes = the named ones]",
+    source="Erasure or Erosion (2604.04575): composition after erasure, here of a prompt's attributes",
+    higher_is_better=True,
+    of_retained=True,
+    is_share=False,
+    order=6,
+    measure=measure,
+)
