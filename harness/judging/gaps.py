@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.judging.metric import Measure, metrics
+from harness.judging.metric import Measure, Metric, metrics
 
 Row = Mapping[str, Any]
 
@@ -54,14 +54,13 @@ def forgetting_gap(attacks: Mapping[str, Row]) -> Gap | None:
 
 
 def collateral_gap(measured: Mapping[str, Row], shifts: Mapping[str, Measure]) -> Gap | None:
-    """From the metrics of metrics.json that are shares of what is kept, and shifts of distributions; None without.
+    """From the metrics of metrics.json that are accuracies of what is kept, and shifts of distributions; None without.
 
     Args:
         measured: by name the metrics, each with the erased model's value and interval and the oracle's value.
         shifts: by prompt kind how much further than chance the erased model's distribution is from the oracle's.
     """
-    kept = [metric.name for metric in metrics() if metric.of_retained and metric.is_share]
-    rows = {name: measured[name] for name in kept if name in measured and measured[name]["oracle"] is not None}
+    rows = {each.name: measured[each.name] for each in _kept(measured) if measured[each.name]["oracle"] is not None}
     if not rows:
         return None
     losses = {name: _loss(row) for name, row in rows.items()}
@@ -102,6 +101,10 @@ def verdict(content: Row) -> str:
 
 
 def _lost(content: Row) -> list[str]:
-    """Shares of what is kept that are below the original's by more than the interval."""
-    kept = [metric for metric in metrics() if metric.of_retained and metric.is_share and metric.name in content]
-    return [each.short for each in kept if content[each.name]["interval"][1] < content[each.name]["original"]]
+    """Accuracies of what is kept that are below the original's by more than the interval."""
+    return [each.short for each in _kept(content) if content[each.name]["interval"][1] < content[each.name]["original"]]
+
+
+def _kept(content: Row) -> list[Metric]:
+    """The accuracies of what is kept, of which more is better; distances have no common unit with them."""
+    return [each for each in metrics() if each.of_retained and each.higher_is_better and each.name in content]
