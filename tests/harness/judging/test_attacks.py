@@ -72,7 +72,7 @@ def test_a_run_is_measured_as_it_was_and_attacked_once_and_repeats(run, tmp_path
     assert again == written
 
 
-NAMES = ("completion", "prompt_ladder", "star", "original", "erased", "oracle", "superclass", "empty")
+NAMES = ("completion", "prompt_ladder", "star", "circle", "moon", "original", "erased", "oracle", "superclass", "empty")
 
 
 def _keys(content):
