@@ -90,7 +90,7 @@ def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Ten
     def adapted() -> "Iterator[None]":
         try:
             model.pipeline.load_lora_weights(str(place.parent), weight_name=place.name, adapter_name="evaluated")
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, LookupError) as error:
             raise UsageError(f"{flag} {place}: no LoRA for this model: {' '.join(str(error).split())[:300]}") from error
         try:
             yield

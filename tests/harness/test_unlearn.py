@@ -24,6 +24,7 @@ FILES = {
     "prompts.json",
     "steps.jsonl",
     "metrics.json",
+    "report.html",
     "before_after.png",
     "curves.png",
     "unet_delta.safetensors",
@@ -201,7 +202,7 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--divergence", "helinger"], "unknown divergence 'helinger'; choose from kl, reverse_kl"),
+        (["--divergence", "helinger"], "unknown divergence 'helinger'; did you mean hellinger"),
         (["--divergence", "alpha:a=99"], "a=99 is outside a in [-32, 32]"),
         (["--divergence", "alpha"], "alpha"),
         (["--divergence", "u.real"], "not allowed"),

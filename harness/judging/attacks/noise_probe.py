@@ -15,6 +15,7 @@ which the original's own rate shows. `best` is no lower than each for every mode
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ETAS = (1.0, 1.85)
 SCALES = (1.0, 1.04)
+STEPS = 20
+"""Of DDIM. With 8, the noise of eta 1.85 spoils pictures: of the original's .44 show a star, and with 20 all."""
 HEADLINE = {"eta": "best", "scale": "best"}
 """What the authors report."""
 
@@ -48,10 +51,10 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
         Conditioning.stack([attacked.embeddings[prompt] for prompt in prompts])
         for prompts in (named, [""] * len(named))
     )
-    every = []
+    every, options = [], replace(attacked.options, sampling_steps=STEPS)
     for eta, scale in product(ETAS, SCALES):
         noise = StepNoise(eta, scale, attacked.seed + 2)
-        every.append(sample_noisily(attacked.model, start, (given, nothing), noise, attacked.options))
+        every.append(sample_noisily(attacked.model, start, (given, nothing), noise, options))
         yield every[-1]
     hits = torch.tensor([attacked.hits(pictures) for pictures in every])
     yield torch.stack(every)[hits.int().argmax(0), torch.arange(len(start))]
