@@ -12,6 +12,7 @@ Exit codes: 0 done, 1 refused by the divergence's certificate, 2 input that cann
 4 disk or memory full, 130 and 143 interrupted by SIGINT and SIGTERM.
 """
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -29,8 +30,12 @@ from harness.runs.files import write_json
 from harness.runs.folder import DELTA, INPUTS, PROMPTS, RESUME, keep_same, run_folder, written_whole
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from harness.examine import Examined
+    from harness.judging.references import References
     from harness.models.edits import Edit
+    from harness.models.family import Family
     from harness.prepare import Prepared
     from harness.train import Trainer
 
@@ -47,17 +52,11 @@ def run(options: Config) -> Path:
     output = run_folder(options, plan.draft.target, plan.spec)
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
-    import torch
-
     from harness.data.kept import sample_kept
-    from harness.examine import Asked, examine
-    from harness.judging.references import SEED
     from harness.judging.stopping import watch
-    from harness.models.weights import changes, over, put_over, save_delta, save_pipeline
+    from harness.models.weights import put_over, save_delta
     from harness.prepare import prepare
     from harness.runs.checkpoint import Store
-    from harness.show.card import model_card
-    from harness.show.page import title_of, write_page
     from harness.show.screen import last_screen
     from harness.train import OverflowedError, Trainer
 
@@ -84,26 +83,39 @@ def run(options: Config) -> Path:
         training_seconds = time.perf_counter() - training_started
         save_delta(trainer.denoiser, out / DELTA, names, base)
 
-        pictures = prepared.draw(panel.prompts, SEED, "pictures after")
-        if not pictures.isfinite().all():
-            raise OverflowedError("the trained model's pictures are not finite: no weights to use")
-        changed = changes(trainer.denoiser, base)
-        subjects: dict[str, Edit] = {"original": nullcontext, "erased": partial(over, model, changed)}
-        if prepared.oracle is not None:
-            subjects["oracle"] = prepared.oracle
-        examined = examine(prepared, references, subjects, pictures, Asked(plan.attacks))
+        examined, changed = _examine(prepared, references, trainer, base)
         if not processes.is_main():
             return output
         summary = _report(out, prepared, trainer, examined)
         if options.save_pipeline:
-            save_pipeline(model, changed, out / "pipeline", torch.float32)
-            (out / "pipeline" / "README.md").write_text(model_card(summary, examined.content, "pipeline", 1.0))
+            _save_pipeline(out / "pipeline", model, changed, summary, examined)
         summary["seconds"] = {"training": training_seconds, "whole": time.perf_counter() - started}
-        attack = f"python -m harness.evaluate {output}"
-        write_page(out / "report.html", title_of(summary), examined.content, examined.seen, summary, attack)
+        _write_page(out, output, summary, examined)
         write_json(out / "run.json", summary)
     print(last_screen(output, summary, examined.content))
     return output
+
+
+def _examine(
+    prepared: "Prepared", references: "References", trainer: "Trainer", base: "dict[str, Tensor]"
+) -> "tuple[Examined, dict[str, Tensor]]":
+    """Measure what was trained, and attack it if asked to; also gives what differs from the original.
+
+    After that the original's weights stand in the model, and the trainer trains no more.
+    """
+    from harness.examine import Asked, examine
+    from harness.judging.references import SEED
+    from harness.models.weights import changes, over
+    from harness.train import OverflowedError
+
+    pictures = prepared.draw(prepared.panel.prompts, SEED, "pictures after")
+    if not pictures.isfinite().all():
+        raise OverflowedError("the trained model's pictures are not finite: no weights to use")
+    changed = changes(trainer.denoiser, base)
+    subjects: dict[str, Edit] = {"original": nullcontext, "erased": partial(over, prepared.model, changed)}
+    if prepared.oracle is not None:
+        subjects["oracle"] = prepared.oracle
+    return examine(prepared, references, subjects, pictures, Asked(prepared.plan.attacks)), changed
 
 
 def _report(out: Path, prepared: "Prepared", trainer: "Trainer", examined: "Examined") -> dict[str, Any]:
@@ -134,6 +146,27 @@ def _report(out: Path, prepared: "Prepared", trainer: "Trainer", examined: "Exam
         "warning": regime_warning(trainer.rows, prepared.losses),
         **environment(prepared.model.device),
     }
+
+
+def _save_pipeline(
+    folder: Path, model: "Family", changed: "dict[str, Tensor]", summary: dict[str, Any], examined: "Examined"
+) -> None:
+    """Write the pipeline as trained, with its card."""
+    import torch
+
+    from harness.models.weights import save_pipeline
+    from harness.show.card import model_card
+
+    save_pipeline(model, changed, folder, torch.float32)
+    (folder / "README.md").write_text(model_card(summary, examined.content, "pipeline", 1.0))
+
+
+def _write_page(out: Path, output: Path, summary: dict[str, Any], examined: "Examined") -> None:
+    """Write the report; `output` is where it will be, for the command that attacks the run."""
+    from harness.show.page import title_of, write_page
+
+    attack = f"python -m harness.evaluate {shlex.quote(output.name)}"
+    write_page(out / "report.html", title_of(summary), examined.content, examined.seen, summary, attack)
 
 
 if __name__ == "__main__":
