@@ -81,6 +81,9 @@ def verdict(content: Row) -> str:
     accuracy = content.get("unlearning_accuracy")
     if accuracy is None:
         return "Cannot be told: no judge knows what these pictures show."
+    if accuracy["original"] > 0.5:
+        seen = 1 - accuracy["original"]
+        return f"Cannot be told: the judge sees the concept in {seen:.0%} of the original's own pictures of it."
     low, high = accuracy["interval"]
     if low <= accuracy["original"]:
         return "Not erased: prompts that name the concept still call it up as on the original, within the interval."

@@ -35,6 +35,8 @@ def test_a_run_may_end_with_attacks_and_keeps_the_weights_that_were_attacked(run
     row = content["attacks"]["completion"]
     assert (row["oracle"], row["excess"], row["interval"]) == (None, None, None)
     assert content["forgetting_gap"] is None
+    assert str(run.parent) not in (run / "report.html").read_text()
+    assert "--model model" in (run / "report.html").read_text()
     saved = tiny.StableDiffusionPipeline.from_pretrained(run / "pipeline", safety_checker=None)
     for name, tensor in load_tensors(run / "unet_delta.safetensors")[0].items():
         torch.testing.assert_close(saved.unet.state_dict()[name], tensor, rtol=0, atol=0)

@@ -79,6 +79,7 @@ LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8]}
     ("content", "words"),
     [
         ({}, "Cannot be told: no judge"),
+        ({"unlearning_accuracy": ACCURACY | {"original": 0.9}}, "^Cannot be told: the judge sees the concept in 10%"),
         ({"unlearning_accuracy": ACCURACY | {"erased": 0.02, "interval": [0.0, 0.1]}}, "^Not erased"),
         ({"unlearning_accuracy": ACCURACY | {"erased": 0.5, "interval": [0.4, 0.6]}}, "^Partly erased: 50%"),
         ({"unlearning_accuracy": ACCURACY, "in_domain_retain_accuracy": KEPT}, "^Erased by name. Whether the picture"),
