@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fdiv.between.estimate import Estimate
 from fdiv.between.gaussians import Normal
-from fdiv.between.joint_range import BestConstant, best_constant, joint_range
+from fdiv.between.joint_range import BestConstant
 from fdiv.between.samples import Samples
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.equivalence import Difference, Relation, compare, equivalents
@@ -18,7 +18,16 @@ from fdiv.evidence.finding import Counterexample, Evidence
 from fdiv.exact.domain import Interval, Parameter
 from fdiv.exact.symbols import u
 from fdiv.expression import ExpressionError, from_expression
-from fdiv.lookup import DivergenceFileError, certify, divergence, names, require, resolve
+from fdiv.lookup import (
+    DivergenceFileError,
+    best_constant,
+    certify,
+    divergence,
+    joint_range,
+    names,
+    require,
+    resolve,
+)  # fmt: skip
 from fdiv.record import Divergence, ParameterError, Record, UnknownDivergence
 
 __version__ = "0.1.0"

@@ -18,6 +18,8 @@ from types import MappingProxyType
 
 import sympy
 
+from fdiv.between import joint_range as bounds
+from fdiv.between.joint_range import Array, BestConstant
 from fdiv.catalog import ALIASES, CATALOG
 from fdiv.evidence import certificate
 from fdiv.evidence.certificate import Certificate
@@ -82,12 +84,26 @@ def certify(divergence: Divergence | str) -> Certificate:
 
     Raises TypeError for anything else, and for a text what `resolve` raises; see `fdiv.evidence.certificate.certify`.
     """
-    return certificate.certify(resolve(divergence) if isinstance(divergence, str) else divergence)
+    return certificate.certify(_resolved(divergence))
 
 
 def require(divergence: Divergence | str, *names: str) -> None:
     """Raise `Refused` unless a divergence, or what `resolve` reads, is certified, with the claims of these `names`."""
-    certificate.require(resolve(divergence) if isinstance(divergence, str) else divergence, *names)
+    certificate.require(_resolved(divergence), *names)
+
+
+def best_constant(f: Divergence | str, g: Divergence | str) -> BestConstant:
+    """The least c with D_f <= c D_g, of divergences or what `resolve` takes; see `fdiv.between.joint_range`."""
+    return bounds.best_constant(_resolved(f), _resolved(g))
+
+
+def joint_range(f: Divergence | str, g: Divergence | str, size: int = 160) -> Array:
+    """Corners of the joint range, of divergences or what `resolve` takes; see `fdiv.between.joint_range`."""
+    return bounds.joint_range(_resolved(f), _resolved(g), size)
+
+
+def _resolved(divergence: Divergence | str) -> Divergence:
+    return resolve(divergence) if isinstance(divergence, str) else divergence
 
 
 def _from_file(path: str, name: str, parameters: str) -> Divergence:

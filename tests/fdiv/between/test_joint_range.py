@@ -83,3 +83,11 @@ def test_random_pairs_lie_inside_the_joint_range() -> None:
     edges = np.roll(corners, -1, axis=0) - corners
     away = points[:, None] - corners[None]
     assert (edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0] > -1e-4).all()
+
+
+def test_names_are_taken_as_everywhere():
+    kl, tv = fdiv.divergence("kl"), fdiv.divergence("tv")
+    assert fdiv.best_constant("hellinger", "kl") == fdiv.best_constant(fdiv.divergence("hellinger"), kl)
+    assert (fdiv.joint_range("kl", "tv", 20) == fdiv.joint_range(kl, tv, 20)).all()
+    with pytest.raises(fdiv.UnknownDivergence, match="did you mean kl"):
+        fdiv.best_constant("kll", "kl")
