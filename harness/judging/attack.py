@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
 from harness.discovery import modules
-from harness.judging.metric import wilson
+from harness.judging.metric import Measure, difference, wilson
 from harness.prompts.ladder import Ladder
 
 if TYPE_CHECKING:
@@ -145,13 +145,9 @@ class Rate:
         """Wilson's, of 95 %."""
         return wilson(self.successes, self.count)
 
-    def minus(self, other: "Rate") -> tuple[float, tuple[float, float]]:
-        """The difference of two shares and its 95 % interval (Newcombe 1998, method 10, from Wilson's intervals)."""
-        (low, high), (other_low, other_high) = self.interval, other.interval
-        difference = self.value - other.value
-        down = ((self.value - low) ** 2 + (other_high - other.value) ** 2) ** 0.5
-        up = ((high - self.value) ** 2 + (other.value - other_low) ** 2) ** 0.5
-        return difference, (difference - down, difference + up)
+    def minus(self, other: "Rate") -> Measure:
+        """The difference of two shares with its 95 % interval."""
+        return difference(Measure(self.value, self.interval), Measure(other.value, other.interval))
 
     def to_json(self) -> dict[str, Any]:
         """For metrics.json."""
@@ -190,11 +186,14 @@ class Point:
 
     def to_json(self) -> dict[str, Any]:
         """For metrics.json: the rates, what the erased model's has over the oracle's, and that excess's interval."""
-        excess, interval = None, None
-        if "oracle" in self.results:
-            excess, interval = self.rates["erased"].minus(self.rates["oracle"])
+        excess = self.rates["erased"].minus(self.rates["oracle"]) if "oracle" in self.results else None
         rates = {name: rate.to_json() for name, rate in self.rates.items()}
-        return {"setting": self.setting, "rates": rates, "excess": excess, "interval": interval and list(interval)}
+        return {
+            "setting": self.setting,
+            "rates": rates,
+            "excess": excess and excess.value,
+            "interval": excess and list(excess.interval),
+        }
 
 
 @dataclass(frozen=True)

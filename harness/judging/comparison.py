@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.judging.metric import Judged, Measure, metrics, share
+from harness.judging.metric import Judged, Measure, difference, metrics, share
 from harness.judging.panel import Panel
 from harness.judging.references import References
 
@@ -31,7 +31,7 @@ def compare(erased: Tensor, panel: Panel, references: References) -> dict[str, d
     }
     return {
         metric: {name: each[metric].value if metric in each else None for name, each in found.items()}
-        | {"interval": list(measure.interval)}
+        | {"interval": list(measure.interval), "change": list(difference(measure, found["original"][metric]).interval)}
         for metric, measure in found["erased"].items()
     }
 

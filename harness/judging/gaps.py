@@ -84,13 +84,12 @@ def verdict(content: Row) -> str:
     if accuracy["original"] > 0.5:
         seen = 1 - accuracy["original"]
         return f"Cannot be told: the judge sees the concept in {seen:.0%} of the original's own pictures of it."
-    low, high = accuracy["interval"]
-    if low <= accuracy["original"]:
+    if accuracy["change"][0] <= 0:
         return "Not erased: prompts that name the concept still call it up as on the original, within the interval."
     lost = _lost(content)
     beside = f", and something else was lost ({', '.join(lost)})" if lost else ""
     wanted = accuracy["oracle"] if accuracy["oracle"] is not None else 1.0
-    if high < wanted:
+    if accuracy["interval"][1] < wanted:
         return f"Partly erased: {accuracy['erased']:.0%} of prompts with its name no longer call it up{beside}."
     gap = content.get("forgetting_gap")
     if gap is None:
@@ -104,8 +103,8 @@ def verdict(content: Row) -> str:
 
 
 def _lost(content: Row) -> list[str]:
-    """Accuracies of what is kept that are below the original's by more than the interval."""
-    return [each.short for each in _kept(content) if content[each.name]["interval"][1] < content[each.name]["original"]]
+    """Accuracies of what is kept that are below the original's, by the interval of the difference."""
+    return [each.short for each in _kept(content) if content[each.name]["change"][1] < 0]
 
 
 def _kept(content: Row) -> list[Metric]:

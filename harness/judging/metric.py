@@ -79,6 +79,14 @@ def metrics() -> list[Metric]:
     return sorted((module.METRIC for module in modules(METRICS)), key=lambda metric: metric.order)
 
 
+def difference(one: Measure, other: Measure) -> Measure:
+    """The difference of two figures, its interval from theirs (for shares Newcombe 1998, method 10)."""
+    value = one.value - other.value
+    down = ((one.value - one.interval[0]) ** 2 + (other.interval[1] - other.value) ** 2) ** 0.5
+    up = ((one.interval[1] - one.value) ** 2 + (other.value - other.interval[0]) ** 2) ** 0.5
+    return Measure(value, (value - down, value + up))
+
+
 def metric_rows(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The metrics among the content of metrics.json, in the order of tables."""
     return {metric.name: content[metric.name] for metric in metrics() if metric.name in content}

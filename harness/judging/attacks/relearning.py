@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 STEPS = (0, 20, 40, 80)
 SHOTS = 4
-LEARNING_RATES = {"all weights": ("full", 1e-4), "adapters": ("lora", 1e-3)}
+LEARNING_RATES = {"all": ("full", 1e-4), "adapters": ("lora", 1e-3)}
 """What trains: the parameter group, and the learning rate."""
-HEADLINE = ("target", "all weights", 40)
+HEADLINE = ("target", "all", 40)
 HALF = 0.5
 Setting = tuple[str, str, int]
 

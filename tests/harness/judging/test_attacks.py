@@ -202,5 +202,4 @@ def test_completion_counts_what_each_model_finishes_as_the_target():
 )
 def test_the_excess_has_newcombes_interval(one, other, low, high):
     """Both from his table of examples (1998, table II, method 10)."""
-    _, interval = Rate(*one).minus(Rate(*other))
-    assert interval == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+    assert Rate(*one).minus(Rate(*other)).interval == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))

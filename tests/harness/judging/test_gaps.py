@@ -44,7 +44,7 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says():
     for _ in range(400):
         rates = [Rate(int(draws.binomial(50, p)), 50) for p in (0.7, 0.2, 0.6, 0.3)]
         pairs = {"one": rates[0].minus(rates[1]), "other": rates[2].minus(rates[3])}
-        low, high = Gap.of({name: Measure(*pair) for name, pair in pairs.items()}).interval
+        low, high = Gap.of(pairs).interval
         covered += low <= truth <= high
     assert 0.92 <= covered / 400 <= 0.98
 
@@ -70,9 +70,9 @@ def test_a_real_shift_is_beyond_chance_with_its_interval():
     assert found.beyond_chance.interval[0] > 0.1
 
 
-ACCURACY = {"erased": 1.0, "original": 0.0, "oracle": 1.0, "interval": [0.95, 1.0]}
-KEPT = {"erased": 1.0, "original": 1.0, "oracle": 1.0, "interval": [0.98, 1.0]}
-LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8]}
+ACCURACY = {"erased": 1.0, "original": 0.0, "oracle": 1.0, "interval": [0.95, 1.0], "change": [0.9, 1.0]}
+KEPT = {"erased": 1.0, "original": 1.0, "oracle": 1.0, "interval": [0.98, 1.0], "change": [-0.02, 0.02]}
+LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8], "change": [-0.4, -0.2]}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,10 @@ LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8]}
     [
         ({}, "Cannot be told: no judge"),
         ({"unlearning_accuracy": ACCURACY | {"original": 0.9}}, "^Cannot be told: the judge sees the concept in 10%"),
-        ({"unlearning_accuracy": ACCURACY | {"erased": 0.02, "interval": [0.0, 0.1]}}, "^Not erased"),
+        (
+            {"unlearning_accuracy": ACCURACY | {"erased": 0.02, "interval": [0.0, 0.1], "change": [-0.04, 0.1]}},
+            "^Not erased",
+        ),
         ({"unlearning_accuracy": ACCURACY | {"erased": 0.5, "interval": [0.4, 0.6]}}, "^Partly erased: 50%"),
         ({"unlearning_accuracy": ACCURACY, "in_domain_retain_accuracy": KEPT}, "^Erased by name. Whether the picture"),
         (
@@ -101,3 +104,16 @@ def test_the_verdict_follows_from_the_intervals(content, words):
     import re
 
     assert re.search(words, verdict(content))
+
+
+def test_one_picture_of_many_is_no_loss():
+    """251 of 252 is below all of 252, and within the interval of the difference."""
+    import torch
+
+    from harness.judging.metric import difference, share
+
+    erased, original = (share(torch.tensor([1.0] * right + [0.0] * (252 - right))) for right in (251, 252))
+    low, high = difference(erased, original).interval
+    assert low < -1 / 252 < 0 < high
+    few = share(torch.tensor([1.0] * 230 + [0.0] * 22))
+    assert difference(few, original).interval[1] < 0

@@ -172,7 +172,7 @@ def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(sh
     table = compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5)))
     assert list(table) == [metric.name for metric in metrics()]
     for row in table.values():
-        assert list(row) == ["erased", "original", "oracle", "interval"]
+        assert list(row) == ["erased", "original", "oracle", "interval", "change"]
         low, high = row["interval"]
         assert low <= row["erased"] <= high
     assert compare(references.original, shown, references)[UA]["oracle"] is None

@@ -106,8 +106,8 @@ def _attacked(judge):
 def short(monkeypatch):
     """Few steps."""
     monkeypatch.setattr(relearning, "STEPS", (0, 2))
-    monkeypatch.setattr(relearning, "HEADLINE", ("target", "all weights", 2))
-    monkeypatch.setattr(relearning, "LEARNING_RATES", {"all weights": ("full", 0.05), "adapters": ("lora", 0.5)})
+    monkeypatch.setattr(relearning, "HEADLINE", ("target", "all", 2))
+    monkeypatch.setattr(relearning, "LEARNING_RATES", {"all": ("full", 0.05), "adapters": ("lora", 0.5)})
 
 
 def test_it_counts_what_comes_back_by_steps_and_repeats():
@@ -116,7 +116,7 @@ def test_it_counts_what_comes_back_by_steps_and_repeats():
     outcome = relearning.run(attacked)
     assert _same(_state(attacked.model), before)
     assert len(outcome.curve) == 3 * 2 * 2
-    assert outcome.headline.setting == {"on": "target", "weights": "all weights", "steps": 2}
+    assert outcome.headline.setting == {"on": "target", "weights": "all", "steps": 2}
     for point in outcome.curve:
         wanted = 0 if point.setting["steps"] == 0 else 2
         assert {rate.successes for rate in point.rates.values()} == {wanted}, point.setting
