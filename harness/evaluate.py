@@ -96,9 +96,10 @@ def run(options: Evaluate) -> dict[str, Any]:
         )
     if not options.erased.exists():
         raise UsageError(f"{options.erased}: nothing there; needed is a run folder, or what another tool made")
-    if not options.overwrite and _attacked_before(options.folder):
-        raise UsageError(f"{options.folder / METRICS}: has attacks already; --overwrite to replace them")
+    if not options.overwrite:
+        _check_nothing_is_lost(options)
     plan = Plan.of(_options_of_run(options))
+    _make(options.folder)
 
     from harness.examine import Asked
 
@@ -106,14 +107,26 @@ def run(options: Evaluate) -> dict[str, Any]:
     examined = _examine(plan, options, asked)
     if not processes.is_main():
         return examined.content
-    options.folder.mkdir(parents=True, exist_ok=True)
     write_json(options.folder / METRICS, examined.content)
     _show(plan, options, examined)
     return examined.content
 
 
-def _attacked_before(folder: Path) -> bool:
-    return (folder / METRICS).is_file() and "attacks" in read_json(folder / METRICS)
+def _check_nothing_is_lost(options: Evaluate) -> None:
+    """UsageError where an evaluation is there already; metrics that a run ended with are measured again alike."""
+    file = options.folder / METRICS
+    if file.is_file() and "attacks" in read_json(file):
+        raise UsageError(f"{file}: has attacks already; --overwrite to replace them")
+    if file.is_file() and options.folder.resolve() != options.erased.resolve():
+        raise UsageError(f"{file}: exists already; --overwrite to replace it, or another --output")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder to write into, before any long work; UsageError where there can be none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder}: cannot be written: {error}") from error
 
 
 def _options_of_run(options: Evaluate) -> Config:
@@ -168,7 +181,7 @@ def _show(plan: Plan, options: Evaluate, examined: "Examined") -> None:
     from harness.show.screen import attack_lines, metric_lines
 
     run = finished(options.erased) if options.is_run else None
-    title = title_of(run) if run else f"{plan.draft.target}, erased in {options.erased.name}"
+    title = title_of(run) if run and not options.target else f"{plan.draft.target}, erased in {options.erased.name}"
     write_page(options.folder / REPORT, title, examined.content, examined.seen, run)
 
     lines = [*metric_lines(examined.content), *attack_lines(examined.content)]

@@ -237,6 +237,8 @@ def chosen_attacks(names: tuple[str, ...]) -> list[Attack]:
         UsageError: there is no attack of a name, or `none` or `all` stands beside others.
     """
     every = attacks()
+    if not names:
+        raise UsageError(f"--attacks: nothing named; choices: none or all alone, or some of {', '.join(every)}")
     if names in (("none",), ("all",)):
         return list(every.values()) if names == ("all",) else []
     for name in names:

@@ -6,8 +6,9 @@ With e_i and o_i the figures of the erased model and of the oracle, the same mod
     collateral gap = mean over the figures of what is kept of max(0, o_i - e_i)
 
 Both are 0 for the oracle itself. Each interval joins those of the differences by squares ("square and add", Zou and
-Donner 2008, of which Newcombe's interval is the case of two shares), clipped at 0 as the differences are. It takes the
-differences for independent; attacks that begin with the same pictures are not quite.
+Donner 2008, of which Newcombe's interval is the case of two shares); its lower end is that of the mean of differences
+which are not clipped, or between equal models it would lie above 0 nearly always. It takes the differences for
+independent; attacks that begin with the same pictures are not quite.
 """
 
 from collections.abc import Mapping
@@ -33,14 +34,14 @@ class Gap:
         """The mean of differences, by name; None of none."""
         if not differences:
             return None
-        count = len(differences)
-        values = [max(0.0, each.value) for each in differences.values()]
-        lows = [max(0.0, each.interval[0]) for each in differences.values()]
-        highs = [max(0.0, each.interval[1]) for each in differences.values()]
-        mean = sum(values) / count
-        down = sum((value - low) ** 2 for value, low in zip(values, lows, strict=True)) ** 0.5 / count
-        up = sum((high - value) ** 2 for value, high in zip(values, highs, strict=True)) ** 0.5 / count
-        return cls(mean, (max(0.0, mean - down), mean + up), tuple(differences))
+        count, each = len(differences), list(differences.values())
+        mean = sum(max(0.0, one.value) for one in each) / count
+        down = sum((one.value - one.interval[0]) ** 2 for one in each) ** 0.5 / count
+        up = sum((one.interval[1] - one.value) ** 2 for one in each) ** 0.5 / count
+        # Clipped, noise about 0 would have a positive mean: the lower end is that of the differences as they are, whose
+        # mean is no larger than that of the clipped ones.
+        low = sum(one.value for one in each) / count - down
+        return cls(mean, (max(0.0, low), mean + up), tuple(differences))
 
     def to_json(self) -> dict[str, Any]:
         """For metrics.json."""

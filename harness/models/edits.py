@@ -1,6 +1,5 @@
 """What a run of ours or another tool made of a model: put over it for a while, and taken off again."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +14,7 @@ from harness.config import UsageError
 from harness.models.family import Family
 from harness.models.source import INDEX
 from harness.models.weights import erased_by, fingerprint, over
-from harness.runs.files import load_tensors
+from harness.runs.files import load_tensors, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ def check_other(model: Family, flag: str, place: Path, other: Edit) -> None:
 
 def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
     """Another pipeline's denoiser; whatever turns prompts and latents into something else has to be the same."""
-    kind = json.loads((place / INDEX).read_text()).get("_class_name")
+    kind = read_json(place / INDEX, "_class_name")["_class_name"]
     if kind != model.pipeline_class.__name__:
         raise UsageError(f"{flag} {place}: a {kind}, the original is a {model.pipeline_class.__name__}")
     try:
@@ -74,6 +73,10 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
         theirs, ours = network.config.get(name), model.network.config.get(name)
         if theirs != ours:
             raise UsageError(f"{flag} {place}: its denoiser has {name} {theirs}, the original's {ours}")
+    for name in ("prediction_type", "beta_start", "beta_end", "beta_schedule"):
+        theirs, ours = (pipeline.scheduler.config.get(name) for pipeline in (other, model.pipeline))
+        if theirs != ours:
+            raise UsageError(f"{flag} {place}: its noise has {name} {theirs}, the original's {ours}")
     for name, part in model.pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != model.component:
             theirs = getattr(other, name).to(torch.float32).state_dict()
@@ -112,4 +115,7 @@ def _of_weights(model: Family, flag: str, place: Path, tensors: Mapping[str, Ten
     fitting = {name: each.float() for name, each in bare.items() if name in state and each.shape == state[name].shape}
     if not fitting:
         raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
+    for name, each in fitting.items():
+        if not each.isfinite().all():
+            raise UsageError(f"{flag} {place}: {name} holds numbers that are not finite")
     return partial(over, model, fitting), f"{len(fitting)} of {len(tensors)} tensors fit"

@@ -68,6 +68,8 @@ def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--prompts {file}: needed are kinds, each with a list of prompts, such as `implicit: [...]`")
     for kind, prompts in content.items():
+        if not isinstance(kind, str):
+            raise UsageError(f"--prompts {file}: {kind!r}: the name of a kind is a text")
         if kind in OURS:
             raise UsageError(
                 f"--prompts {file}: {kind!r}: a kind that the model's vocabulary fills; choose another name"

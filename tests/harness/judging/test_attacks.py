@@ -95,6 +95,8 @@ def _undocumented(content):
     [
         (["--attacks", "elephant"], "--attacks 'elephant': choices: none or all alone, or some of completion"),
         (["--attacks", "all", "completion"], "--attacks 'all': choices: none or all alone"),
+        (["--attacks"], "--attacks: nothing named; choices"),
+        (["--output", __file__], "cannot be written"),
         (["--pictures", "3"], "--pictures 3, --seed 0: needed are 4 pictures, a seed from 0"),
         (["--prompts", "nowhere.yaml"], "--prompts nowhere.yaml: cannot be read"),
         (["--target", "elephant"], "unknown concept 'elephant'"),

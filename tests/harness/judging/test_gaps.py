@@ -13,10 +13,10 @@ def _attack(excess, low, high):
 
 
 def test_the_forgetting_gap_is_the_mean_excess_with_those_below_the_oracle_counted_as_0():
-    """By hand: (.6 + 0) / 2 = .3; down sqrt(.2^2 + 0) / 2 = .1; up sqrt(.1^2 + .2^2) / 2 = .1118."""
+    """By hand: (.6 + 0) / 2 = .3, unclipped .25; down sqrt(.2^2 + .2^2) / 2 = .14; up sqrt(.1^2 + .3^2) / 2 = .16."""
     gap = forgetting_gap({"one": _attack(0.6, 0.4, 0.7), "other": _attack(-0.1, -0.3, 0.2)})
     assert gap.value == pytest.approx(0.3)
-    assert gap.interval == (pytest.approx(0.2), pytest.approx(0.3 + 0.05**0.5 / 2))
+    assert gap.interval == (pytest.approx(0.25 - 0.08**0.5 / 2), pytest.approx(0.3 + 0.1**0.5 / 2))
     assert gap.over == ("one", "other")
 
 
@@ -47,6 +47,20 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says():
         low, high = Gap.of(pairs).interval
         covered += low <= truth <= high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
+def test_between_equal_models_the_gap_is_above_0_no_more_often_than_its_interval_says(rate):
+    """Eight attacks of 48 pictures, 400 times: at most one in forty, and 5 % allow for the draws."""
+    from harness.judging.attack import Rate
+
+    draws, above = np.random.default_rng(0), 0
+    for _ in range(400):
+        rates = [Rate(int(draws.binomial(48, rate)), 48) for _ in range(16)]
+        gap = Gap.of({str(i): rates[2 * i].minus(rates[2 * i + 1]) for i in range(8)})
+        assert gap.interval[0] <= gap.value <= gap.interval[1]
+        above += gap.interval[0] > 0
+    assert above / 400 <= 0.05
 
 
 def test_total_variation_of_a_hand_computed_case():

@@ -86,9 +86,22 @@ def _other_encoder(tmp_path):
     return tmp_path / "encoder"
 
 
+def _not_finite(tmp_path):
+    save_file({KEY: torch.full(tiny.model().network.state_dict()[KEY].shape, torch.nan)}, tmp_path / "nan.safetensors")
+    return tmp_path / "nan.safetensors"
+
+
+def _damaged_index(tmp_path):
+    (tiny.folder(tmp_path / "damaged") / "model_index.json").write_text("{")
+    return tmp_path / "damaged"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (_not_finite, f"{KEY} holds numbers that are not finite"),
+        (_damaged_index, "cannot be read as JSON"),
+        (lambda folder: tiny.folder(folder / "v", "sd2"), "prediction_type v_prediction, the original's epsilon"),
         (_foreign, "none of its 1 tensors fits this denoiser"),
         (_foreign_lora, "LoRA for this model|none of its 1 tensors fits"),
         (_other_family, "a StableDiffusionXLPipeline, the original is a StableDiffusionPipeline"),
