@@ -109,8 +109,18 @@ def _spread(given: Any) -> list[float]:
     return [middle + sign * k * width for k in (*_DEVIATIONS, 20.0, 100.0) for sign in (-1, 1)]
 
 
+UNDERFLOW = -300.0
+"""A log density below which one weighs nothing in a sum, while the other may have become 0 by rounding."""
+
+
 def between_densities(perspective: Perspective, p: Density, q: Density) -> Estimate:
-    """Integrate q f(p/q) over the line; infinite where P has mass that Q has not and f'(inf) is infinite."""
+    """Integrate q f(p/q) over the line; infinite where P has mass that Q has not and f'(inf) is infinite.
+
+    The interval is QUADPACK's own estimate of its error, and no bound: at a pole of a density it can be too small.
+
+    Raises:
+        ValueError: quadrature settles nothing, as where the divergence is infinite for the tails' sake.
+    """
     from scipy.integrate import quad
 
     total = error = 0.0
@@ -122,14 +132,27 @@ def between_densities(perspective: Perspective, p: Density, q: Density) -> Estim
             x, rate = part.at(share)
             return perspective.log_terms(p(x), q(x)) * rate
 
-        if np.isinf(term(_SHARES)).any():
+        if _infinite(part.at(_SHARES)[0], term(_SHARES), p, q):
             return around(math.inf, 0.0, "quadrature", "the integrand is infinite inside the support of P")
         found = quad(lambda share: float(term(np.array([share]))[0]), 0, 1, **tolerances, full_output=1)
         value, missed, *more = found
         total, error = total + value, error + missed
         if len(more) > 1 and not missed <= 1e-9 * (1 + abs(total)):
             failed = f"; {' '.join(str(more[1]).split())}"
-    return around(total, error + rounding * total, "quadrature", f"QUADPACK's estimate of its error{failed}")
+    if failed or not math.isfinite(total):
+        raise ValueError(f"quadrature does not settle this divergence, which may be infinite, or have a pole{failed}")
+    return around(total, error + rounding * total, "quadrature", "QUADPACK's estimate of its error")
+
+
+def _infinite(x: Any, terms: Any, p: Density, q: Density) -> bool:
+    """Whether an integrand is infinite for want of Q, and not at a pole of a density, which an integral may have."""
+    with np.errstate(divide="ignore"):
+        pole = np.isposinf(p(x)) | np.isposinf(q(x))
+    lacks = np.isinf(terms) & ~pole
+    tiny = (p(x) < UNDERFLOW) & (q(x) < UNDERFLOW)
+    if lacks.any() and not (lacks & ~tiny).any():
+        raise ValueError("quadrature does not settle this divergence: a density underflows where the other is tiny")
+    return bool(lacks.any())
 
 
 @dataclass(frozen=True)

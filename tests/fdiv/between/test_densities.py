@@ -91,3 +91,24 @@ def test_what_is_no_density_on_the_line_is_refused(p: Any, message: str) -> None
         fdiv.divergence("kl").between(p, stats.gamma(2))
     with pytest.raises(ValueError, match="P and Q are two arrays"):
         fdiv.divergence("kl").between(stats.gamma(2), [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "p", "q"),
+    [
+        ("kl", stats.beta(0.5, 0.5), stats.uniform()),  # .24156, with poles at both ends
+        ("tv", stats.beta(0.5, 0.5), stats.uniform()),
+        ("kl", stats.laplace(), stats.laplace(200)),  # 199, but Q underflows
+        ("kl", stats.t(1.5), stats.norm()),  # infinite, for the tails' sake
+        ("kl", stats.gamma(0.01), stats.gamma(1)),
+        ("pearson", stats.pareto(0.5), stats.pareto(2)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_quadrature_does_not_settle_is_an_error_and_no_number(name, p, q):
+    with pytest.raises(ValueError, match="quadrature does not settle this divergence"):
+        fdiv.divergence(name).between(p, q)
+
+
+def test_mass_where_the_other_has_none_is_infinite_though_tails_underflow():
+    assert float(fdiv.divergence("kl").between(stats.norm(), stats.uniform())) == float("inf")
