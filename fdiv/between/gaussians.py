@@ -72,6 +72,8 @@ class Normal:
             raise ValueError("a covariance is symmetric and finite")
         if not bool((_linalg(covariance).eigvalsh(plain) > 0).all()):
             raise ValueError("a covariance is positive definite, and this one has an eigenvalue that is not positive")
+        if not float(abs(_plain(mean)).max()) < math.inf:
+            raise ValueError(f"a mean is finite; got {self.mean}")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "covariance", covariance)
 

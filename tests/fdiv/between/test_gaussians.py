@@ -193,3 +193,9 @@ def test_what_cannot_be_computed_says_why_and_what_can() -> None:
         js.between(Normal(torch.zeros(2), root), Normal(torch.ones(2), root))
     with pytest.raises(ValueError, match=r"P and Q are two arrays .* got Normal and list"):
         js.between(Normal(0.0, 1.0), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("mean", [math.nan, math.inf, -math.inf])
+def test_a_mean_is_finite(mean):
+    with pytest.raises(ValueError, match="a mean is finite; got"):
+        fdiv.Normal(mean, 1.0)

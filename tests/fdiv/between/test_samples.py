@@ -94,3 +94,10 @@ def test_what_are_no_samples_and_what_has_no_neighbours_is_refused() -> None:
         fdiv.divergence("js").between(*drawn(0), neighbours=3)
     with pytest.raises(ValueError, match=r"or two fdiv\.Samples; got Samples and list"):
         fdiv.divergence("js").between(drawn(0)[0], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("neighbours", [2.5, True, 0])
+def test_neighbours_are_a_count(neighbours):
+    points = np.random.default_rng(0).normal(size=(2, 50, 1))
+    with pytest.raises(ValueError, match="neighbours are a count between 1 and 9"):
+        fdiv.divergence("kl").between(*(fdiv.Samples(each) for each in points), neighbours=neighbours)
