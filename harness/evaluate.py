@@ -151,13 +151,9 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
     print(f"{options.erased}: {said}")
     oracle = _oracle(prepared, options.oracle)
-    references = prepared.references()
     if oracle is not None:
         subjects["oracle"] = oracle
-        if options.oracle is not None:
-            with oracle():
-                drawn = prepared.draw(prepared.panel.prompts, SEED, "pictures of the oracle")
-            references = replace(references, oracle=drawn)
+    references = prepared.references(oracle)
     with subjects["erased"]():
         pictures = prepared.draw(prepared.panel.prompts, SEED, "pictures of the erased model")
     return examine(prepared, references, subjects, pictures, asked)

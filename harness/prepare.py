@@ -56,9 +56,9 @@ class Prepared:
         """The same from the user's cache, if some run on this model as it is now has left them there."""
         return sample_once(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
 
-    def references(self) -> References:
-        """Sample the original model, and the oracle if there is one of what is erased, on the panel's prompts."""
-        return sample_references(self.plan.folder, self.panel, self.draw_once, self.oracle)
+    def references(self, oracle: Edit | None = None) -> References:
+        """Sample the original model on the panel's prompts, and the oracle: one given, or the model's own, if any."""
+        return sample_references(self.plan.folder, self.panel, self.draw_once, oracle or self.oracle)
 
     @cached_property
     def oracle(self) -> Edit | None:
