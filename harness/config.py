@@ -30,34 +30,41 @@ class Config:
     target: str = ""
     """Concept to erase; by default the model's own default (miniature: star)."""
     anchor: str = ""
-    """Concept or prompt put in its place, or `superclass`, `empty` or `near` (docs/erasure.md says when); by default
-    the model's own, the first other value of the target's axis, or `superclass`."""
+    """Concept or prompt put in its place, or `retained`, `superclass`, `empty`, `near` (docs/erasure.md says when); by
+    default `retained`, or with `--origin anchor` the model's own, the first other value of its axis, or `superclass`.
+    """
     concept_type: ConceptType | None = None
     """Whose prompt templates to use, for a model without a vocabulary; by default those of an object."""
     prompts: Path | None = None
     """Text file of prompt templates instead, one a line: "a painting[ in the style of {}|]"."""
     concepts: Path | None = None
     """YAML file of many concepts: a list of target, anchor, concept_type, prompts, divergence, weight."""
-    divergence: str = "squared_hellinger"
+    divergence: str = "kl"
     """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
     """D(s) between the two reverse steps, or its variational lower bound with a trained critic."""
-    parameter_group: Literal["cross-attention-kv", "cross-attention", "attention", "full", "lora"] = (
-        "cross-attention-kv"
-    )
+    parameter_group: Literal["cross-attention-kv", "cross-attention", "attention", "full", "lora"] = "full"
     """What trains of the denoiser; `lora`: adapters of all attention layers; `full` has to keep every weight twice."""
     rank: int = 8
     """Rank of each adapter of the group `lora`."""
     scale: Literal["auto", "posterior", "unit"] = "auto"
     """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
+    origin: Literal["target", "anchor"] = "target"
+    """Whose pictures a step noises: the target's, which erases what the model can draw, or as the official recipe has
+    it the anchor's, which erases the name alone."""
+    adversary_every: int = 50
+    """With `--origin target`: steps between two searches for embeddings that bring the target back; 0 for none."""
+    relearning_steps: int = 75
+    """With `--origin target`: steps that a simulated fine-tuning on the target takes, against which the erasure is made
+    to last, before it begins anew; 0 for none."""
     anchor_guidance: float = 1.0
     """Classifier-free guidance on the anchor's frozen prediction; below 0, with the target as anchor, this is ESD."""
-    steps: int = 150
+    steps: int = 300
     """Optimiser steps."""
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
-    learning_rate: float = 1e-3
-    """AdamW's learning rate, constant."""
+    learning_rate: float = 5e-4
+    """AdamW's learning rate at the first step; it falls to 0 along a cosine."""
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
@@ -169,6 +176,8 @@ def check(options: Config) -> None:
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
         "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
         "seed": (0, 2**60, "from 0 to 2^60"),
+        "adversary_every": (0, 10**9, "a count, or 0 for no search"),
+        "relearning_steps": (0, 10**9, "a count, or 0 for no fine-tuning"),
         "anchor_guidance": (-1e3, 1e3, "from -1000 to 1000"),
     }
     if options.retain and options.retain_weight == 0:

@@ -6,6 +6,7 @@ A step draws a batch, measures the gap between both models' reverse steps (`loss
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from harness.loss import critic
 from harness.loss.calibration import calibrated, context_of, make_critic
 from harness.loss.gap import difference, squared_distance
 from harness.loss.objective import Losses, erasure_loss, retain_loss
+from harness.loss.relearner import Relearner
 from harness.loss.scale import Scale, unit_constant
+from harness.loss.soft_prompts import SoftPrompts
 from harness.models.denoiser import Denoiser
 from harness.models.family import Family
 from harness.runs import processes
-from harness.runs.checkpoint import Saved, Store
+from harness.runs.checkpoint import Saved, Store, load_moments, moments
 from harness.runs.ends import between_steps
 from harness.show.steps import Row, Seen, log_row, overflow_message
 
@@ -62,13 +65,18 @@ class Trainer:
         path = model.path()
         self.noise = torch.Generator().manual_seed(4 * options.seed + 3)
         self.batches = batches(sampled, path, options, self.noise)
-        self.scale = Scale(options.scale, path, unit_constant(sampled.anchor_latents))
+        self.scale = Scale(options.scale, path, unit_constant(sampled.origin_latents))
         if saved:
             self.scale = Scale(options.scale, path, saved.values["scale"])
         elif options.scale == "auto":
             self.scale = calibrated(self.scale, self.denoiser, losses, self.batches, options.batch_size)
         warm_up = 0 if saved else critic.WARM_UP
         self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)
+        self.soft_prompts, self.relearner = None, None
+        if options.origin == "target" and options.adversary_every:
+            self.soft_prompts = SoftPrompts(self.denoiser, path, sampled, self.noise)
+        if options.origin == "target" and options.relearning_steps:
+            self.relearner = Relearner(self.denoiser, path, sampled, self.noise, options.relearning_steps)
         self.optimizer = torch.optim.AdamW(self.denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
         self.step = 0
         self.rows: list[Row] = []
@@ -116,6 +124,10 @@ class Trainer:
 
     def take_step(self) -> Seen:
         """Move the weights once, or skip the step where anything is not finite; returns what it saw."""
+        if self.soft_prompts and self.step % self.options.adversary_every == 0:
+            self.soft_prompts.learn()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * cosine(self.step, self.options.steps)
         seen, gradients = self.backward(next(self.batches))
         if not seen.skipped:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
             self.move(gradients)
@@ -126,18 +138,25 @@ class Trainer:
 
     def backward(self, batch: Batch) -> tuple[Seen, Sequence[Tensor]]:
         """What a batch shows, and the gradient for each trained tensor: both are means over the processes."""
-        n = batch.targets
-        gap = difference(self.denoiser, self.scale, batch)
-        s = squared_distance(gap)
-        values, estimate = self._erasure_values(gap[:n], s[:n], batch)
-        erase = erasure_loss(values, batch.concept, self.losses)
-        retain = retain_loss(s[n:])
-        loss = erase + self.options.retain_weight * retain
-        gradients = processes.mean(torch.autograd.grad(loss, list(self.denoiser.trained.values())))
+        erasing, retaining, weights = batch.erasing, batch.retaining, list(self.denoiser.trained.values())
+        if self.soft_prompts:
+            erasing = self.soft_prompts.over(erasing)
+        with self.relearner.relearnt() if self.relearner else nullcontext():
+            gap = difference(self.denoiser, self.scale, erasing)
+            s = squared_distance(gap)
+            values, estimate = self._erasure_values(gap, s, erasing)
+            erase = erasure_loss(values, erasing.concept, self.losses)
+            gradients: Sequence[Tensor] = torch.autograd.grad(erase, weights)
+        retain = erase.new_zeros(())
+        if len(retaining.noisy):
+            retain = retain_loss(squared_distance(difference(self.denoiser, self.scale, retaining)))
+            kept = torch.autograd.grad(self.options.retain_weight * retain, weights)
+            gradients = [one + other for one, other in zip(gradients, kept, strict=True)]
+        gradients = processes.mean(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
         finite = s.isfinite().all() & erase.isfinite() & retain.isfinite() & norm.isfinite()
         scalars = (each.detach().to(s) for each in (erase, retain, estimate, norm, ~finite))
-        return Seen(s[:n].detach(), batch.timesteps[:n], batch.concept, *scalars).gathered(), gradients
+        return Seen(s.detach(), erasing.timesteps, erasing.concept, *scalars).gathered(), gradients
 
     def _erasure_values(self, gap: Tensor, s: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """D(s) of each row, or its bound by the critic, (n,), and the critic's estimate of D; nan without one."""
@@ -166,10 +185,14 @@ class Trainer:
     def saved(self) -> Saved:
         """All that changes from step to step, as copies or views."""
         values = {"scale": self.scale.constant} | {name: getattr(self, name) for name in STATE}
-        tensors = _under("trained", self.denoiser.trained) | _under("optimizer", _moments(self.optimizer))
+        tensors = _under("trained", self.denoiser.trained) | _under("optimizer", moments(self.optimizer))
         if self.critic is not None:
             tensors |= _under("critic", self.critic.critic.state_dict())
-            tensors |= _under("critic_optimizer", _moments(self.critic.optimizer))
+            tensors |= _under("critic_optimizer", moments(self.critic.optimizer))
+        if self.soft_prompts and self.soft_prompts.blocks is not None:
+            tensors["soft_prompts"] = self.soft_prompts.blocks
+        if self.relearner:
+            tensors |= _under("relearner", self.relearner.saved())
         if self.seen:
             tensors |= _under("seen", Seen.stack(self.seen))
         tensors |= {"random/noise": self.noise.get_state(), "random/cpu": torch.get_rng_state()}
@@ -186,11 +209,15 @@ class Trainer:
             setattr(self, name, values[name])
         for name, tensor in _below("trained", tensors).items():
             self.denoiser.trained[name].copy_(tensor)
-        _load_moments(self.optimizer, _below("optimizer", tensors))
+        load_moments(self.optimizer, _below("optimizer", tensors))
         if self.critic is not None:
             self.critic.critic.load_state_dict(_below("critic", tensors))
-            _load_moments(self.critic.optimizer, _below("critic_optimizer", tensors))
+            load_moments(self.critic.optimizer, _below("critic_optimizer", tensors))
         device = self.denoiser.model.device
+        if self.soft_prompts and "soft_prompts" in tensors:
+            self.soft_prompts.blocks = tensors["soft_prompts"].to(device)
+        if self.relearner:
+            self.relearner.restore(_below("relearner", tensors))
         if seen := _below("seen", tensors):
             self.seen = Seen.unstack(seen, device)
         self.noise.set_state(tensors["random/noise"])
@@ -199,18 +226,9 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as `PARAMETER/NAME`."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}/{key}": tensor for i, entry in state.items() for key, tensor in entry.items()}
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        i, key = name.split("/")
-        state.setdefault(int(i), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def cosine(step: int, steps: int) -> float:
+    """The share of the learning rate that is left after so many steps, falling from 1 to 0 (1608.03983)."""
+    return (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:

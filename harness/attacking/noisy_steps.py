@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 from tqdm import tqdm
 
-from harness.attacking.finish import guided
 from harness.config import Config
+from harness.data.finish import guided
 from harness.models.family import Conditioning, Family
 
 

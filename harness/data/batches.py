@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 
 from harness.config import Config
+from harness.data.kept import COUNTERPART_FROM
 from harness.data.latents import Sampled
 from harness.models.family import Conditioning
 from harness.models.path import GaussianPath
 from harness.runs import processes
+
+FINISHED = 0.2
+"""Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class Batch:
     unconditional: Conditioning
     guidance: float = 1.0
     """On the anchor."""
+    counterparts: Tensor | None = None
+    """What x_0 is to be on the rows that erase, (n, c, h, w), where the frozen prediction does not say it."""
+    known: Tensor | None = None
+    """On which of these rows it does not, (n,)."""
+    adversary: Tensor | None = None
+    """On which of these rows an adversary may add to the prompt, (n,)."""
 
     @property
     def targets(self) -> int:
@@ -42,6 +52,14 @@ class Batch:
             self, noisy=self.noisy[:n], timesteps=self.timesteps[:n], trained=self.trained[:n], frozen=self.frozen[:n]
         )
 
+    @property
+    def retaining(self) -> "Batch":
+        """The rows that retain, alone."""
+        n = self.targets
+        return Batch(
+            self.noisy[n:], self.timesteps[n:], self.trained[n:], self.frozen[n:], self.concept[:0], self.unconditional
+        )
+
 
 def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: torch.Generator) -> Iterator[Batch]:
     """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same.
@@ -49,28 +67,38 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
     Each of several processes draws the whole batch too, and gets its share of the rows that erase and that retain.
     Time steps are never 0: there the reverse step has no variance, so no s.
     """
-    device = sampled.anchor_latents.device
-    n = options.batch_size
-    retains = n if len(sampled.retain_latents) else 0
-    shape = sampled.anchor_latents.shape[1:]
+    device = sampled.origin_latents.device
+    n, count, kept_count = options.batch_size, len(sampled.origin_latents), len(sampled.retain_latents)
+    retains = n if kept_count else 0
+    shape = sampled.origin_latents.shape[1:]
+    first = 1 if sampled.counterparts is None else max(1, int(FINISHED * path.timesteps))
     while True:
         # Every process draws all of this in this order, whatever it keeps of it.
-        erased = torch.randint(len(sampled.anchor_latents), (n,), generator=generator)
-        retained = torch.randint(max(len(sampled.retain_latents), 1), (n,), generator=generator)[:retains]
+        erased = torch.randint(count, (n,), generator=generator)
+        retained = torch.randint(max(kept_count, 1), (n,), generator=generator)[:retains]
         noise = torch.randn(n + retains, *shape, generator=generator)
-        times = [torch.randint(1, path.timesteps, (count,), generator=generator) for count in (n, retains)]
+        times = [
+            torch.randint(low, path.timesteps, (rows,), generator=generator) for low, rows in ((first, n), (1, retains))
+        ]
+        kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
+        told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
 
-        erased, retained = processes.share(erased), processes.share(retained)
+        erased, retained, *told = (processes.share(part) for part in (erased, retained, *told))
         noise = torch.cat([processes.share(part) for part in noise.split([n, retains])]).to(device)
         timesteps = torch.cat([processes.share(part) for part in times]).to(device)
-        clean = torch.cat([sampled.anchor_latents[erased], sampled.retain_latents[retained]])
-        kept = sampled.retain[retained]
-        yield Batch(
+        clean = torch.cat([sampled.origin_latents[erased], sampled.retain_latents[retained]])
+        batch = Batch(
             noisy=path.add_noise(clean, noise, timesteps),
             timesteps=timesteps,
-            trained=Conditioning.cat([sampled.target[erased], kept]),
-            frozen=Conditioning.cat([sampled.anchor[erased], kept]),
+            trained=Conditioning.cat([sampled.target[told[0]], sampled.general[told[1]]]),
+            frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain[retained]]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
             guidance=options.anchor_guidance,
         )
+        if sampled.counterparts is not None:
+            known = timesteps[: len(erased)] < COUNTERPART_FROM * len(path.signal)
+            batch = replace(batch, counterparts=sampled.counterparts[erased], known=known)
+        if sampled.kinds > 1:
+            batch = replace(batch, adversary=(told[0] // count == sampled.kinds - 1).to(device))
+        yield batch

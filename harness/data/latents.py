@@ -71,13 +71,28 @@ def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Latents kept for the whole training, (n, c, h, w), each with its prompts' conditionings."""
+    """Latents kept for the whole training, with conditionings."""
 
-    anchor_latents: Tensor
+    origin_latents: Tensor
+    """What rows that erase noise, (n, c, h, w)."""
     anchor: Conditioning
+    """Of each one's anchor prompt, (n, ...)."""
     target: Conditioning
+    """What the trained model is told: (kinds n, ...), of all n the first kind, then of all the second, and so on. The
+    first kind names the target; where there are others, the second does not, and the last is the adversary's."""
     concept: Tensor
-    """(n,): which of the concepts an anchor latent is for."""
+    """(n,): which of the concepts each is for."""
     retain_latents: Tensor
+    """(m, c, h, w)"""
     retain: Conditioning
+    """Of each one's own prompt, (m, ...)."""
+    general: Conditioning
+    """What the trained model is told of them, (kinds m, ...)."""
     unconditional: Conditioning
+    counterparts: Tensor | None = None
+    """Where the origin is the target: the same pictures with the anchor in its place, (n, c, h, w)."""
+
+    @property
+    def kinds(self) -> int:
+        """In how many ways the trained model is told of each."""
+        return len(self.target) // len(self.origin_latents)

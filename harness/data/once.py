@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.config import Config
+from harness.data.finish import finish
 from harness.data.latents import sample
 from harness.models.family import Conditioning, Family
 from harness.models.sampler import sampler
@@ -36,12 +37,38 @@ def sample_once(
 ) -> Tensor:
     """What `sample` gives of the model as it is now; from the cache, if `options` allow it and it is there."""
     make = partial(sample, model, prompts, embeddings, options, seed, output, desc)
+    made = _once(options, lambda: about(model, prompts, embeddings, options, seed, output), make)
+    return made if output == "pt" else made.to(model.device)
+
+
+def finish_once(
+    model: Family,
+    clean: Tensor,
+    fraction: float,
+    prompts: Sequence[str],
+    embeddings: dict[str, Conditioning],
+    options: Config,
+    seed: int,
+) -> Tensor:
+    """What `finish` gives of latents (n, c, h, w) and a prompt for each; from the cache, if it is there."""
+
+    def content() -> dict[str, Any]:
+        told = about(model, prompts, embeddings, options, seed, "finished latents")
+        return told | {"clean": fingerprint({"clean": clean}), "fraction": fraction}
+
+    given, nothing = [embeddings[prompt] for prompt in prompts], embeddings[""]
+    made = _once(options, content, lambda: finish(model, clean, fraction, given, nothing, options, seed))
+    return made.to(model.device)
+
+
+def _once(options: Config, content: Callable[[], dict[str, Any]], make: Callable[[], Tensor]) -> Tensor:
+    """What `make` gives, under the key of `content`: from the cache, or made and kept there."""
     if not options.cache or disk.folder() is None:
         return make()
-    key = processes.on_main(lambda: key_of(about(model, prompts, embeddings, options, seed, output)))
+    key = processes.on_main(lambda: key_of(content()))
     found = processes.on_main(lambda: disk.load(key))
     if found is not None:
-        return found if output == "pt" else found.to(model.device)
+        return found
     made = make()
     if processes.is_main():
         disk.save(key, made)

@@ -108,5 +108,5 @@ def variational_values(loss: VariationalLoss, critic_value: Tensor) -> Tensor:
 
 
 def retain_loss(s: Tensor) -> Tensor:
-    """The mean s of retained predictions, the KL case: here no large error may be forgotten. 0 for none retained."""
-    return s.mean() if len(s) else s.sum()
+    """The mean s of retained predictions, the KL case: here no large error may be forgotten."""
+    return s.mean()

@@ -59,8 +59,13 @@ class GaussianPath:
             case "v_prediction":
                 return signal * output + deviation * noisy
             case "sample":
-                return (noisy - signal * output) / deviation
+                return self.noise_between(output, noisy, timesteps)
         return output
+
+    def noise_between(self, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """The epsilon (n, ...) that makes x_t of x_0, whatever x_t it was made of."""
+        signal, deviation = self._at(timesteps, noisy)
+        return (noisy - signal * clean) / deviation
 
     def clean_prediction(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """A raw output at x_t as a prediction of x_0, (n, ...)."""

@@ -23,6 +23,8 @@ class Concepts:
 
     erased: tuple[Concept, ...]
     retain_prompts: tuple[str, ...]
+    general: Mapping[str, str] = field(default_factory=dict)
+    """By prompt, of a target or retained, the same without the concept: "a red shape"; what is not here has none."""
     earlier: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Targets erased by the runs that this one continues, each with the prompts that it was erased by."""
 
@@ -40,4 +42,4 @@ class Concepts:
     def prompts(self) -> list[str]:
         """Every prompt of the training."""
         pairs = [prompt for c in self.erased for prompt in (*c.target_prompts, *c.anchor_prompts)]
-        return [*pairs, *self.retain_prompts]
+        return [*pairs, *self.retain_prompts, *self.general.values()]

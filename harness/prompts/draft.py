@@ -12,6 +12,7 @@ What `--anchor` puts in the target's place:
     superclass         the general word: "a painting" for a style; changes least, where any other look will do
     empty              no prompt at all: the model's own average, as ESD has it; strongest, least kind to neighbours
     near               the retained concept that the text encoder finds nearest: the smallest move that erases
+    retained           every retained concept, each in other prompts: what a model shows that never knew the target
 """
 
 import random
@@ -22,7 +23,7 @@ from types import MappingProxyType
 from harness.config import Config, UsageError
 from harness.prompts import templates
 from harness.prompts.concepts import Concept, Concepts
-from harness.prompts.templates import bank
+from harness.prompts.templates import RETAINED, bank
 from harness.prompts.vocabulary import Vocabulary
 from harness.prompts.wishes import Wish, general_wish, known_wish, read_concepts, same, words
 
@@ -104,24 +105,36 @@ class Draft:
             rank: orders names by their closeness to a concept.
         """
         erased = tuple(self._settled(wish, rank) for wish in self.erased)
+        general = {
+            prompt: other
+            for wish, each in zip(self.erased, erased, strict=True)
+            for prompt, other in zip(each.target_prompts, wish.general(self.vocabulary, self._gone(wish)), strict=True)
+        }
         if self.options.retain_weight == 0:
-            return Concepts(erased, (), self.earlier)
+            return Concepts(erased, (), general, self.earlier)
         if self.options.retain:
-            retained = list(self.options.retain)
+            retained = dict.fromkeys(self.options.retain, "")
         elif self.vocabulary is None:
-            retained = self._neighbours(erased, rank)
+            retained = self._neighbours(erased, rank, general)
         else:
             retained = self._other_values(self.vocabulary)
-        return Concepts(erased, (*retained, *self._lost()), self.earlier)
+        return Concepts(erased, (*retained, *self._lost()), general | retained, self.earlier)
 
     def _settled(self, wish: Wish, rank: Rank) -> Concept:
-        """A wish with one anchor, and its prompts."""
-        anchor = wish.anchors[0] if len(wish.anchors) == 1 else rank(wish.target, wish.anchors)[0]
-        targets, anchors = zip(*wish.pairs(anchor, self.vocabulary, self._gone(wish)), strict=True)
-        return Concept(wish.target, anchor, wish.axis, targets, anchors, wish.divergence, wish.weight)
+        """A wish with its prompts, where several anchors take turns."""
+        ranked = wish.anchors if len(wish.anchors) == 1 else rank(wish.target, wish.anchors)
+        chosen = ranked if wish.retained else ranked[:1]
+        by_anchor = [wish.pairs(anchor, self.vocabulary, self._gone(wish)) for anchor in chosen]
+        turns = [by_anchor[i % len(by_anchor)][i] for i in range(len(by_anchor[0]))]
+        targets, anchors = zip(*turns, strict=True)
+        name = RETAINED if wish.retained else chosen[0]
+        return Concept(wish.target, name, wish.axis, targets, anchors, wish.divergence, wish.weight)
 
-    def _neighbours(self, erased: Sequence[Concept], rank: Rank) -> list[str]:
-        """For each target its type's nearest names and some others, one template after the other, and the anchors."""
+    def _neighbours(self, erased: Sequence[Concept], rank: Rank, general: Mapping[str, str]) -> dict[str, str]:
+        """For each target its type's nearest names and some others, one template after the other, and the anchors.
+
+        Each prompt comes with what it says without the name.
+        """
         targets = {word for wish in self.erased for word in words(wish.target)}
         by_templates: dict[tuple[str, ...], list[str]] = {}
         for wish in self.erased:
@@ -130,20 +143,31 @@ class Draft:
             near, far = names[:NEIGHBOURS], names[NEIGHBOURS:]
             some = random.Random(self.options.seed).sample(far, min(OTHERS, len(far)))
             by_templates.setdefault(templates.templates_of(wish.options), []).extend([*near, *some])
-        filled = [prompt for each, names in by_templates.items() for prompt in templates.filled(each, names)]
-        anchors = [prompt for each in erased if each.anchor != each.target for prompt in each.anchor_prompts]
-        return list(dict.fromkeys([*filled, *anchors]))
+        anchors = {
+            anchor: general[target]
+            for each in erased
+            if each.anchor != each.target
+            for target, anchor in zip(each.target_prompts, each.anchor_prompts, strict=True)
+        }
+        filled: dict[str, str] = {}
+        for each, names in by_templates.items():
+            filled |= templates.filled(each, names)
+        return filled | anchors
 
-    def _other_values(self, vocabulary: Vocabulary) -> list[str]:
-        """Every caption that names no erased value."""
+    def _other_values(self, vocabulary: Vocabulary) -> dict[str, str]:
+        """Every caption that names no erased value, with what it says without naming an axis that loses one.
+
+        Where several do, they take turns.
+        """
         allowed = vocabulary.without([*(wish.target for wish in self.erased), *self.earlier])
-        first = vocabulary.axis_of(self.erased[0].target)
-        return [
-            caption
-            for value in allowed[first]
-            for template in vocabulary.templates
-            for caption in vocabulary.captions(template, allowed | {first: [value]})
-        ]
+        axes = list(dict.fromkeys(vocabulary.axis_of(wish.target) for wish in self.erased))
+        result: dict[str, str] = {}
+        for value in allowed[axes[0]]:
+            for template in vocabulary.templates:
+                for row in vocabulary.combinations(allowed | {axes[0]: [value]}):
+                    plain = vocabulary.unnamed(template, axes[len(result) % len(axes)])
+                    result[template.format(**row)] = plain.format(**row).strip()
+        return result
 
     def _lost(self) -> list[str]:
         """Prompts of what earlier runs erased: their predictions are held too, so that it stays lost."""

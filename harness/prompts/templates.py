@@ -14,7 +14,7 @@ import yaml
 
 from harness.config import Config, UsageError
 
-SUPERCLASS, EMPTY, NEAR = "superclass", "empty", "near"
+SUPERCLASS, EMPTY, NEAR, RETAINED = "superclass", "empty", "near", "retained"
 CHOICE = re.compile(r"\[(.*?)\|(.*?)\]")
 """What a template says with the concept, and what without."""
 PLAIN = r"[^][|{}]*"
@@ -70,7 +70,12 @@ def pairs(config: Config, target: str, anchor: str) -> list[tuple[str, str]]:
 def _anchor_prompt(template: str, anchor: str) -> str:
     if anchor == EMPTY:
         return ""
-    return CHOICE.sub(r"\2", template).strip() if anchor == SUPERCLASS else fill(template, anchor)
+    return general(template) if anchor == SUPERCLASS else fill(template, anchor)
+
+
+def general(template: str) -> str:
+    """The prompt without a concept; no prompt at all where the template does not say what stands in its place."""
+    return CHOICE.sub(r"\2", template).strip() if CHOICE.search(template) else ""
 
 
 def fill(template: str, concept: str) -> str:
@@ -78,6 +83,6 @@ def fill(template: str, concept: str) -> str:
     return CHOICE.sub(r"\1", template).replace("{}", concept)
 
 
-def filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Every template with every name, one template after the other."""
-    return [fill(template, name) for template in templates for name in dict.fromkeys(names)]
+def filled(templates: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Every template with every name, one template after the other; each with what it says without."""
+    return {fill(template, name): general(template) for template in templates for name in dict.fromkeys(names)}

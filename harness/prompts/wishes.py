@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from harness.config import ConceptType, Config, UsageError, read_yaml
 from harness.prompts import templates
-from harness.prompts.templates import EMPTY, NEAR, SUPERCLASS, bank
+from harness.prompts.templates import EMPTY, NEAR, RETAINED, SUPERCLASS, bank
 from harness.prompts.vocabulary import Vocabulary
 
 ARTICLES = ("a", "an", "the")
@@ -27,12 +27,21 @@ class Wish:
     axis: str | None
     """Of the vocabulary, where there is one."""
     anchors: tuple[str, ...]
-    """The anchor; with `near` all names that it could be, of which a text encoder tells the nearest."""
+    """The anchor; with `near` all names that it could be, of which a text encoder tells the nearest; with `retained`
+    all of them stand in the target's place, each in other prompts."""
+    retained: bool = False
+    """Whether they do."""
 
     @property
     def divergence(self) -> str:
         """As the options name it."""
         return self.options.divergence
+
+    def general(self, vocabulary: Vocabulary | None, gone: Sequence[str]) -> list[str]:
+        """For each prompt of the target the same without it, in the order of `pairs`; empty where there is none."""
+        if vocabulary is None or self.axis is None or self.options.prompts:
+            return [templates.general(each) for each in templates.templates_of(self.options)]
+        return [general for _, general in self.pairs(SUPERCLASS, vocabulary, gone)]
 
     def pairs(self, anchor: str, vocabulary: Vocabulary | None, gone: Sequence[str]) -> list[tuple[str, str]]:
         """Prompts of the target, each with the anchor's; they name nothing of what else is gone.
@@ -67,20 +76,23 @@ def known_wish(options: Config, weight: float, vocabulary: Vocabulary, gone: Seq
     target = options.target or vocabulary.default_target
     axis = vocabulary.axis_of(target)
     others = [value for value in vocabulary.axes[axis] if value not in (target, *gone)]
-    if options.anchor == NEAR:
-        return Wish(options, weight, target, axis, _nearest_of(options, target, others))
     anchor = options.anchor or _usual_anchor(options, vocabulary, target, others)
+    if anchor in (NEAR, RETAINED):
+        return Wish(options, weight, target, axis, _any_of(options, anchor, target, others), anchor == RETAINED)
     _check_anchor(options, target, anchor)
     if anchor not in (*others, target, SUPERCLASS, EMPTY):
-        choices = ", ".join((*others, SUPERCLASS, EMPTY, NEAR))
+        choices = ", ".join((*others, SUPERCLASS, EMPTY, NEAR, RETAINED))
         raise UsageError(f"--anchor {anchor!r}: choices for the {axis} {target!r}: {choices}")
     return Wish(options, weight, target, axis, (anchor,))
 
 
 def _usual_anchor(options: Config, vocabulary: Vocabulary, target: str, others: Sequence[str]) -> str:
-    """The target itself with guidance away from it, the world's default, or the first other value of the axis."""
+    """The target itself with guidance away from it, what is retained where the target's pictures are noised, the
+    world's default, or the first other value of the axis."""
     if options.anchor_guidance < 0:
         return target
+    if options.origin == "target" and others:
+        return RETAINED
     if not options.target and not options.concepts:
         return vocabulary.default_anchor
     return others[0] if others else SUPERCLASS
@@ -95,19 +107,23 @@ def general_wish(options: Config, weight: float, gone: Sequence[str]) -> Wish:
     target = options.target
     if not target.strip():
         raise UsageError("--target is needed: this model has no vocabulary.json with a default concept")
-    if options.anchor == NEAR:
+    anchor = options.anchor
+    if not anchor and options.anchor_guidance < 0:
+        anchor = target
+    if not anchor:
+        anchor = RETAINED if options.origin == "target" else SUPERCLASS
+    if anchor in (NEAR, RETAINED):
         names = bank(options.concept_type).retain
         others = [name for name in names if not any(words(name) & words(each) for each in (target, *gone))]
-        return Wish(options, weight, target, None, _nearest_of(options, target, others))
-    anchor = options.anchor or (target if options.anchor_guidance < 0 else SUPERCLASS)
+        return Wish(options, weight, target, None, _any_of(options, anchor, target, others), anchor == RETAINED)
     _check_anchor(options, target, anchor)
     return Wish(options, weight, target, None, (anchor,))
 
 
-def _nearest_of(options: Config, target: str, others: Sequence[str]) -> tuple[str, ...]:
-    """All names that could be nearest; UsageError where there is none, or where the anchor has to be the target."""
+def _any_of(options: Config, anchor: str, target: str, others: Sequence[str]) -> tuple[str, ...]:
+    """All names to choose from; UsageError where there is none, or where the anchor has to be the target."""
     if not others:
-        raise UsageError(f"--anchor {NEAR}: nothing is left that could be near {target!r}; choose superclass or empty")
+        raise UsageError(f"--anchor {anchor}: nothing is left beside {target!r}; choose superclass or empty")
     _check_anchor(options, target, others[0])
     return tuple(others)
 

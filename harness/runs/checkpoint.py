@@ -102,6 +102,21 @@ class Store:
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
 
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as `PARAMETER/NAME`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}/{key}": tensor for i, entry in state.items() for key, tensor in entry.items()}
+
+
+def load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give an optimiser the state that `moments` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        i, key = name.split("/")
+        state.setdefault(int(i), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 def _machine() -> dict[str, Any]:
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "processes": processes.count()}
 

@@ -18,7 +18,9 @@ def _trainer(saved=None, **options):
     with torch.no_grad():
         target, anchor, kept = (model.encode([prompt] * 4) for prompt in ("a star", "a circle", "a moon"))
     latents = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    sampled = Sampled(latents[:4], anchor, target, torch.zeros(4, dtype=torch.long), latents[4:], kept, anchor[:1])
+    sampled = Sampled(
+        latents[:4], anchor, target, torch.zeros(4, dtype=torch.long), latents[4:], kept, kept, anchor[:1]
+    )
     losses = Losses.of([fdiv.divergence("squared_hellinger")], [2.0], "closed_form")
     return Trainer(model, sampled, losses, Config(batch_size=4, scale="unit", learning_rate=0.01, **options), saved)
 

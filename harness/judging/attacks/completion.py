@@ -33,7 +33,7 @@ def run(attacked: Attacked) -> Outcome:
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     """Those of each fraction and prompt, (n, 3, H, W) in [0, 1]."""
-    from harness.attacking.finish import finish
+    from harness.data.finish import decode, finish
 
     named, clean = attacked.drawn
     general = [attacked.superclass[i] for i in spread(len(named), len(attacked.superclass))]
@@ -41,7 +41,8 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     for fraction, kind in product(FRACTIONS, PROMPTS):
         given = [attacked.embeddings[prompt] for prompt in prompts[kind]]
         nothing, noise = attacked.embeddings[""], attacked.seed + 1
-        yield finish(attacked.model, clean, fraction, given, nothing, attacked.options, noise)
+        latents = finish(attacked.model, clean, fraction, given, nothing, attacked.options, noise)
+        yield decode(attacked.model, latents, attacked.options)
 
 
 ATTACK = Attack(

@@ -16,7 +16,9 @@ def _drawn(path, count, seed=0, retained=3, **options):
     latents = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
     rows = Conditioning(torch.arange(5.0).view(5, 1, 1))
     concept = torch.tensor([0, 0, 0, 1, 1])
-    sampled = Sampled(latents, rows, rows, concept, latents[:retained] + 100, rows[:retained], rows[:1])
+    sampled = Sampled(
+        latents, rows, rows, concept, latents[:retained] + 100, rows[:retained], rows[:retained], rows[:1]
+    )
     drawn = batches(sampled, path, Config(**options), torch.Generator().manual_seed(seed))
     return [next(drawn) for _ in range(count)]
 

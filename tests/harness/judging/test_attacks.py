@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from harness import evaluate, unlearn
-from harness.attacking.finish import finish
 from harness.config import Config, UsageError
+from harness.data.finish import finish
 from harness.data.latents import encode, sample
 from harness.judging.attack import Attacked, Rate, attacks, chosen_attacks
 from harness.judging.attacks import completion

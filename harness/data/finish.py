@@ -1,5 +1,7 @@
 """Pictures noised up to some time step of the schedule, and finished from there by the sampler of all pictures."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -7,14 +9,15 @@ from tqdm import tqdm
 from harness.config import Config
 from harness.models.family import Conditioning, Family
 from harness.models.sampler import sampler
+from harness.runs import processes
 
 
 @torch.no_grad()
 def finish(
-    model: Family, clean: Tensor, fraction: float, prompts: list[Conditioning], unconditional: Conditioning,
+    model: Family, clean: Tensor, fraction: float, prompts: Sequence[Conditioning], unconditional: Conditioning,
     options: Config, seed: int,
 ) -> Tensor:  # fmt: skip
-    """Noise latents up to a part of the schedule and let the model denoise them.
+    """Noise latents up to a part of the schedule and let the model denoise them (SDEdit, 2108.01073).
 
     Args:
         model: finishes them.
@@ -26,19 +29,26 @@ def finish(
         seed: of the noise, one for each picture in turn.
 
     Returns:
-        Pictures (n, 3, H, W) in [0, 1], on the CPU.
+        Latents (n, c, h, w).
     """
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
+    ours = processes.share(list(range(len(clean))), padded=True)
     size = 2 * options.batch_size
     results = []
+    with model.arithmetic(options.precision):
+        for start in tqdm(range(0, len(ours), size), desc=f"finish from {fraction:g} T"):
+            rows = ours[start : start + size]
+            given = Conditioning.stack([prompts[row] for row in rows])
+            nothing = Conditioning.stack([unconditional] * len(rows))
+            results.append(_denoise(model, clean[rows], noise[rows], fraction, (given, nothing), options).float())
+    return processes.gather(torch.cat(results), len(clean))
+
+
+@torch.no_grad()
+def decode(model: Family, latents: Tensor, options: Config) -> Tensor:
+    """Latents (n, c, h, w) as pictures (n, 3, H, W) in [0, 1], on the CPU."""
     with model.whole(), model.arithmetic(options.precision):
-        for start in tqdm(range(0, len(clean), size), desc=f"finish from {fraction:g} T"):
-            rows = slice(start, start + size)
-            given = Conditioning.stack(prompts[rows])
-            nothing = Conditioning.stack([unconditional] * len(given))
-            latents = _denoise(model, clean[rows], noise[rows], fraction, (given, nothing), options)
-            results.append(model.decode(latents).float().cpu())
-    return torch.cat(results)
+        return torch.cat([model.decode(part).float().cpu() for part in latents.split(2 * options.batch_size)])
 
 
 def _denoise(
