@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 
 from harness.config import Config
-from harness.data.kept import COUNTERPART_FROM
 from harness.data.latents import Sampled
 from harness.models.family import Conditioning
 from harness.models.path import GaussianPath
 from harness.runs import processes
-
-FINISHED = 0.2
-"""Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +29,7 @@ class Batch:
     guidance: float = 1.0
     """On the anchor."""
     counterparts: Tensor | None = None
-    """What x_0 is to be on the rows that erase, (n, c, h, w), where the frozen prediction does not say it."""
-    known: Tensor | None = None
-    """On which of these rows it does not, (n,)."""
+    """What x_0 is to be on the rows that erase, (n, c, h, w), in place of a frozen prediction."""
     adversary: Tensor | None = None
     """On which of these rows an adversary may add to the prompt, (n,)."""
 
@@ -71,15 +65,12 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
     n, count, kept_count = options.batch_size, len(sampled.origin_latents), len(sampled.retain_latents)
     retains = n if kept_count else 0
     shape = sampled.origin_latents.shape[1:]
-    first = 1 if sampled.counterparts is None else max(1, int(FINISHED * path.timesteps))
     while True:
         # Every process draws all of this in this order, whatever it keeps of it.
         erased = torch.randint(count, (n,), generator=generator)
         retained = torch.randint(max(kept_count, 1), (n,), generator=generator)[:retains]
         noise = torch.randn(n + retains, *shape, generator=generator)
-        times = [
-            torch.randint(low, path.timesteps, (rows,), generator=generator) for low, rows in ((first, n), (1, retains))
-        ]
+        times = [torch.randint(1, path.timesteps, (rows,), generator=generator) for rows in (n, retains)]
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
 
@@ -97,8 +88,7 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             guidance=options.anchor_guidance,
         )
         if sampled.counterparts is not None:
-            known = timesteps[: len(erased)] < COUNTERPART_FROM * len(path.signal)
-            batch = replace(batch, counterparts=sampled.counterparts[erased], known=known)
+            batch = replace(batch, counterparts=sampled.counterparts[erased])
         if sampled.kinds > 1:
             batch = replace(batch, adversary=(told[0] // count == sampled.kinds - 1).to(device))
         yield batch
