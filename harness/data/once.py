@@ -37,7 +37,7 @@ def sample_once(
 ) -> Tensor:
     """What `sample` gives of the model as it is now; from the cache, if `options` allow it and it is there."""
     make = partial(sample, model, prompts, embeddings, options, seed, output, desc)
-    made = _once(options, lambda: about(model, prompts, embeddings, options, seed, output), make)
+    made = once(options, lambda: about(model, prompts, embeddings, options, seed, output), make)
     return made if output == "pt" else made.to(model.device)
 
 
@@ -57,11 +57,11 @@ def finish_once(
         return told | {"clean": fingerprint({"clean": clean}), "fraction": fraction}
 
     given, nothing = [embeddings[prompt] for prompt in prompts], embeddings[""]
-    made = _once(options, content, lambda: finish(model, clean, fraction, given, nothing, options, seed))
+    made = once(options, content, lambda: finish(model, clean, fraction, given, nothing, options, seed))
     return made.to(model.device)
 
 
-def _once(options: Config, content: Callable[[], dict[str, Any]], make: Callable[[], Tensor]) -> Tensor:
+def once(options: Config, content: Callable[[], dict[str, Any]], make: Callable[[], Tensor]) -> Tensor:
     """What `make` gives, under the key of `content`: from the cache, or made and kept there."""
     if not options.cache or disk.folder() is None:
         return make()

@@ -74,14 +74,16 @@ class Attacked:
     def drawn_by_all(self, kind: str) -> "dict[str, Tensor]":
         """By model, `pictures` pictures (n, 3, H, W) in [0, 1] of a kind of the ladder's prompts, drawn once."""
         from harness.data.latents import sample
+        from harness.data.once import sample_once
 
         if kind not in self._drawn:
             prompts = self.ladder.kinds[kind]
             given = [prompts[i] for i in spread(self.pictures, len(prompts))]
             self._drawn[kind] = {}
             for name, stands in self.subjects.items():
+                draw = sample if name == "erased" else sample_once
                 with stands():
-                    self._drawn[kind][name] = sample(
+                    self._drawn[kind][name] = draw(
                         self.model, given, self.embeddings, self.options, self.seed, "pt", f"{kind}, {name}"
                     )
         return self._drawn[kind]
@@ -89,6 +91,42 @@ class Attacked:
     def hits(self, pictures: "Tensor") -> list[bool]:
         """On which of n pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
         return [value == self.target for value in self.judge.values(pictures)[self.axis]]
+
+    def made_of(self, subject: str, attack: str, make: "Callable[[], Iterable[Tensor]]") -> "list[Tensor]":
+        """What an attack makes of one model, in each setting pictures (n, 3, H, W) in [0, 1].
+
+        Of a model that no erasure changes it is in the user's cache, if it was ever made.
+
+        Args:
+            subject: the model's name.
+            attack: its name, with all that no file of ours says of it.
+            make: does it, with `model` as it then stands.
+        """
+        import torch
+
+        from harness.data.once import once
+
+        with self.subjects[subject]():
+            if subject == "erased":
+                return list(make())
+            return list(once(self.options, lambda: self._about(attack), lambda: torch.stack(list(make()))))
+
+    def _about(self, attack: str) -> dict[str, Any]:
+        """All that determines what an attack makes of the model as it stands, as plain values."""
+        import torch
+
+        from harness.data.once import about
+        from harness.models.weights import fingerprint
+
+        told = about(self.model, list(self.ladder.prompts), self.embeddings, self.options, self.seed, attack)
+        parts = self.model.pipeline.components
+        encoders = {
+            name: fingerprint(part.state_dict())
+            for name, part in parts.items()
+            if name.startswith("text_encoder") and isinstance(part, torch.nn.Module)
+        }
+        given = {name: list(prompts) for name, prompts in self.others.items()}
+        return told | {"encoders": encoders, "drawn": fingerprint({"drawn": self.drawn[1]}), "others": given}
 
     def result(self, pictures: "Tensor") -> "Result":
         """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes."""
@@ -106,6 +144,7 @@ class Attacked:
 
     def measure(
         self,
+        attack: str,
         settings: "Sequence[dict[str, Any]]",
         headline: "dict[str, Any]",
         pictures: "Callable[[], Iterable[Tensor]]",
@@ -113,14 +152,14 @@ class Attacked:
         """Run an attack on every model.
 
         Args:
+            attack: its name.
             settings: of the attack.
             headline: the one of them that was fixed beforehand.
             pictures: gives those (n, 3, H, W) in [0, 1] of each setting in turn, made by the model as it stands.
         """
         results: dict[str, list[Result]] = {}
-        for subject, stands in self.subjects.items():
-            with stands():
-                results[subject] = [self.result(each) for each in pictures()]
+        for subject in self.subjects:
+            results[subject] = [self.result(each) for each in self.made_of(subject, attack, pictures)]
         points = [
             Point(setting, {name: each[place] for name, each in results.items()})
             for place, setting in enumerate(settings)

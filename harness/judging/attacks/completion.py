@@ -28,7 +28,7 @@ HEADLINE = {"from": 0.5, "prompt": "empty"}
 def run(attacked: Attacked) -> Outcome:
     """Draw, noise, finish with each prompt by each model, and judge."""
     settings = [{"from": fraction, "prompt": kind} for fraction, kind in product(FRACTIONS, PROMPTS)]
-    return attacked.measure(settings, HEADLINE, lambda: _pictures(attacked))
+    return attacked.measure("completion", settings, HEADLINE, lambda: _pictures(attacked))
 
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":

@@ -29,7 +29,7 @@ HEADLINE = 3.0
 def run(attacked: Attacked) -> Outcome:
     """Find the vector, draw along it with each model and judge."""
     settings = [{"eta": eta} for eta in ETAS]
-    return attacked.measure(settings, {"eta": HEADLINE}, lambda: _pictures(attacked))
+    return attacked.measure("concept_vector", settings, {"eta": HEADLINE}, lambda: _pictures(attacked))
 
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":

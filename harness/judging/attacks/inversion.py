@@ -36,7 +36,7 @@ LEARNING_RATE = 0.05
 def run(attacked: Attacked) -> Outcome:
     """Learn the block for each model, draw with it and judge."""
     settings = [{"steps": steps} for steps in STEPS]
-    return attacked.measure(settings, {"steps": HEADLINE}, lambda: _pictures(attacked))
+    return attacked.measure("inversion", settings, {"steps": HEADLINE}, lambda: _pictures(attacked))
 
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":

@@ -35,7 +35,7 @@ HEADLINE = {"eta": "best", "scale": "best"}
 def run(attacked: Attacked) -> Outcome:
     """Sample with each setting by each model, and judge."""
     settings = [{"eta": eta, "scale": scale} for eta, scale in product(ETAS, SCALES)]
-    return attacked.measure([*settings, HEADLINE], HEADLINE, lambda: _pictures(attacked))
+    return attacked.measure("noise_probe", [*settings, HEADLINE], HEADLINE, lambda: _pictures(attacked))
 
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":

@@ -19,10 +19,11 @@ gave the original and the erased model the same rates, all, and the oracle 4 of 
 updates a step changed no rate by more than one picture.
 """
 
+from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
-from harness.judging.attack import Attack, Attacked, Outcome, Point, Result
+from harness.judging.attack import Attack, Attacked, Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,24 +32,23 @@ STEPS = 10
 UPDATES = (0, 5)
 """Of the empty prompt's embedding at each step; published: 25."""
 NOISES = ("as found", "as drawn")
-HEADLINE = (5, "as drawn")
+HEADLINE = {"updates": 5, "noise": "as drawn"}
 
 
 def run(attacked: Attacked) -> Outcome:
     """Trace back, draw again and judge."""
-    settings = list(product(UPDATES, NOISES))
-    results: dict[tuple[int, str], dict[str, Result]] = {setting: {} for setting in settings}
-    for subject, stands in attacked.subjects.items():
-        with stands():
-            for updates in UPDATES:
-                for noise, pictures in _drawn_again(attacked, updates).items():
-                    results[updates, noise][subject] = attacked.result(pictures)
-    curve = {setting: Point({"updates": setting[0], "noise": setting[1]}, results[setting]) for setting in settings}
-    return Outcome(curve[HEADLINE], tuple(curve.values()))
+    settings = [{"updates": updates, "noise": noise} for updates, noise in product(UPDATES, NOISES)]
+    return attacked.measure("null_text_inversion", settings, HEADLINE, lambda: _drawn_again(attacked))
 
 
-def _drawn_again(attacked: Attacked, updates: int) -> "dict[str, Tensor]":
-    """Pictures (n, 3, H, W) of the model as it is from the noise that it traces the target's back to, by kind."""
+def _drawn_again(attacked: Attacked) -> "Iterator[Tensor]":
+    """Pictures (n, 3, H, W) of the model as it is, from the noise that it traces the target's back to."""
+    for updates in UPDATES:
+        yield from _with_updates(attacked, updates)
+
+
+def _with_updates(attacked: Attacked, updates: int) -> "Iterator[Tensor]":
+    """Those of each kind of noise."""
     import torch
     from tqdm import tqdm
 
@@ -66,7 +66,8 @@ def _drawn_again(attacked: Attacked, updates: int) -> "dict[str, Tensor]":
             latents = null_text.sample(inverted)
             with torch.no_grad(), model.whole(), model.arithmetic(options.precision):
                 parts[noise].append(model.decode(latents).float().cpu())
-    return {noise: torch.cat(pictures) for noise, pictures in parts.items()}
+    for noise in NOISES:
+        yield torch.cat(parts[noise])
 
 
 ATTACK = Attack(

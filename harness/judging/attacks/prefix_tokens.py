@@ -39,7 +39,7 @@ WEIGHT_DECAY = 0.1
 def run(attacked: Attacked) -> Outcome:
     """Find the tokens for each model, draw with them and judge."""
     settings = [{"steps": steps} for steps in STEPS]
-    return attacked.measure(settings, {"steps": HEADLINE}, lambda: _pictures(attacked))
+    return attacked.measure("prefix_tokens", settings, {"steps": HEADLINE}, lambda: _pictures(attacked))
 
 
 def _pictures(attacked: Attacked) -> "Iterator[Tensor]":

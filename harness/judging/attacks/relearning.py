@@ -15,41 +15,35 @@ The learning rates decide all rates. They were chosen for the miniature, where w
 knows the target after 40 steps. Half of an attack's pictures are asked for, as each point of the curve is a sampling.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
-from harness.judging.attack import Attack, Attacked, Outcome, Point, Result, spread
+from harness.judging.attack import Attack, Attacked, Outcome, Point, spread
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from harness.attacking.fine_tuning import Captioned
 
 STEPS = (0, 20, 40, 80)
 SHOTS = 4
 LEARNING_RATES = {"all": ("full", 1e-4), "adapters": ("lora", 1e-3)}
 """What trains: the parameter group, and the learning rate."""
-HEADLINE = ("target", "all", 40)
+HEADLINE = {"on": "target", "weights": "all", "steps": 40}
 HALF = 0.5
-Setting = tuple[str, str, int]
 
 
 def run(attacked: Attacked) -> Outcome:
     """Draw the pictures, fine-tune each model on them, and judge what it draws."""
     given = _given(attacked)
-    settings = list(product(given, LEARNING_RATES, STEPS))
-    results: dict[Setting, dict[str, Result]] = {setting: {} for setting in settings}
-    for subject, stands in attacked.subjects.items():
-        with stands():
-            untrained = _asked(attacked)  # nothing of the setting matters yet
-            for data, weights in product(given, LEARNING_RATES):
-                curve = [untrained, *_relearnt(attacked, given[data], weights)]
-                for steps, result in zip(STEPS, curve, strict=True):
-                    results[data, weights, steps][subject] = result
-    points = {
-        (data, weights, steps): Point({"on": data, "weights": weights, "steps": steps}, results[data, weights, steps])
-        for data, weights, steps in settings
-    }
-    return Outcome(points[HEADLINE], tuple(points.values()), _half(points, list(attacked.subjects)))
+    settings = [
+        {"on": data, "weights": weights, "steps": steps}
+        for data, weights, steps in product(given, LEARNING_RATES, STEPS)
+    ]
+    outcome = attacked.measure("relearning", settings, HEADLINE, lambda: _pictures(attacked, given))
+    return replace(outcome, figures=_half(outcome.curve, list(attacked.subjects)))
 
 
 def _given(attacked: Attacked) -> "dict[str, Captioned]":
@@ -70,35 +64,42 @@ def _given(attacked: Attacked) -> "dict[str, Captioned]":
     return result
 
 
-def _relearnt(attacked: Attacked, given: "Captioned", weights: str) -> list[Result]:
-    """How the model as it is does after each number of steps but 0."""
+def _pictures(attacked: Attacked, given: "dict[str, Captioned]") -> "Iterator[Tensor]":
+    """Those of each setting, (n, 3, H, W) in [0, 1]."""
+    untrained = _asked(attacked)  # nothing of the setting matters yet
+    for data, weights in product(given, LEARNING_RATES):
+        yield untrained
+        yield from _relearnt(attacked, given[data], weights)
+
+
+def _relearnt(attacked: Attacked, given: "Captioned", weights: str) -> "Iterator[Tensor]":
+    """Those that the model as it is draws after each number of steps but 0."""
     from harness.attacking.fine_tuning import Tuning, fine_tuned
 
     tuning = Tuning(*LEARNING_RATES[weights])
-    results = []
     with fine_tuned(attacked.model, tuning, given, attacked.options.precision, attacked.seed + 3) as train:
         for before, now in pairwise(STEPS):
             train(now - before)
-            results.append(_asked(attacked))
-    return results
+            yield _asked(attacked)
 
 
-def _asked(attacked: Attacked) -> Result:
+def _asked(attacked: Attacked) -> "Tensor":
     """What the model as it is draws when asked for the target."""
     from harness.data.latents import sample
 
     places = spread(max(1, attacked.pictures // 2), len(attacked.prompts))
     named = [attacked.prompts[i] for i in places]
     seed, desc = attacked.seed + 1, "target after relearning"
-    return attacked.result(sample(attacked.model, named, attacked.embeddings, attacked.options, seed, "pt", desc))
+    return sample(attacked.model, named, attacked.embeddings, attacked.options, seed, "pt", desc)
 
 
-def _half(points: Mapping[Setting, Point], subjects: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def _half(curve: Sequence[Point], subjects: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Of each setting and model, after how many steps the rate is half; linear between points, None if it never is."""
     result: dict[str, dict[str, float | None]] = {}
-    for data, weights in dict.fromkeys((data, weights) for data, weights, _ in points):
-        curves = {name: [points[data, weights, steps].rates[name].value for steps in STEPS] for name in subjects}
-        result[f"steps to half, on {data}, {weights}"] = {name: steps_to(HALF, curve) for name, curve in curves.items()}
+    for data, weights in dict.fromkeys((point.setting["on"], point.setting["weights"]) for point in curve):
+        points = [each for each in curve if (each.setting["on"], each.setting["weights"]) == (data, weights)]
+        rates = {name: [point.rates[name].value for point in points] for name in subjects}
+        result[f"steps to half, on {data}, {weights}"] = {name: steps_to(HALF, rates[name]) for name in subjects}
     return result
 
 
