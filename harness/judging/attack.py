@@ -125,8 +125,11 @@ class Attacked:
             for name, part in parts.items()
             if name.startswith("text_encoder") and isinstance(part, torch.nn.Module)
         }
+        side = self.drawn[1].shape[-1] * self.model.pipeline.vae_scale_factor
+        noise = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+        seen = {"drawn": self.drawn[1], "judge": self.judge.features(noise)}  # some attacks ask the judge on the way
         given = {name: list(prompts) for name, prompts in self.others.items()}
-        return told | {"encoders": encoders, "drawn": fingerprint({"drawn": self.drawn[1]}), "others": given}
+        return told | {"encoders": encoders, "seen": fingerprint(seen), "others": given}
 
     def result(self, pictures: "Tensor") -> "Result":
         """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes."""
