@@ -73,9 +73,9 @@ class Trainer:
         warm_up = 0 if saved else critic.WARM_UP
         self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)
         self.soft_prompts, self.relearner = None, None
-        if options.origin == "target" and options.adversary_every:
+        if sampled.counterparts is not None and options.adversary_every:
             self.soft_prompts = SoftPrompts(self.denoiser, path, sampled, self.noise)
-        if options.origin == "target" and options.relearning_steps:
+        if sampled.counterparts is not None and options.relearning_steps:
             self.relearner = Relearner(self.denoiser, path, sampled, self.noise, options.relearning_steps)
         self.optimizer = torch.optim.AdamW(self.denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
         self.step = 0

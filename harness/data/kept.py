@@ -44,6 +44,7 @@ def sample_kept(
     picked = _pick(len(concepts.retain_prompts), options.latents, generator)
     retained = [concepts.retain_prompts[i] for i in picked]
     of_target = options.origin == "target"
+    erases_pictures = of_target and options.anchor_guidance >= 0
 
     def latents(name: str, prompts: list[str], seed: int) -> Tensor:
         desc = f"{name} latents"
@@ -54,19 +55,19 @@ def sample_kept(
         return Conditioning.stack([embeddings[prompt] for prompt in prompts])
 
     def told(prompts: Sequence[str], kinds: Sequence[str]) -> Conditioning:
-        """Of all prompts the first kind, then of all the second, and so on; at the anchor's pictures themselves."""
+        """Of all prompts the first kind, then of all the second, and so on; without counterparts the prompts alone."""
         by_kind = {
             "own": prompts,
             "general": [concepts.general.get(prompt, "") for prompt in prompts],
             "none": [""] * len(prompts),
         }
-        return stack([prompt for kind in (kinds if of_target else kinds[:1]) for prompt in by_kind[kind]])
+        return stack([prompt for kind in (kinds if erases_pictures else kinds[:1]) for prompt in by_kind[kind]])
 
     # ESD leads away from the target, so it starts from what the model shows there: its anchor is the target.
     origin = [each.target if of_target else each.anchor for each in drawn]
     origin_latents = latents("target" if of_target else "anchor", origin, 4 * options.seed + 1)
     counterparts = None
-    if of_target and options.anchor_guidance >= 0:
+    if erases_pictures:
         anchors, seed = [each.anchor for each in drawn], 4 * options.seed + 2**61
         counterparts = once(
             "counterpart_latents",
@@ -75,6 +76,9 @@ def sample_kept(
     retain_latents, retain, general = origin_latents[:0], stack([""])[:0], stack([""])[:0]
     if retained:
         retain_latents = latents("retained", retained, 4 * options.seed + 2)
+        if counterparts is not None:  # they are pictures of what is retained too, the nearest to the target's
+            retain_latents = torch.cat([retain_latents, counterparts])
+            retained += [each.anchor for each in drawn]
         retain, general = stack(retained), told(retained, OF_RETAINED)
     return Sampled(
         origin_latents=origin_latents,
