@@ -59,8 +59,10 @@ class Config:
     to last, before it begins anew; 0 for none."""
     anchor_guidance: float = 1.0
     """Classifier-free guidance on the anchor's frozen prediction; below 0, with the target as anchor, this is ESD."""
+    start: Literal["original", "closed-form"] = "original"
+    """Weights to start from: the model's own, or with keys and values moved in closed form (UCE)."""
     steps: int = 300
-    """Optimiser steps."""
+    """Optimiser steps; 0 with `--start closed-form`, which then is all."""
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
     learning_rate: float = 5e-4
@@ -168,9 +170,10 @@ def from_dict(content: Mapping[str, Any]) -> Config:
 
 def check(options: Config) -> None:
     """UsageError for a number out of its range."""
-    counts = ("steps", "batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
+    counts = ("batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
     ranges = {
         **dict.fromkeys(counts, (1, 10**9, "a count from 1")),
+        "steps": (int(options.start == "original"), 10**9, "a count from 1, or 0 with --start closed-form"),
         "retain_weight": (0, 1e30, "0, which retains nothing, or a finite number above it"),
         "retention_budget": (1e-30, 1e30, "a finite number above 0"),
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),

@@ -1,34 +1,51 @@
-"""Compare divergences, objectives and scales on one concept; the original and the oracle are sampled once.
+"""Which divergence? Many erasures of one concept, side by side, each a run folder with its report.
 
-python -m harness.sweep --seeds 3 --output runs/sweep.json
+    python -m harness.sweep --seeds 3 --output runs/sweep --base.attacks completion inversion relearning
+    python -m harness.sweep --output runs/sweep --part 2/4 --base.device cuda:1      # the second quarter of the runs
 
-Prints a table of medians over the seeds and writes every run's metrics to the output.
+Every divergence is trained at each scale and from each origin, and beside them concept ablation (2303.13516), ESD
+(2303.07345) and UCE (2308.14761) at some learning rates each. Runs that are finished are not run again, and one that
+was killed goes on; what no erasure changes is sampled once for all (the user's cache). At the end there are table.md
+and pareto.png in the output: medians over the seeds, with the lowest and the highest.
 """
 
+import json
+import re
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
 
-from harness.config import Config, check
-from harness.judging.metric import metrics
+from harness.config import Config, UsageError, check
 from harness.plan import Plan
 from harness.runs.ends import run_command
-from harness.runs.files import write_json
+from harness.runs.files import read_json
+from harness.runs.folder import find_unfinished
 
-if TYPE_CHECKING:
-    from harness.data.latents import Sampled
-    from harness.judging.references import References
-    from harness.prepare import Prepared
-
-VARIED = ("divergence", "objective", "scale")
+VARIED = ("divergence", "objective", "scale", "origin")
 Row = dict[str, Any]
+BASELINES: dict[str, dict[str, Any]] = {
+    "concept_ablation": {"origin": "anchor"},
+    "esd": {"origin": "target", "anchor_guidance": -1.0},
+    "uce": {"origin": "anchor", "start": "closed-form", "steps": 0},
+}
+"""What each changes of the defaults, beside keys and values alone as parameter group, KL at the official scale and no
+adversary; ESD's anchor is the target itself, by its guidance."""
+RATES = (3e-4, 1e-3)
+"""Learning rates that a baseline with steps is tried at."""
+SHOWN = {
+    "unlearning_accuracy": "UA",
+    "in_domain_retain_accuracy": "IRA",
+    "cross_domain_retain_accuracy": "CRA",
+    "attribute_binding": "BIND",
+}
+GAPS = ("forgetting_gap", "collateral_gap")
 
 
 @dataclass(frozen=True)
@@ -41,107 +58,196 @@ class Sweep:
     """Divergences trained with a critic."""
     scales: tuple[str, ...] = ("unit", "auto")
     """Scales tried for each."""
+    origins: tuple[str, ...] = ("target",)
+    """Whose pictures are noised, tried for each."""
+    baselines: tuple[str, ...] = ()
+    """Of concept_ablation, esd and uce."""
     seeds: int = 3
     """Runs of each, with seeds 0, 1, ..."""
-    output: Path = Path("runs/sweep.json")
-    """Where every run's metrics go."""
+    part: str = "1/1"
+    """Which of how many equal parts of the runs to do, for several processes or GPUs; the last to end has the table."""
+    output: Path = Path("runs/sweep")
+    """Folder of the runs."""
     base: Config = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of a sweep's runs."""
+
+    method: str
+    """A baseline's name with its learning rate, or `ours`."""
+    options: Config
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """All but its seed."""
+        return (self.method, *(getattr(self.options, name) for name in VARIED))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    return run_command(lambda: run(_parse(arguments)))
-
-
-def _parse(arguments: Sequence[str] | None) -> Sweep:
-    sweep = tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__)
-    check(sweep.base)
-    return sweep
+    return run_command(
+        lambda: run(tyro.cli(Sweep, args=arguments, prog="python -m harness.sweep", description=__doc__))
+    )
 
 
 def run(sweep: Sweep) -> list[Row]:
-    """Do every run; one row each, also written to `sweep.output` after each."""
-    plans = [Plan.of(options) for options in configurations(sweep)]
-    base = Plan.of(sweep.base)
+    """Do the runs that are not done; gives a row for each that is, and writes the table and the picture.
 
-    from harness.data.kept import sample_kept
-    from harness.models.weights import put_over
-    from harness.prepare import prepare
-
-    prepared = prepare(base)
-    references = prepared.references()
-    if sweep.base.continue_from:
-        put_over(prepared.model, sweep.base.continue_from)
-    sampled: dict[int, Sampled] = {}
-    rows: list[Row] = []
-    for plan in plans:
-        seed = plan.options.seed
-        if seed not in sampled:
-            sampled[seed] = sample_kept(prepared.model, prepared.concepts, prepared.embeddings, plan.options)
-        rows.append(_erase(plan, prepared, sampled[seed], references))
-        sweep.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(sweep.output, {"rows": rows})
-        print(table(rows), flush=True)
+    Raises:
+        UsageError: an option that cannot be used, or a folder that holds a run with other options.
+    """
+    check(sweep.base)
+    runs = list(configurations(sweep))
+    for each in runs:
+        Plan.of(each.options)  # refuses what cannot be used before anything is run
+    for each in _part(runs, sweep.part):
+        if not _finished(each):
+            _do(each)
+    rows = [_row(each) for each in runs if _finished(each)]
+    sweep.output.mkdir(parents=True, exist_ok=True)
+    (sweep.output / "table.md").write_text(table(rows) + "\n")
+    pareto(sweep.output / "pareto.png", rows)
+    print(table(rows))
     return rows
 
 
-def configurations(sweep: Sweep) -> Iterator[Config]:
-    """Every run's options, seed by seed, so that early results compare like with like."""
-    kinds = [(name, "closed_form") for name in sweep.divergences] + [
-        (name, "variational") for name in sweep.variational
-    ]
-    for seed, scale, (divergence, objective) in product(range(sweep.seeds), sweep.scales, kinds):
-        yield replace(sweep.base, seed=seed, scale=scale, divergence=divergence, objective=objective)  # type: ignore[arg-type]
+def configurations(sweep: Sweep) -> Iterator[Run]:
+    """Every run, seed by seed, so that early results compare like with like.
+
+    Raises:
+        UsageError: no such baseline.
+    """
+    kinds = [(name, "closed_form") for name in sweep.divergences]
+    kinds += [(name, "variational") for name in sweep.variational]
+    for seed in range(sweep.seeds):
+        for origin, scale, (divergence, objective) in product(sweep.origins, sweep.scales, kinds):
+            varied: dict[str, Any] = {
+                "divergence": divergence,
+                "objective": objective,
+                "scale": scale,
+                "origin": origin,
+            }
+            yield _placed("ours", replace(sweep.base, seed=seed, **varied), sweep.output)
+        for name in sweep.baselines:
+            yield from _baseline(name, seed, sweep)
 
 
-def _erase(plan: Plan, prepared: "Prepared", sampled: "Sampled", references: "References") -> Row:
-    """Train, measure, and put the original weights back."""
-    from harness.judging.comparison import compare
-    from harness.judging.references import SEED
-    from harness.loss.objective import Losses
-    from harness.train import OverflowedError, Trainer
+def _baseline(name: str, seed: int, sweep: Sweep) -> Iterator[Run]:
+    """One baseline's runs."""
+    if name not in BASELINES:
+        raise UsageError(f"--baselines {name!r}: choices: {', '.join(BASELINES)}")
+    common = {"divergence": "kl", "scale": "unit", "parameter_group": "cross-attention-kv", "adversary_every": 0}
+    options = replace(sweep.base, seed=seed, relearning_steps=0, **(common | BASELINES[name]))  # type: ignore[arg-type]
+    for rate in RATES if options.steps else RATES[:1]:
+        method = f"{name} {rate:g}" if options.steps else name
+        yield _placed(method, replace(options, learning_rate=rate), sweep.output)
 
-    options = plan.options
-    row: Row = {name: getattr(options, name) for name in (*VARIED, "seed", "steps")}
-    losses = Losses.of(plan.divergences, plan.weights, options.objective)
-    started = time.perf_counter()
-    trainer = Trainer(prepared.model, sampled, losses, options)
+
+def _placed(method: str, options: Config, output: Path) -> Run:
+    """The run with a folder of its own."""
+    parts = [method, *(getattr(options, name) for name in VARIED), options.seed]
+    name = re.sub(r"[^\w.=-]+", "-", "-".join(map(str, parts)))
+    return Run(method, replace(options, output=output / name))
+
+
+def _part(runs: Sequence[Run], part: str) -> Sequence[Run]:
+    """Those that this process does."""
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--part {part!r}: needed is which of how many, such as 1/4")
+    return runs[int(found[1]) - 1 :: int(found[2])]
+
+
+def _finished(each: Run) -> bool:
+    """Whether its folder is there; UsageError if that run had other options."""
+    assert each.options.output is not None
+    file = each.options.output / "run.json"
+    if not file.is_file():
+        return False
+    from harness.config import from_dict
+
+    before = from_dict(read_json(file, "config")["config"])
+    ours = {name: getattr(each.options, name) for name in vars(each.options) if name not in ("resume", "output")}
+    if other := [name for name, value in ours.items() if getattr(before, name) != value]:
+        raise UsageError(f"--output {each.options.output}: a run with another {other[0]}; choose another folder")
+    return True
+
+
+def _do(each: Run) -> None:
+    """Run it, from where it was interrupted if it was; one that overflows stays unfinished."""
+    from harness.train import OverflowedError
+    from harness.unlearn import run as unlearn
+
+    options = each.options
+    assert options.output is not None
+    with suppress(UsageError):  # it never began
+        options = replace(options, resume=find_unfinished(options.output))
     try:
-        trainer.train()
-        row["seconds"] = time.perf_counter() - started
-        row["metrics"] = compare(
-            prepared.draw(prepared.panel.prompts, SEED, "pictures after"), prepared.panel, references
-        )
+        unlearn(options)
     except OverflowedError as error:
-        row["stopped"] = str(error)
-    trainer.denoiser.restore()
-    return row
+        print(f"{options.output}: {error}", file=sys.stderr)
+
+
+def _row(each: Run) -> Row:
+    """What a finished run found."""
+    assert each.options.output is not None
+    metrics, summary = (read_json(each.options.output / name) for name in ("metrics.json", "run.json"))
+    steps = [json.loads(line) for line in (each.options.output / "steps.jsonl").read_text().splitlines()]
+    weights = [row["relative_weight"] for row in steps if "relative_weight" in row]
+    return {
+        "key": each.key,
+        "seed": each.options.seed,
+        "seconds": summary["seconds"]["training"],
+        "weights": [statistics.mean(column) for column in zip(*weights, strict=True)] if weights else None,
+        "gaps": {name: metrics[name] and metrics[name]["value"] for name in GAPS},
+        "intervals": {name: metrics[name] and metrics[name]["interval"] for name in GAPS},
+        "metrics": {short: metrics[name]["erased"] for name, short in SHOWN.items() if name in metrics},
+    }
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Medians over the seeds as a Markdown table, the original and the oracle in its last rows."""
-    names = {metric.name: metric.short for metric in metrics()}
-    columns = [*VARIED, "seeds", *names.values(), "seconds"]
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    for key in dict.fromkeys(tuple(row[name] for name in VARIED) for row in rows):
-        group = [row for row in rows if tuple(row[name] for name in VARIED) == key]
-        done = [row for row in group if row.get("metrics")]
-        if len(done) < len(group):
-            lines.append(f"| {' | '.join(key)} | {len(group)} | stopped, or no judge |" + " |" * len(names))
-            continue
-        cells = [_median([row["metrics"][name]["erased"] for row in done if name in row["metrics"]]) for name in names]
-        cells.append(_median([row["seconds"] for row in done]))
-        lines.append(f"| {' | '.join(key)} | {len(done)} | {' | '.join(cells)} |")
-    first: Row = next((row["metrics"] for row in rows if row.get("metrics")), {})
-    for model in ("original", "oracle"):
-        values = [first[name][model] if name in first else None for name in names]
-        cells = [_median([value] if value is not None else []) for value in values]
-        lines.append(f"| {model} | | | | {' | '.join(cells)} | |")
-    return "\n".join(lines)
+    """A Markdown table: of each kind of run the medians over its seeds, with the lowest and the highest."""
+    heads = ["method", *VARIED, "seeds", *SHOWN.values(), *(name.replace("_", " ") for name in GAPS)]
+    lines = [" | ".join([*heads, "w(s)/w(0), 10, 50, 90 %", "training, s"]), "|".join(["---"] * (len(heads) + 2))]
+    for key, group in _by_key(rows).items():
+        cells = [*key, str(len(group))]
+        cells += [_median([row["metrics"].get(short) for row in group]) for short in SHOWN.values()]
+        cells += [_median([row["gaps"][name] for row in group]) for name in GAPS]
+        weights = [row["weights"] for row in group if row["weights"]]
+        cells.append(", ".join(f"{statistics.median(column):.2g}" for column in zip(*weights, strict=True)) or "-")
+        lines.append(" | ".join([*cells, f"{statistics.median(row['seconds'] for row in group):.0f}"]))
+    return "\n".join(f"| {line} |" for line in lines)
 
 
-def _median(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3g}" if values else "-"
+def _by_key(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    keys = dict.fromkeys(row["key"] for row in rows)
+    return {key: [row for row in rows if row["key"] == key] for key in keys}
+
+
+def _median(values: Sequence[float | None]) -> str:
+    """The median, and the lowest and highest of several; a dash for none."""
+    there = sorted(value for value in values if value is not None)
+    if not there:
+        return "-"
+    spread = f" ({there[0]:.3f} to {there[-1]:.3f})" if len(there) > 1 else ""
+    return f"{statistics.median(there):.3f}{spread}"
+
+
+def pareto(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the forgetting gap against the collateral gap, a point for each kind of run, with its seeds' range."""
+    from harness.show.figures import trade_off
+
+    points = {}
+    for key, group in _by_key(rows).items():
+        pairs = [tuple(row["gaps"][name] for name in GAPS) for row in group]
+        if all(value is not None for pair in pairs for value in pair):
+            method, divergence, objective, scale, origin = key
+            label = f"{divergence}, {scale}" if method == "ours" else method
+            points[f"{label}, critic" if objective == "variational" else label, origin] = pairs
+    if points:
+        trade_off(path, points)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from harness.config import Config
 from harness.data.batches import Batch, batches
 from harness.data.latents import Sampled
-from harness.loss import critic
+from harness.loss import closed_form, critic
 from harness.loss.calibration import calibrated, context_of, make_critic
 from harness.loss.gap import difference, squared_distance
 from harness.loss.objective import Losses, erasure_loss, retain_loss
@@ -62,13 +62,15 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.options, self.losses = options, losses
         self.denoiser = Denoiser(model, options.parameter_group, options.precision, options.rank)
+        if options.start == "closed-form" and not saved:
+            closed_form.start(self.denoiser, sampled)
         path = model.path()
         self.noise = torch.Generator().manual_seed(4 * options.seed + 3)
         self.batches = batches(sampled, path, options, self.noise)
         self.scale = Scale(options.scale, path, unit_constant(sampled.origin_latents))
         if saved:
             self.scale = Scale(options.scale, path, saved.values["scale"])
-        elif options.scale == "auto":
+        elif options.scale == "auto" and options.steps:
             self.scale = calibrated(self.scale, self.denoiser, losses, self.batches, options.batch_size)
         warm_up = 0 if saved else critic.WARM_UP
         self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,8 @@ def _escaped(words: str) -> str:
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw s, w(s)/w(0), the retained error, D and its estimate, and where in (time step, s) the gradient came from."""
     rows = [row for row in rows if "s" in row]
+    if not rows:  # no step was taken, so there is nothing to see
+        return
     figure, (distance, weight, retained, divergence, origin) = plt.subplots(1, 5, figsize=(18, 3.4))
     distance.set(title="s of the target prompts", xlabel="step", yscale="log")
     _quantiles(distance, rows, "s")
@@ -89,6 +92,32 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
         divergence.legend()
     _origin(origin, rows)
     figure.suptitle(_escaped(title))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def trade_off(path: Path, points: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> None:
+    """Draw the forgetting gap against the collateral gap.
+
+    Args:
+        path: of the picture.
+        points: by kind of run and origin of its pictures, both gaps of each seed.
+    """
+    figure, axis = plt.subplots(figsize=(9, 6))
+    markers = {"target": "o", "anchor": "s"}
+    for (label, origin), pairs in points.items():
+        forgetting, collateral = (np.array(column) for column in zip(*pairs, strict=True))
+        middle = np.median(forgetting), np.median(collateral)
+        across, up = (
+            [[m - each.min()], [each.max() - m]] for m, each in zip(middle, (forgetting, collateral), strict=True)
+        )
+        axis.errorbar(*middle, yerr=up, xerr=across, fmt=markers[origin], capsize=2)
+        axis.annotate(_escaped(label), middle, (4, 4), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="forgetting gap", ylabel="collateral gap", title="nearer to the origin is nearer to the oracle")
+    axis.plot([], [], "ko", label="origin: target")
+    axis.plot([], [], "ks", label="origin: anchor")
+    axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,0 +1,47 @@
+"""A start in closed form: keys and values that read the target's prompts as the anchor's (UCE, 2308.14761).
+
+Each matrix W of cross-attention's keys and values becomes the minimiser of
+
+    sum over target tokens |W e - W_0 a|^2 + sum over retained tokens |W p - W_0 p|^2 + ridge |W - W_0|^2,
+
+with e, a and p the embeddings of tokens at the same place of the target's, the anchor's and the retained prompts:
+
+    W = W_0 (sum a e^T + sum p p^T + ridge I) (sum e e^T + sum p p^T + ridge I)^-1.
+"""
+
+import torch
+from torch import Tensor
+
+from harness.config import UsageError
+from harness.data.latents import Sampled
+from harness.models.denoiser import Denoiser
+
+RIDGE = 0.1
+
+
+def start(denoiser: Denoiser, sampled: Sampled) -> None:
+    """Move the keys and values there, in place.
+
+    Raises:
+        UsageError: the parameter group has none that could be moved.
+    """
+    model = denoiser.model
+    keys_and_values = model.parameter_groups["cross-attention-kv"]
+    moved = [name for name in denoiser.trained if keys_and_values.search(name) and name.endswith(".weight")]
+    if denoiser.adapted or not moved:
+        raise UsageError("--start closed-form: moves keys and values, which --parameter-group does not train")
+    count = len(sampled.origin_latents)
+    target, anchor, kept = (
+        rows.prompt_embeds.flatten(0, 1).double().to(model.device)
+        for rows in (sampled.target[:count], sampled.anchor, sampled.retain)
+    )
+    for name in moved:
+        weight = denoiser.trained[name]
+        weight.data.copy_(moved_weight(weight.detach().double(), target, anchor, kept))
+
+
+def moved_weight(weight: Tensor, target: Tensor, anchor: Tensor, kept: Tensor) -> Tensor:
+    """The minimiser, shaped like `weight` (out, width), from tokens (n, width), (n, width) and (m, width)."""
+    ridge = RIDGE * torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
+    held = kept.T @ kept + ridge
+    return torch.linalg.solve(target.T @ target + held, weight @ (anchor.T @ target + held), left=False)
