@@ -12,6 +12,10 @@ from harness.models.family import Conditioning
 from harness.models.path import GaussianPath
 from harness.runs import processes
 
+FINISHED = 0.2
+"""Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond. There the
+error of the noise that leads elsewhere grows like 1/t, and a few such rows would have the whole gradient."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -65,12 +69,15 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
     n, count, kept_count = options.batch_size, len(sampled.origin_latents), len(sampled.retain_latents)
     retains = n if kept_count else 0
     shape = sampled.origin_latents.shape[1:]
+    first = 1 if sampled.counterparts is None else max(1, int(FINISHED * path.timesteps))
     while True:
         # Every process draws all of this in this order, whatever it keeps of it.
         erased = torch.randint(count, (n,), generator=generator)
         retained = torch.randint(max(kept_count, 1), (n,), generator=generator)[:retains]
         noise = torch.randn(n + retains, *shape, generator=generator)
-        times = [torch.randint(1, path.timesteps, (rows,), generator=generator) for rows in (n, retains)]
+        times = [
+            torch.randint(low, path.timesteps, (rows,), generator=generator) for low, rows in ((first, n), (1, retains))
+        ]
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
 
