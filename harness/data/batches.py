@@ -13,8 +13,8 @@ from harness.models.path import GaussianPath
 from harness.runs import processes
 
 FINISHED = 0.2
-"""Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond. There the
-error of the noise that leads elsewhere grows like 1/t, and a few such rows would have the whole gradient."""
+"""Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond. There
+the noise that leads elsewhere grows without bound, and single rows would have the whole gradient."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Batch:
     guidance: float = 1.0
     """On the anchor."""
     counterparts: Tensor | None = None
-    """What x_0 is to be on the rows that erase, (n, c, h, w), in place of a frozen prediction."""
+    """What x_0 may be on the rows that erase, (n, k, c, h, w), in place of a frozen prediction."""
     adversary: Tensor | None = None
     """On which of these rows an adversary may add to the prompt, (n,)."""
 

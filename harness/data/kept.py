@@ -21,10 +21,11 @@ or nothing. The last kind of the target's is the adversary's to add to."""
 
 
 class Drawn(NamedTuple):
-    """One latent's prompts, and which of the concepts it is of."""
+    """One latent's prompts, those of its counterparts, and which of the concepts it is of."""
 
     target: str
     anchor: str
+    counterparts: tuple[str, ...]
     concept: int
 
 
@@ -68,16 +69,20 @@ def sample_kept(
     origin_latents = latents("target" if of_target else "anchor", origin, 4 * options.seed + 1)
     counterparts = None
     if erases_pictures:
-        anchors, seed = [each.anchor for each in drawn], 4 * options.seed + 2**61
-        counterparts = once(
+        most = max(len(each.counterparts) for each in drawn)
+        anchors = [each.counterparts[k % len(each.counterparts)] for each in drawn for k in range(most)]
+        clean, seed = origin_latents.repeat_interleave(most, 0), 4 * options.seed + 2**61
+        finished = once(
             "counterpart_latents",
-            lambda: finish_once(model, origin_latents, COUNTERPART_FROM, anchors, embeddings, options, seed),
-        ).to(model.device)
+            lambda: finish_once(model, clean, COUNTERPART_FROM, anchors, embeddings, options, seed),
+        )
+        counterparts = finished.to(model.device).unflatten(0, (len(drawn), most))
     retain_latents, retain, general = origin_latents[:0], stack([""])[:0], stack([""])[:0]
     if retained:
         retain_latents = latents("retained", retained, 4 * options.seed + 2)
         if counterparts is not None:  # they are pictures of what is retained too, the nearest to the target's
-            retain_latents = torch.cat([retain_latents, counterparts])
+            turns = [each.counterparts.index(each.anchor) for each in drawn]
+            retain_latents = torch.cat([retain_latents, counterparts[range(len(drawn)), turns]])
             retained += [each.anchor for each in drawn]
         retain, general = stack(retained), told(retained, OF_RETAINED)
     return Sampled(
@@ -102,7 +107,7 @@ def _drawn(concepts: Concepts, count: int, generator: torch.Generator) -> list[D
     for k, erased in enumerate(concepts.erased):
         share = len(range(k, count, len(concepts.erased)))
         for i in _pick(len(erased.anchor_prompts), share, generator):
-            drawn.append(Drawn(erased.target_prompts[i], erased.anchor_prompts[i], k))
+            drawn.append(Drawn(erased.target_prompts[i], erased.anchor_prompts[i], erased.counterparts[i], k))
     return drawn
 
 

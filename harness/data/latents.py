@@ -90,7 +90,7 @@ class Sampled:
     """What the trained model is told of them, (kinds m, ...)."""
     unconditional: Conditioning
     counterparts: Tensor | None = None
-    """Where the origin is the target: the same pictures with the anchor in its place, (n, c, h, w)."""
+    """Where the origin is the target: each of the pictures with k anchors in its place, (n, k, c, h, w)."""
 
     @property
     def kinds(self) -> int:

@@ -2,9 +2,9 @@
 
 At x_t made of the anchor's pictures P is the frozen model on the anchor's prompt. At x_t made of the target's it cannot
 be: where x_t shows the target a frozen network finishes it whatever it is told. There P leads to the picture's
-counterpart, the same picture with the anchor in its place. An x_t may come of many pictures, whose counterparts are
-drawn from what is retained; the mean over them, which is what the squared error of all together asks for, is what a
-model would predict that was trained without the target (theory's `retraining` and `finite_pictures`).
+counterparts, the same picture with something retained in its place, each as far as it is likely behind x_t. That is the
+best prediction of whoever knows these pictures and not the target's (theory's `finite_pictures`); an x_t may come of
+many pictures, and the mean over them is what a model would predict that was trained without the target (`retraining`).
 """
 
 from torch import Tensor
@@ -24,7 +24,8 @@ def difference(denoiser: Denoiser, scale: Scale, batch: Batch) -> Tensor:
     if batch.counterparts is None:
         noise_p = path.noise_prediction(_frozen_prediction(denoiser, batch), noisy, timesteps)
     else:
-        noise_p = path.noise_between(batch.counterparts, noisy, timesteps)
+        clean = path.posterior_mean(batch.counterparts, noisy, timesteps)
+        noise_p = path.noise_between(clean, noisy, timesteps)
     noise_q = path.noise_prediction(denoiser(noisy, timesteps, batch.trained), noisy, timesteps)
     return scale.difference(noise_p, noise_q, timesteps)
 

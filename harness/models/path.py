@@ -77,6 +77,16 @@ class GaussianPath:
                 return output
         return (noisy - deviation * output) / signal
 
+    def posterior_mean(self, pictures: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """The best prediction of x_0 (n, ...) at x_t (n, ...) and t (n,), if it is one of k pictures (n, k, ...).
+
+        The mean of them, each weighed by how likely it is behind x_t (theory's `finite_pictures`).
+        """
+        signal, deviation = self._at(timesteps, noisy)
+        distance = (noisy[:, None] - signal[:, None] * pictures).square().flatten(2).sum(2)
+        weights = (-distance / (2 * deviation.flatten()[:, None] ** 2)).softmax(1)
+        return (weights.view(*weights.shape, *(1,) * (noisy.ndim - 1)) * pictures).sum(1)
+
     def _at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and deviation at time steps (n,), each (n, 1, ...) with as many axes as `like`."""
         shape = (-1, *(1,) * (like.ndim - 1))

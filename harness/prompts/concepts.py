@@ -13,6 +13,8 @@ class Concept:
     axis: str | None
     target_prompts: tuple[str, ...]
     anchor_prompts: tuple[str, ...]
+    counterparts: tuple[tuple[str, ...], ...]
+    """For each of these all prompts that put something in the target's place; its anchor prompt is one of them."""
     divergence: str
     weight: float = 1.0
 
@@ -41,5 +43,6 @@ class Concepts:
     @property
     def prompts(self) -> list[str]:
         """Every prompt of the training."""
-        pairs = [prompt for c in self.erased for prompt in (*c.target_prompts, *c.anchor_prompts)]
-        return [*pairs, *self.retain_prompts, *self.general.values()]
+        targets = [prompt for concept in self.erased for prompt in concept.target_prompts]
+        anchors = [prompt for concept in self.erased for prompts in concept.counterparts for prompt in prompts]
+        return [*targets, *anchors, *self.retain_prompts, *self.general.values()]

@@ -29,6 +29,8 @@ from harness.prompts.wishes import Wish, general_wish, known_wish, read_concepts
 
 NEIGHBOURS, OTHERS = 8, 8
 """Retained of a bank's names for each target: the nearest, and as many of the rest at random."""
+ANCHORS = 7
+"""Retained concepts, the nearest, that take turns in the target's place; of the miniature's shapes seven are left."""
 Rank = Callable[[str, Sequence[str]], list[str]]
 """Orders names by their closeness to a concept, the nearest first."""
 
@@ -123,12 +125,13 @@ class Draft:
     def _settled(self, wish: Wish, rank: Rank) -> Concept:
         """A wish with its prompts, where several anchors take turns."""
         ranked = wish.anchors if len(wish.anchors) == 1 else rank(wish.target, wish.anchors)
-        chosen = ranked if wish.retained else ranked[:1]
+        chosen = ranked[:ANCHORS] if wish.retained else ranked[:1]
         by_anchor = [wish.pairs(anchor, self.vocabulary, self._gone(wish)) for anchor in chosen]
-        turns = [by_anchor[i % len(by_anchor)][i] for i in range(len(by_anchor[0]))]
-        targets, anchors = zip(*turns, strict=True)
+        targets = tuple(target for target, _ in by_anchor[0])
+        every = tuple(tuple(pairs[i][1] for pairs in by_anchor) for i in range(len(targets)))
+        anchors = tuple(prompts[i % len(chosen)] for i, prompts in enumerate(every))
         name = RETAINED if wish.retained else chosen[0]
-        return Concept(wish.target, name, wish.axis, targets, anchors, wish.divergence, wish.weight)
+        return Concept(wish.target, name, wish.axis, targets, anchors, every, wish.divergence, wish.weight)
 
     def _neighbours(self, erased: Sequence[Concept], rank: Rank, general: Mapping[str, str]) -> dict[str, str]:
         """For each target its type's nearest names and some others, one template after the other, and the anchors.
