@@ -16,6 +16,10 @@ FINISHED = 0.2
 """Of the schedule: below, a picture of the target is finished whatever a model is told, so it is noised beyond. There
 the noise that leads elsewhere grows without bound, and single rows would have the whole gradient."""
 
+SEEN = 0.75
+"""Of the schedule: above, a picture of the target looks like any other, and what a model predicts that is not told of
+the target is said by the retained pictures alone."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -79,6 +83,9 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             torch.randint(low, path.timesteps, (rows,), generator=generator) for low, rows in ((first, n), (1, retains))
         ]
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
+        if sampled.counterparts is not None:
+            seen = torch.randint(first, int(SEEN * path.timesteps), (n,), generator=generator)
+            times[0] = torch.where(kinds[:n] > 0, seen, times[0])
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
 
         erased, retained, *told = (processes.share(part) for part in (erased, retained, *told))
