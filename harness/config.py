@@ -52,7 +52,7 @@ class Config:
     origin: Literal["target", "anchor"] = "target"
     """Whose pictures a step noises: the target's, which erases what the model can draw, or as the official recipe has
     it the anchor's, which erases the name alone."""
-    adversary_every: int = 50
+    adversary_every: int = 25
     """With `--origin target`: steps between two searches for embeddings that bring the target back; 0 for none."""
     relearning_steps: int = 75
     """With `--origin target`: steps that a simulated fine-tuning on the target takes, against which the erasure is made
@@ -70,7 +70,7 @@ class Config:
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
-    retain_weight: float = 1.0
+    retain_weight: float = 3.0
     """Weight of the retained prompts' squared error against the erasure loss; at 0 nothing is retained."""
     latents: int = 96
     """Latents sampled once per prompt set, anchor and retained, before training."""
