@@ -24,7 +24,7 @@ from fdiv.exact.comparison import between, compare, in_order, inside, sign, vani
 from fdiv.exact.constants import OpenError
 from fdiv.exact.inversion import invert
 from fdiv.exact.roots import positive_zeros
-from fdiv.exact.simplify import factored, normal, simplified
+from fdiv.exact.simplify import factored, flat, normal, simplified
 from fdiv.exact.symbols import DerivationError, u
 
 _LARGEST_DEGREE = 64  # of a radicand in which squares are looked for
@@ -161,7 +161,7 @@ def pieces(generator: Expr) -> tuple[Piece, ...]:
     """
     resolved: list[Piece] = []
     try:
-        for piece in _resolve(without_squares(generator), sympy.S.Zero, sympy.oo):
+        for piece in _resolve(without_squares(flat(generator)), sympy.S.Zero, sympy.oo):
             if resolved and sympy.expand(resolved[-1].expression - piece.expression) == 0:
                 piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
             resolved.append(piece)

@@ -23,6 +23,8 @@ from fdiv.numeric.backends import MPMATH, Backend, numpy_backend
 from fdiv.numeric.lower import lower
 from fdiv.numeric.rewrite import cancelled, softplus
 
+_LONGEST_CHAIN = 6  # of softplus inside softplus, each of which a reflection writes twice
+
 
 def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr:
     """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
@@ -69,7 +71,7 @@ def _collect_exponent(factors: list[Expr]) -> Expr:
 def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
     """Return (a, r) with total = r e^a, neither of which overflows, or None unless it is a sum of monomials c u^p.
 
-    A positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its powers p:
+    A short positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its powers p:
     u^p / (1 + u)^n is at most 1.
     """
     monomials = []
@@ -80,7 +82,8 @@ def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
             return None
         monomials.append((exponent if power != 1 else sympy.S.Zero, coefficient))
     monomials.sort(key=lambda pair: float(pair[0]))
-    if all(coefficient.is_positive for _, coefficient in monomials):
+    positive = all(coefficient.is_positive for _, coefficient in monomials)
+    if positive and len(monomials) <= _LONGEST_CHAIN:
         logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
         chain = reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
         return chain, sympy.S.One

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sympy
 from sympy import Expr, Symbol
@@ -49,6 +50,27 @@ def _is_long(rate: sympy.Rational) -> bool:
     return bool(max(abs(rate.p), rate.q) > _LARGEST_RATE)
 
 
+def flat(expression: Expr) -> Expr:
+    """Write fractions of fractions, such as those that a mixture (a + b u) makes, as one of two polynomials.
+
+    Multiplied out as they stand they grow with every level of the fraction.
+    """
+
+    def flattened(node: Any) -> Any:
+        if isinstance(node, Expr) and node.is_rational_function(u):
+            return sympy.factor(node) if _is_compound(node) else node
+        return node.func(*map(flattened, node.args)) if node.args and node.has(u) else node
+
+    result: Expr = flattened(expression)
+    return result
+
+
+def _is_compound(expression: Expr) -> bool:
+    """Whether a sum under a power, or in a product, holds a fraction itself."""
+    sums = [p.base for p in expression.atoms(sympy.Pow) if p.base.is_Add]
+    return any(not total.is_polynomial(u) for total in sums)
+
+
 def simplified(expression: Expr) -> Expr:
     """Return SymPy's simplification, in which powers of high degree are not taken apart.
 
@@ -86,7 +108,8 @@ def split_logarithms(expression: Expr) -> Expr:
 
     def split(argument: Expr) -> Expr:
         parts, rest = [], sympy.S.One
-        for factor in sympy.Mul.make_args(sympy.factor(argument)):
+        covered, names = covering(argument)  # e^(50 u) + 1 has factors of degree 40 in e^u
+        for factor in sympy.Mul.make_args(sympy.factor(covered).xreplace(names)):
             base, exponent = factor.as_base_exp()
             if not is_positive(base) or not exponent.is_real:
                 rest *= factor
@@ -127,4 +150,4 @@ def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
 
 def adjoint(generator: Expr) -> Expr:
     """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
-    return split_logarithms(sympy.expand(u * generator.subs(u, 1 / u)))
+    return split_logarithms(sympy.expand(u * flat(generator).subs(u, 1 / u)))
