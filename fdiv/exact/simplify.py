@@ -84,6 +84,8 @@ def simplified(expression: Expr) -> Expr:
 
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
+    if all(atom == u or atom.is_Rational for atom in expression.atoms()) and expression.is_rational_function(u):
+        return sympy.apart(sympy.factor(sympy.together(expression)), u)  # denominators multiplied out take minutes
     terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
     covered, names = covering(sympy.Add(*terms))
     return _in_normal_form(sympy.Add.make_args(covered)).xreplace(names)
