@@ -6,6 +6,7 @@ a constant that cancels becomes expm1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, reduce
@@ -18,11 +19,12 @@ from sympy import Expr
 
 from fdiv.derive.generator import Piece
 from fdiv.exact.simplify import factored, normal
-from fdiv.exact.symbols import u, v
+from fdiv.exact.symbols import DerivationError, u, v
 from fdiv.numeric.backends import MPMATH, Backend, numpy_backend
 from fdiv.numeric.lower import lower
 from fdiv.numeric.rewrite import cancelled, softplus
 
+_MOST_OPERATIONS = 1000  # of a form, which is evaluated thousands of times
 _LONGEST_CHAIN = 6  # of softplus inside softplus, each of which a reflection writes twice
 
 
@@ -31,14 +33,16 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
 
     Several forms are tried, and the shortest of those about as accurate as the best is returned: which form
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
-    relative error. Only ratios inside `piece` count.
+    relative error. Only ratios inside `piece` count. Raises DerivationError where no short form is stable.
     """
     forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
     rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
     rewritten += [_reflected(form) for form in rewritten]
     variants = (g for f in dict.fromkeys(rewritten) for g in (cancelled(f, v), _deeply(f), f))
-    candidates = list(dict.fromkeys(variants))
+    candidates = [form for form in dict.fromkeys(variants) if form.count_ops() <= _MOST_OPERATIONS]
     errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
+    if min(errors, default=math.inf) == math.inf:
+        raise DerivationError(f"no form of {expression} in log u with {_MOST_OPERATIONS} operations is stable")
     good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
     return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
 

@@ -19,12 +19,12 @@ from functools import cache
 from typing import Any
 
 from fdiv.evidence import consequences, foundations, store, witness
-from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.evidence.deadline import MOST_GROWTH, OutOfMemory, OutOfTime, pace, within
 from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
 from fdiv.kernel.claims import Verdict, verify
 from fdiv.record import Divergence
 
-_SECONDS = 60.0  # of processor time for one certificate: a last guard, where no counted limit bites
+_SECONDS = 20.0  # of a modern core for one certificate: a last guard, where no counted limit bites
 _LEAST = 1.0  # to write what the kernel judges
 
 
@@ -219,29 +219,37 @@ def certify(divergence: Divergence) -> Certificate:
             f"a certificate needs a Divergence, got {divergence!r}: "
             "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
         )
-    start = time.thread_time()
-    claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
+    left = _timer()
+    claims = _judged(divergence, _FOUNDATIONS, (), left())
     if not all(claim.holds for claim in claims):
-        statement = _stated(divergence, ("generator", "cuts"), _SECONDS)
+        statement, _ = _stated(divergence, ("generator", "cuts"), left())
         return _certificate(divergence, _weighed(claims, statement), "unknown", statement)
     key = store.key(divergence)
     kept = _kept(divergence, claims, store.load(key))
     if kept is not None:
         return kept
-    claims = _judged(divergence, _CONSEQUENCES, claims, _SECONDS - (time.thread_time() - start))
-    statement = _stated(divergence, witness.PARTS, _SECONDS - (time.thread_time() - start))
+    claims = _judged(divergence, _CONSEQUENCES, claims, left())
+    statement, whole = _stated(divergence, witness.PARTS, left())
     found = _certificate(divergence, _weighed(claims, statement), _kind(divergence, claims), statement)
-    if found.accepted and not any(claim.open for claim in claims):
+    if found.accepted and whole and not any(claim.open for claim in claims):
         store.save(key, found.to_dict())
     return found
 
 
-def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> dict[str, Any]:
-    """Return what the kernel is to judge, as much of it as is written in the time that is left."""
+def _timer() -> Callable[[], float]:
+    """Return a function that says how many seconds of the last guard are left."""
+    start = time.thread_time()
+    return lambda: _SECONDS - (time.thread_time() - start) / pace()
+
+
+def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> tuple[dict[str, Any], bool]:
+    """Return what the kernel is to judge, and whether the last guard let all of it be written."""
     found: dict[str, Any] = {}
+    whole = False
     with suppress(OutOfTime):
         within(max(seconds, _LEAST), lambda: witness.write(divergence, parts, found))
-    return witness.completed(found)
+        whole = True
+    return witness.completed(found), whole
 
 
 def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[Claim, ...]:
@@ -314,11 +322,11 @@ def _judged(
 
     try:
         within(seconds, gather)
-    except OutOfTime:
+    except OutOfTime as end:
+        spent = f"{MOST_GROWTH} MiB of memory" if isinstance(end, OutOfMemory) else f"{_SECONDS:g} s of processor time"
         reached = {claim.name for claim in claims}
         for judge in [judge for judge in judges if judge.name not in reached]:
-            late = left_open(f"the last guard, {_SECONDS:g} s of processor time, ended the work: ask a faster machine")
-            claims.append(_named(judge, late))
+            claims.append(_named(judge, left_open(f"the last guard, {spent}, ended the work")))
             if judge.admits:
                 break
     return tuple(claims)

@@ -1,7 +1,8 @@
-"""A limit on the computing time of one call: SymPy may take minutes over a generator that a stranger typed.
+"""Limits on the computing time and memory of one call: SymPy may take minutes over a generator that a stranger typed.
 
 The time is the thread's own processor time where the system tells it, so that a busy machine refuses nothing that
-an idle one accepts.
+an idle one accepts, and it is counted in seconds of a modern core: a known computation says how much slower this one
+is, so that a slow machine refuses nothing that a fast one accepts.
 """
 
 from __future__ import annotations
@@ -10,32 +11,47 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
 _POLL = 0.05
 _AGAIN = 1.0  # library code may swallow the first interruption
+_KNOWN = 0.0024  # seconds that the known computation takes on a modern core (2.6 GHz, CPython 3.11)
+_FASTEST, _SLOWEST = 0.5, 20.0  # a pace beyond is a broken clock
+MOST_GROWTH = 600  # MiB that a call may add to the process
+_RESIDENT = Path("/proc/self/statm")
 
 
 class OutOfTime(BaseException):  # not an Exception: no `except Exception` on the way may keep it
     """The call used up its time; raised inside the function that `within` runs."""
 
 
-def within(seconds: float, function: Callable[[], _Result]) -> _Result:
-    """Return function(), interrupted by `OutOfTime` after that many seconds of this thread's processor time.
+class OutOfMemory(OutOfTime):
+    """The call used up its memory; raised inside the function that `within` runs."""
 
-    Only Python code can be interrupted; one long call into a C library is not.
+
+def within(seconds: float, function: Callable[[], _Result]) -> _Result:
+    """Return function(), interrupted by `OutOfTime` or `OutOfMemory` where it takes too much.
+
+    Only Python code can be interrupted; one long call into a C library is not. Memory is watched where /proc tells it.
+
+    Args:
+        seconds: processor time of this thread, as a modern core takes it.
+        function: what is to be computed.
     """
     thread, clock = threading.get_ident(), _clock()
     done, lock = threading.Event(), threading.Lock()
-    end = clock() + seconds
+    end, most = clock() + seconds * pace(), _resident() + MOST_GROWTH
 
     def watch() -> None:
         while not done.wait(_POLL):
-            if clock() > end:
+            spent = OutOfTime if clock() > end else OutOfMemory if _resident() > most else None
+            if spent is not None:
                 with lock:
                     if not done.is_set():
-                        _raise_in(thread, ctypes.py_object(OutOfTime))
+                        _raise_in(thread, ctypes.py_object(spent))
                 done.wait(_AGAIN)
 
     watcher = threading.Thread(target=watch, name="fdiv deadline", daemon=True)
@@ -47,6 +63,25 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
         with lock:  # an interruption under way is then complete
             _raise_in(thread, None)  # and withdrawn, if it came too late
         watcher.join()
+
+
+@cache
+def pace() -> float:
+    """Return how many times slower than a modern core this thread's is, by a known computation; taken once."""
+    clock, taken = _clock(), []
+    for _ in range(3):
+        start = clock()
+        sorted(hash((str(i), i * i)) for i in range(8_000))
+        taken.append(clock() - start)
+    return min(max(min(taken) / _KNOWN, _FASTEST), _SLOWEST)
+
+
+def _resident() -> float:
+    """Return the memory of this process in MiB, 0 where it is not known."""
+    try:
+        return int(_RESIDENT.read_text().split()[1]) / 256  # pages of 4 KiB
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _clock() -> Callable[[], float]:

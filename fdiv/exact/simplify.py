@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,23 @@ from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
 _LONGEST_NUMBER = 10**12
+_LARGEST_COMMON_ROOT = 120
 _LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
 
 
 def factored(expression: Expr) -> Expr:
     """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
     exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    if all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents):
+    small = all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents)
+    if small and _common_root(exponents) <= _LARGEST_COMMON_ROOT:
         covered, names = covering(expression)
         return sympy.factor(sympy.together(covered)).xreplace(names)
     return sympy.powsimp(sympy.expand(expression))
+
+
+def _common_root(exponents: Sequence[Any]) -> int:
+    """Return the k for which u^(1/7) and u^(1/11) are both powers of one u^(1/k)."""
+    return math.lcm(*(int(exponent.q) for exponent in exponents))
 
 
 def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
@@ -31,7 +39,9 @@ def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
     An identity between the names holds between what they stand for.
     """
     names: dict[Expr, Expr] = {}
-    wild = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and _is_wild(p.exp)]
+    powers = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational]
+    apart = _common_root([p.exp for p in powers]) > _LARGEST_COMMON_ROOT
+    wild = [p for p in powers if _is_wild(p.exp) or (apart and p.exp.q > 1)]
     wild += [e for e in expression.atoms(sympy.exp) if any(map(_is_long, e.args[0].atoms(sympy.Rational)))]
     known: dict[Expr, Expr] = {}
     for power in sorted(wild, key=sympy.default_sort_key):
