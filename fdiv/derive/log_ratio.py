@@ -16,6 +16,7 @@ import mpmath
 import numpy as np
 import sympy
 from sympy import Expr
+from sympy.codegen.cfunctions import expm1
 
 from fdiv.derive.generator import Piece
 from fdiv.exact.simplify import factored, normal
@@ -25,9 +26,11 @@ from fdiv.numeric.lower import lower
 from fdiv.numeric.rewrite import cancelled, softplus
 
 _MOST_OPERATIONS = 1000  # of a form, which is evaluated thousands of times
+_MOST_REWRITTEN = 400  # of a form that is rewritten once more
 _LONGEST_CHAIN = 6  # of softplus inside softplus, each of which a reflection writes twice
 
 
+@cache
 def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr:
     """Rewrite an expression in u as one in v = log u that is accurate in fp32 for v in [-80, 80].
 
@@ -37,8 +40,12 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
     """
     forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
     rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
+    rewritten = [form for form in rewritten if form.count_ops() <= _MOST_REWRITTEN]
     rewritten += [_reflected(form) for form in rewritten]
-    variants = (g for f in dict.fromkeys(rewritten) for g in (cancelled(f, v), _deeply(f), f))
+    if expression.has(sympy.exp):
+        rewritten += [_apart(form) for form in rewritten]
+    rewritten = [form for form in dict.fromkeys(rewritten) if form.count_ops() <= _MOST_REWRITTEN]
+    variants = (g for f in rewritten for g in (cancelled(f, v), _deeply(f), f))
     candidates = [form for form in dict.fromkeys(variants) if form.count_ops() <= _MOST_OPERATIONS]
     errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
     if min(errors, default=math.inf) == math.inf:
@@ -75,9 +82,11 @@ def _collect_exponent(factors: list[Expr]) -> Expr:
 def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
     """Return (a, r) with total = r e^a, neither of which overflows, or None unless it is a sum of monomials c u^p.
 
-    A short positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its powers p:
-    u^p / (1 + u)^n is at most 1.
+    A short positive sum is a chain of softplus, with r = 1. Any other is `scaled` by (1 + u)^n, n the span of its
+    powers p: u^p / (1 + u)^n is at most 1.
     """
+    if total.has(sympy.exp):
+        return _log_of_exponentials(total)
     monomials = []
     for term in sympy.Add.make_args(sympy.expand(total)):
         coefficient, power = term.as_independent(u, as_Add=False)
@@ -88,14 +97,31 @@ def _log_of_sum(total: Expr, scaled: bool) -> tuple[Expr, Expr] | None:
     monomials.sort(key=lambda pair: float(pair[0]))
     positive = all(coefficient.is_positive for _, coefficient in monomials)
     if positive and len(monomials) <= _LONGEST_CHAIN:
-        logs = [sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]
-        chain = reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
-        return chain, sympy.S.One
+        return _chain([sympy.log(coefficient) + exponent * v for exponent, coefficient in monomials]), sympy.S.One
     if not scaled:
         return None
     low, high = monomials[0][0], monomials[-1][0]
     shares = (c * sympy.exp((low - p) * softplus(-v) + (p - high) * softplus(v)) for p, c in monomials)
     return low * v + (high - low) * softplus(v), sympy.Add(*shares)
+
+
+def _chain(logs: list[Expr]) -> Expr:
+    """The logarithm of a sum of exponentials, the largest for large v last."""
+    return reduce(lambda larger, smaller: smaller + softplus(sympy.expand(larger - smaller)), reversed(logs))
+
+
+def _log_of_exponentials(total: Expr) -> tuple[Expr, Expr] | None:
+    """The same for a positive sum of two terms c e^a, such as 1 + e^(u - 2)."""
+    logs = []
+    for term in sympy.Add.make_args(sympy.expand(total, power_exp=False)):
+        coefficient, rest = term.as_independent(u, as_Add=False)
+        exponents = [factor.args[0] for factor in sympy.Mul.make_args(rest) if isinstance(factor, sympy.exp)]
+        if not coefficient.is_positive or sympy.Mul(*map(sympy.exp, exponents)) != rest:
+            return None
+        constant = coefficient.args[0] if isinstance(coefficient, sympy.exp) else sympy.log(coefficient)
+        logs.append(constant + sympy.Add(*exponents).subs(u, sympy.exp(v)))
+    logs.sort(key=lambda log: log.has(v))
+    return (_chain(logs), sympy.S.One) if len(logs) == 2 else None
 
 
 def _reflected(expression: Expr) -> Expr:
@@ -128,6 +154,17 @@ def _gathered(expression: Expr) -> Expr:
         lowest = min(power for power, _ in terms)
         parts.append(base**lowest * sympy.expand(sympy.Add(*(rest * base ** (p - lowest) for p, rest in terms))))
     return sympy.Add(*parts)
+
+
+def _apart(expression: Expr) -> Expr:
+    """Write e^{p v + y} as e^{p v} (expm1(y) + 1) and expand, so that u/(1 + e^-y) - u is u expm1(-softplus(-y))."""
+
+    def split(exponent: Expr) -> Expr:
+        powers = [term for term in sympy.Add.make_args(exponent) if (term / v).is_number]
+        rest = exponent - sympy.Add(*powers)
+        return sympy.exp(sympy.Add(*powers)) * (expm1(rest) + 1) if rest.has(softplus) else sympy.exp(exponent)
+
+    return sympy.expand(expression.replace(sympy.exp, split), power_exp=False)
 
 
 def _deeply(node: Expr) -> Expr:

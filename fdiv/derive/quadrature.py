@@ -13,8 +13,9 @@ x = A + e^z, or x = A + (B - A)/(1 + e^{-z}). Then e^{-x^2/2s} is as smooth for 
 is analytic for |Im z| < a, and the rule with step h errs by at most 2 M/(e^{2 pi a/h} - 1), where M is the integral
 of its modulus on Im z = a (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1): h = a/5.5 makes that 2e-15 M.
 M is not computed, so no claim rests on this; the gate's oracle tests D and w. Where K0 rises like a high power of x
-the density alone limits h: `gaussian_error` is then the error itself (exact for x^p, by Poisson's sum). The values at the nodes are computed
-once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once sqrt(s) >= 8.)
+the density alone limits h: `gaussian_error` is then the error itself (exact for x^p, by Poisson's sum). The values at
+the nodes are computed once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once
+sqrt(s) >= 8.)
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -245,11 +244,11 @@ def _timer() -> Callable[[], float]:
 def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> tuple[dict[str, Any], bool]:
     """Return what the kernel is to judge, and whether the last guard let all of it be written."""
     found: dict[str, Any] = {}
-    whole = False
-    with suppress(OutOfTime):
+    try:
         within(max(seconds, _LEAST), lambda: witness.write(divergence, parts, found))
-        whole = True
-    return witness.completed(found), whole
+    except OutOfTime:
+        return witness.completed(found), False
+    return witness.completed(found), True
 
 
 def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[Claim, ...]:

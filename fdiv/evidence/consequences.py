@@ -19,13 +19,12 @@ from fdiv.derive.generator import Piece
 from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import oracles
 from fdiv.evidence.finding import Evidence, Finding, left_open
-from fdiv.evidence.signs import approaches, keeps_sign
+from fdiv.evidence.signs import approaches
 from fdiv.exact.comparison import compare, vanishes
 from fdiv.exact.constants import OpenError, constant_ball
 from fdiv.exact.identities import is_identity
 from fdiv.exact.simplify import simplified
-from fdiv.exact.symbols import s, t, u, v
-from fdiv.numeric.rewrite import softplus
+from fdiv.exact.symbols import s, t, u
 from fdiv.record import Divergence
 
 Settled = Mapping[str, Evidence]  # the claims before this one

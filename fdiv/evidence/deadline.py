@@ -11,6 +11,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,10 @@ class OutOfMemory(OutOfTime):
     """The call used up its memory; raised inside the function that `within` runs."""
 
 
+class _Withdrawn(BaseException):
+    """Takes the place of an interruption that may not have been delivered."""
+
+
 def within(seconds: float, function: Callable[[], _Result]) -> _Result:
     """Return function(), interrupted by `OutOfTime` or `OutOfMemory` where it takes too much.
 
@@ -42,7 +47,7 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
         function: what is to be computed.
     """
     thread, clock = threading.get_ident(), _clock()
-    done, lock = threading.Event(), threading.Lock()
+    done, raised, lock = threading.Event(), threading.Event(), threading.Lock()
     end, most = clock() + seconds * pace(), _resident() + MOST_GROWTH
 
     def watch() -> None:
@@ -51,7 +56,8 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
             if spent is not None:
                 with lock:
                     if not done.is_set():
-                        _raise_in(thread, ctypes.py_object(spent))
+                        raised.set()
+                        _raise_in(thread, spent)
                 done.wait(_AGAIN)
 
     watcher = threading.Thread(target=watch, name="fdiv deadline", daemon=True)
@@ -61,8 +67,10 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
     finally:
         done.set()
         with lock:  # an interruption under way is then complete
-            _raise_in(thread, None)  # and withdrawn, if it came too late
+            pass
         watcher.join()
+        if raised.is_set():
+            _withdraw(thread)
 
 
 @cache
@@ -92,5 +100,16 @@ def _clock() -> Callable[[], float]:
     return time.monotonic
 
 
-def _raise_in(thread: int, error: ctypes.py_object[type[OutOfTime]] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _withdraw(thread: int) -> None:
+    """Replace an interruption that came too late, and receive what replaced it.
+
+    Setting none at all would leave CPython's flag up, with which a profiler of CPython 3.11 runs in circles.
+    """
+    with suppress(_Withdrawn):
+        _raise_in(thread, _Withdrawn)
+        while True:
+            time.sleep(0)
