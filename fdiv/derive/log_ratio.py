@@ -7,10 +7,10 @@ a constant that cancels becomes expm1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, reduce
-from typing import Any
+from typing import Any, Literal
 
 import mpmath
 import numpy as np
@@ -26,8 +26,11 @@ from fdiv.numeric.lower import lower
 from fdiv.numeric.rewrite import cancelled, softplus
 
 _MOST_OPERATIONS = 1000  # of a form, which is evaluated thousands of times
-_MOST_REWRITTEN = 400  # of a form that is rewritten once more
+_MOST_REWRITTEN = 600  # of a form that is rewritten once more
 _LONGEST_CHAIN = 6  # of softplus inside softplus, each of which a reflection writes twice
+
+_Scaled = Literal["none", "powers", "factors"]
+_KINDS: tuple[tuple[_Scaled, ...], ...] = (("none", "powers"), ("factors",))
 
 
 @cache
@@ -38,29 +41,40 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
     relative error. Only ratios inside `piece` count. Raises DerivationError where no short form is stable.
     """
+    for kinds in _KINDS:
+        candidates = _candidates(expression, kinds)
+        errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
+        if min(errors, default=math.inf) < math.inf:
+            good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
+            return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
+    raise DerivationError(f"no form of {expression} in log u with {_MOST_OPERATIONS} operations is stable")
+
+
+def _candidates(expression: Expr, kinds: tuple[_Scaled, ...]) -> list[Expr]:
+    """Return forms of an expression in u in v = log u, none of them long."""
     forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
-    rewritten = [_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in (False, True)]
-    rewritten = [form for form in rewritten if form.count_ops() <= _MOST_REWRITTEN]
+    rewritten = _short(_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in kinds)
     rewritten += [_reflected(form) for form in rewritten]
     if expression.has(sympy.exp):
         rewritten += [_apart(form) for form in rewritten]
-    rewritten = [form for form in dict.fromkeys(rewritten) if form.count_ops() <= _MOST_REWRITTEN]
-    variants = (g for f in rewritten for g in (cancelled(f, v), _deeply(f), f))
-    candidates = [form for form in dict.fromkeys(variants) if form.count_ops() <= _MOST_OPERATIONS]
-    errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
-    if min(errors, default=math.inf) == math.inf:
-        raise DerivationError(f"no form of {expression} in log u with {_MOST_OPERATIONS} operations is stable")
-    good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
-    return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
+    variants = (g for f in _short(rewritten) for g in (cancelled(f, v), _deeply(f), f))
+    return [form for form in dict.fromkeys(variants) if form.count_ops() <= _MOST_OPERATIONS]
 
 
-def _logarithmic(node: Expr, scaled: bool) -> Expr:
-    """Write u as e^v, and powers and logs of sums through logarithms: of any sum if `scaled`, else of positive ones."""
+def _short(forms: Iterable[Expr]) -> list[Expr]:
+    return [form for form in dict.fromkeys(forms) if form.count_ops() <= _MOST_REWRITTEN]
+
+
+def _logarithmic(node: Expr, scaled: _Scaled) -> Expr:
+    """Write u as e^v, and powers and logs of sums through logarithms.
+
+    Those of positive sums alone, or also of what is to be `scaled`: all powers and logs, or sums that are factors too.
+    """
     if node == u:
         return sympy.exp(v)
     if isinstance(node, sympy.log) or (node.is_Pow and node.base.is_Add and not node.exp.has(u)):
         total, power = (node.args[0], None) if isinstance(node, sympy.log) else node.as_base_exp()
-        found = _log_of_sum(total, scaled)
+        found = _log_of_sum(total, scaled != "none")
         if found is None:
             return node.subs(u, sympy.exp(v))
         logarithm, rest = found
@@ -68,8 +82,13 @@ def _logarithmic(node: Expr, scaled: bool) -> Expr:
             return logarithm + sympy.log(rest)
         return _collect_exponent([sympy.exp(power * logarithm), rest**power])
     if node.is_Mul:
-        return _collect_exponent([_logarithmic(argument, scaled) for argument in node.args])
+        return _collect_exponent([_factor(argument, scaled) for argument in node.args])
     return node.func(*(_logarithmic(argument, scaled) for argument in node.args)) if node.args else node
+
+
+def _factor(node: Expr, scaled: _Scaled) -> Expr:
+    found = _log_of_sum(node, True) if scaled == "factors" and node.is_Add else None
+    return _logarithmic(node, scaled) if found is None else sympy.exp(found[0]) * found[1]
 
 
 def _collect_exponent(factors: list[Expr]) -> Expr:
