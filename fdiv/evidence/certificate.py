@@ -23,7 +23,7 @@ from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
 from fdiv.kernel.claims import Verdict, verify
 from fdiv.record import Divergence
 
-_SECONDS = 20.0  # of a modern core for one certificate: a last guard, where no counted limit bites
+_SECONDS = 24.0  # of a modern core for one certificate: a last guard, where no counted limit bites
 _LEAST = 1.0  # to write what the kernel judges
 
 
