@@ -17,7 +17,7 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.deadline import OutOfTime, within
 from fdiv.exact.symbols import u
 from fdiv.record import Divergence, custom
 

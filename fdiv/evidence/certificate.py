@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from fdiv.evidence import consequences, foundations, store, witness
-from fdiv.evidence.deadline import MOST_GROWTH, OutOfMemory, OutOfTime, pace, within
-from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
+from fdiv.deadline import MOST_GROWTH, OutOfMemory, OutOfTime, pace, within
+from fdiv.evidence import consequences, foundations, inheritance, store, witness
+from fdiv.evidence.finding import Claim, Evidence, Finding, left_open
 from fdiv.kernel.claims import Verdict, verify
 from fdiv.record import Divergence
 
@@ -29,52 +29,6 @@ _LEAST = 1.0  # to write what the kernel judges
 
 class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
     """The mathematics forbids what was asked; the message shows the counterexample."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement about a divergence, with its evidence and the reason for it.
-
-    It is `open` where time or this software, and not mathematics, left it unsettled.
-    """
-
-    name: str
-    evidence: Evidence
-    reason: str
-    required: bool = True
-    counterexample: Counterexample | None = None
-    open: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether the claim does not stand in the way of a loss."""
-        return self.evidence.settled or (not self.required and self.evidence is not Evidence.REFUTED)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the claim as JSON-able data."""
-        shown = self.counterexample
-        example = None if shown is None else {"u": shown.point, "quantity": shown.quantity, "value": _json(shown.value)}
-        return {
-            "name": self.name,
-            "evidence": str(self.evidence),
-            "reason": self.reason,
-            "required": self.required,
-            "open": self.open,
-            "counterexample": example,
-        }
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Claim:
-        """Return the claim that `to_dict` described; raises ValueError, KeyError or TypeError for anything else."""
-        shown = data["counterexample"]
-        example = None
-        if shown is not None:
-            example = Counterexample(float(shown["u"]), str(shown["quantity"]), float(shown["value"]))
-        for flag in ("required", "open"):
-            if not isinstance(data[flag], bool):
-                raise TypeError(f"{flag} is true or false, got {data[flag]!r}")
-        evidence, reason = Evidence(data["evidence"]), str(data["reason"])
-        return Claim(str(data["name"]), evidence, reason, data["required"], example, data["open"])
 
 
 @dataclass(frozen=True)
@@ -157,10 +111,6 @@ class Certificate:
         return "" if refuted else ": what is not settled is a limit of this software, and not of the mathematics"
 
 
-def _json(value: float) -> float | str:
-    return value if abs(value) < float("inf") else str(value)
-
-
 @dataclass(frozen=True)
 class Judge:
     """Who judges the claim of that name: what is derived, and the evidence of the claims before it, give a finding.
@@ -220,6 +170,7 @@ def certify(divergence: Divergence) -> Certificate:
         )
     left = _timer()
     claims = _judged(divergence, _FOUNDATIONS, (), left())
+    claims = _or_inherited(divergence, claims, left())
     if not all(claim.holds for claim in claims):
         statement, _ = _stated(divergence, ("generator", "cuts"), left())
         return _certificate(divergence, _weighed(claims, statement), "unknown", statement)
@@ -229,8 +180,9 @@ def certify(divergence: Divergence) -> Certificate:
         return kept
     claims = _judged(divergence, _CONSEQUENCES, claims, left())
     statement, whole = _stated(divergence, witness.PARTS, left())
-    found = _certificate(divergence, _weighed(claims, statement), _kind(divergence, claims), statement)
-    if found.accepted and whole and not any(claim.open for claim in claims):
+    weighed = _or_inherited(divergence, _weighed(claims, statement), left())
+    found = _certificate(divergence, weighed, _kind(divergence, claims), statement)
+    if found.accepted and whole and not any(claim.open or claim.evidence is Evidence.INHERITED for claim in weighed):
         store.save(key, found.to_dict())
     return found
 
@@ -258,12 +210,22 @@ def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[C
 
 
 def _weigh(claim: Claim, verdict: Verdict) -> Claim:
-    if verdict.confirmed and claim.evidence is Evidence.TESTED:
+    if verdict.confirmed and claim.evidence in (Evidence.INHERITED, Evidence.TESTED):
         return replace(claim, evidence=Evidence.PROVED, reason=f"{verdict.reason}, by the kernel; {claim.reason}")
     if claim.evidence in (Evidence.PROVED, Evidence.CERTIFIED) and not verdict.confirmed:
         reason = f"not confirmed by the kernel: {verdict.reason}; {claim.reason}"
         return replace(claim, evidence=Evidence.TESTED, reason=reason)
     return claim
+
+
+def _or_inherited(divergence: Divergence, claims: tuple[Claim, ...], seconds: float) -> tuple[Claim, ...]:
+    """Give what a sum's own proof does not show the evidence of its parts, if the time that is left suffices."""
+    try:
+        return within(max(seconds, _LEAST), lambda: inheritance.inherit(divergence, claims))
+    except MemoryError:
+        raise
+    except (OutOfTime, Exception):  # whatever SymPy raises of a term, the sum has then nothing from it
+        return claims
 
 
 def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certificate | None:
@@ -275,6 +237,8 @@ def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certi
         return None
     expected = [(judge.name, judge.required) for judge in _FOUNDATIONS + _CONSEQUENCES]
     if [(claim.name, claim.required) for claim in found.claims] != expected:
+        return None
+    if any(claim.evidence is Evidence.INHERITED for claim in found.claims):  # the parts are not kept
         return None
     weighed = _weighed(claims + found.claims[len(claims) :], found.statement)
     fresh = _certificate(divergence, weighed, found.gaussian, found.statement)

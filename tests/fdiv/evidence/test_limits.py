@@ -11,10 +11,10 @@ import pytest
 import sympy
 
 import fdiv
-from fdiv import u
-from fdiv.evidence import certificate, deadline, store, witness
+from fdiv import deadline, u
+from fdiv.deadline import OutOfMemory, OutOfTime, pace, within
+from fdiv.evidence import certificate, store, witness
 from fdiv.evidence.certificate import Certificate
-from fdiv.evidence.deadline import OutOfMemory, OutOfTime, pace, within
 from fdiv.record import Divergence, custom
 
 STEEP = "log(1+exp(50*(u-2)))/50-log(1+exp(-50))/50"

@@ -1,6 +1,6 @@
 """Run tasks each in a child of its own with limits, and measure them.
 
-python tests/fdiv/children.py reads lines of JSON, [SECONDS, TASK, ARGUMENT, ...], and writes one line for each:
+python tests/fdiv/bounded/children.py reads lines of JSON, [SECONDS, TASK, ARGUMENT, ...], and writes one line for each:
 {"task", "code", "seconds", "mebibytes", "said"}. A TASK is a command of `python -m fdiv`, or one of `IN_PYTHON`.
 `fdiv` is imported once, and the children are forked.
 """
