@@ -8,16 +8,19 @@ is, so that a slow machine refuses nothing that a fast one accepts.
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
 _POLL = 0.05
+_SELDOM = 4  # polls between two looks at the memory, so that quick calls open no file
 _AGAIN = 1.0  # library code may swallow the first interruption
 _KNOWN = 0.0024  # seconds that the known computation takes on a modern core (2.6 GHz, CPython 3.11)
 _FASTEST, _SLOWEST = 0.5, 20.0  # a pace beyond is a broken clock
@@ -48,11 +51,16 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
     """
     thread, clock = threading.get_ident(), _clock()
     done, raised, lock = threading.Event(), threading.Event(), threading.Lock()
-    end, most = clock() + seconds * pace(), _resident() + MOST_GROWTH
+    end = clock() + seconds * pace()
 
     def watch() -> None:
-        while not done.wait(_POLL):
-            spent = OutOfTime if clock() > end else OutOfMemory if _resident() > most else None
+        most = math.inf
+        for look in count(1):
+            if done.wait(_POLL):
+                return
+            held = _resident() if look % _SELDOM == 0 else 0.0
+            most = min(most, held + MOST_GROWTH) if held else most
+            spent = OutOfTime if clock() > end else OutOfMemory if held > most else None
             if spent is not None:
                 with lock:
                     if not done.is_set():

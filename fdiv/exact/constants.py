@@ -39,6 +39,9 @@ NUMBERS: dict[Any, Callable[[], Any]] = {
 }
 
 
+_LONG_ROOT = 10**4
+
+
 class OpenError(ArithmeticError):
     """Ball arithmetic does not decide this."""
 
@@ -91,3 +94,24 @@ def constant_ball(constant: Expr) -> Any:
     if constant.func not in functions:
         raise OpenError(f"ball arithmetic has no {constant.func}")
     return functions[constant.func](parts[0])
+
+
+def value_at(expression: Expr, symbol: sympy.Symbol, place: Expr) -> Expr:
+    """Return the expression at a place.
+
+    Raises:
+        OpenError: SymPy would write out a power such as 1536^0.123456789012, whose factors have 10^10 digits.
+    """
+    if place.is_Rational:
+        for power in expression.atoms(sympy.Pow):
+            if power.exp.is_Rational and power.exp.q > _LONG_ROOT and power.base.has(symbol):
+                base = power.base.subs(symbol, place)
+                if base.is_Rational and _wraps(base, power.exp):
+                    raise OpenError(f"{base}^({power.exp}) is too long to be written out")
+    return expression.subs(symbol, place)
+
+
+def _wraps(base: sympy.Rational, exponent: sympy.Rational) -> bool:
+    """Whether a prime's exponent in the base may exceed 1 when multiplied: what is left of it is then arbitrary."""
+    bits = max(abs(int(base.p)), int(base.q)).bit_length()
+    return bool(base != 1 and bits * (abs(int(exponent.p)) % int(exponent.q)) >= int(exponent.q))

@@ -43,6 +43,10 @@ BY_HAND = (
     "(u+1/(u+1/(u+1/(u+1/(u+1/(u+1))))))**2-(21/13)**2",
     "log(u**3+u+1)-log(3)*log(u**2+u+1)*log(u+2)/log(3)/log(3)",
     "1e12*1e12*1e12*(u-1)**2+1e-12*1e-12*1e-12*u**3-1e-12*1e-12*1e-12",
+    "exp(Max(((1e9*(u+987654321012)-((u-1))**7.3))*log((1e9*(u+987654321012)-((u-1))**7.3)),u))",
+    "2**(1e12*(u-1))-1",
+    "(exp((u+987654321012)*u))*Min(exp(u**0.123456789012),(u-3)*(u+pi)/log(u+0.123456789012))",
+    "Max(u**0.123456789012,Abs(u-1536))-1535",
     "-log(u)/2+(sqrt(u)-1)**2+Abs(u-1)**3/(u+1)**2+u*log(2*u/(1+u))+log(2/(1+u))",
 )  # fmt: skip
 """Huge and odd powers, towers of roots, many kinks, products of logarithms, steep exponentials, deep fractions."""

@@ -42,7 +42,7 @@ def bounded(tasks: list[list[str]]) -> list[dict[str, Any]]:
 def test_a_few_of_them_are_bounded_in_every_door() -> None:
     quick = [text for text in BY_HAND if text in ("-u**0.123456789012+1", "(u**(1/7)+u**(1/11)+u**(1/13))**3-27")]
     tasks = [[word.format(text) for word in door] for text in quick for door in DOORS]
-    tasks += [["check", drawn(seed)] for seed in range(16)]
+    tasks += [["check", drawn(seed)] for seed in range(16)] + [["check", "2**(1e12*(u-1))-1"]]
     assert len(bounded(tasks)) == len(tasks)
 
 
