@@ -29,6 +29,7 @@ _MOST_OPERATIONS = 1000  # of a form, which is evaluated thousands of times
 _MOST_REWRITTEN = 600  # of a form that is rewritten once more
 _LONGEST_CHAIN = 6  # of softplus inside softplus, each of which a reflection writes twice
 
+_REACHES = (80.0, 44.0, 20.0, 9.0)
 _Scaled = Literal["none", "powers", "factors"]
 _KINDS: tuple[tuple[_Scaled, ...], ...] = (("none", "powers"), ("factors",))
 
@@ -39,15 +40,28 @@ def in_log_ratio(expression: Expr, piece: Piece, positive: bool = False) -> Expr
 
     Several forms are tried, and the shortest of those about as accurate as the best is returned: which form
     is stable is a fact to be measured, not a rule to be guessed. A `positive` expression is judged by its
-    relative error. Only ratios inside `piece` count. Raises DerivationError where no short form is stable.
+    relative error. Only ratios inside `piece` count. Where every form overflows, it is one for v in [-44, 44] or fewer.
+    Raises DerivationError where there is none.
     """
+    candidates: list[Expr] = []
     for kinds in _KINDS:
-        candidates = _candidates(expression, kinds)
-        errors = [log_ratio_error(candidate, expression, piece, positive) for candidate in candidates]
-        if min(errors, default=math.inf) < math.inf:
-            good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
-            return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
-    raise DerivationError(f"no form of {expression} in log u with {_MOST_OPERATIONS} operations is stable")
+        candidates = list(dict.fromkeys([*candidates, *_candidates(expression, kinds)]))
+        found = _best(candidates, expression, piece, positive, _REACHES[0])
+        if found is not None:
+            return found
+    nearer = (_best(candidates, expression, piece, positive, reach) for reach in _REACHES[1:])
+    found = next((form for form in nearer if form is not None), None)
+    if found is None:
+        raise DerivationError(f"no form of {expression} in log u with {_MOST_OPERATIONS} operations is stable")
+    return found
+
+
+def _best(candidates: list[Expr], expression: Expr, piece: Piece, positive: bool, reach: float) -> Expr | None:
+    errors = [log_ratio_error(candidate, expression, piece, positive, reach) for candidate in candidates]
+    if min(errors, default=math.inf) == math.inf:
+        return None
+    good = [c for c, error in zip(candidates, errors, strict=True) if error <= 4 * min(errors)]
+    return min(good, key=lambda form: (form.count_ops(), sympy.default_sort_key(form)))
 
 
 def _candidates(expression: Expr, kinds: tuple[_Scaled, ...]) -> list[Expr]:
@@ -194,9 +208,15 @@ def _deeply(node: Expr) -> Expr:
     return cancelled(inner, v) if inner.is_Add else inner
 
 
-def log_ratio_error(candidate: Expr, expression: Expr, piece: Piece, positive: bool = False) -> float:
-    """Return the largest fp32 error of `candidate` on the piece, relative to |true value| or 1e-3 if signed."""
+def log_ratio_error(
+    candidate: Expr, expression: Expr, piece: Piece, positive: bool = False, reach: float = 80.0
+) -> float:
+    """Return the largest fp32 error of `candidate` on the piece, relative to |true value| or 1e-3 if signed.
+
+    Only |v| up to `reach` counts.
+    """
     points = np.array([0, 1e-3, 0.1, 0.7, 2, 5, 9, 14, 17, 20, 31, 44, 60, 80], dtype=np.float32)
+    points = points[points <= reach]
     grid = np.concatenate([-points[:0:-1], points])
     low = float(sympy.log(piece.lower)) if piece.lower != 0 else -np.inf
     high = float(sympy.log(piece.upper))
