@@ -2,7 +2,8 @@
 
 Every comparison, sum, product, number, truth value, condition and negation of `fdiv/kernel` is changed in turn, in an
 order that the seed shuffles, and what the kernel then confirms of each statement of the tests is compared with what it
-confirms now. A mutant that changes nothing has survived, and is printed.
+confirms now; of those that are left the same is asked of the statements of the catalogue's examples. A mutant that
+changes nothing has survived, and is printed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fdiv
 from fdiv.kernel import claims as kernel
 from tests.fdiv.kernel.statements import FALSE, TRUE
 from tests.fdiv.kernel.traps import TRAPS
@@ -98,12 +100,18 @@ def mutants() -> list[tuple[str, int, str, str]]:
     return found
 
 
-def shown(verify: Any, name: str) -> set[str]:
+def shown(verify: Any, certificate: Any) -> set[str]:
     """Return the claims that are confirmed of a statement."""
-    return {claim for claim, verdict in verify(CASES[name]).items() if verdict.confirmed}
+    return {claim for claim, verdict in verify(certificate).items() if verdict.confirmed}
 
 
-def killed(file: str, source: str, right: dict[str, set[str]], order: list[str]) -> str | None:
+def catalogue() -> dict[str, Any]:
+    """Return the statements of the catalogue's examples."""
+    examples = {record.name: {p.name: p.example for p in record.parameters} for record in fdiv.CATALOG.values()}
+    return {name: dict(fdiv.certify(fdiv.divergence(name, **values)).statement) for name, values in examples.items()}
+
+
+def killed(file: str, source: str, cases: dict[str, Any], right: dict[str, set[str]]) -> str | None:
     """Return the statement that shows a mutant first, None if it survives."""
     package = f"kernel_{time.monotonic_ns()}"
     with tempfile.TemporaryDirectory() as folder:
@@ -115,9 +123,9 @@ def killed(file: str, source: str, right: dict[str, set[str]], order: list[str])
         try:
             signal.alarm(_LONGEST)
             verify = importlib.import_module(f"{package}.claims").verify
-            for name in order:
+            for name in right:
                 signal.alarm(_LONGEST)
-                if shown(verify, name) != right[name]:
+                if shown(verify, cases[name]) != right[name]:
                     return name
         except _TooLong:
             return "it takes too long"
@@ -138,23 +146,30 @@ def main(minutes: float, seed: int) -> None:
         raise _TooLong
 
     signal.signal(signal.SIGALRM, stop)
-    right = {name: shown(kernel.verify, name) for name in CASES}
     every = mutants()
     random.Random(seed).shuffle(every)
-    order, survived, tried = list(CASES), [], 0
-    end = time.process_time() + 60 * minutes
-    for file, line, change, source in every:
+    right, end, tried, left = _confirmed(CASES), time.process_time() + 60 * minutes, 0, []
+    for mutant in every:
         if time.process_time() > end:
             break
         tried += 1
-        seen = killed(file, source, right, order)
-        if seen in order:  # what has shown one mutant shows many
-            order.remove(seen)
-            order.insert(0, seen)
+        file, line, change, source = mutant
+        seen = killed(file, source, CASES, right)
         if seen is None:
-            survived.append((file, line, change))
+            left.append(mutant)
+        elif seen in right:  # what has shown one mutant shows many
+            right = {seen: right[seen], **right}
+    cases = catalogue()
+    right, survived = _confirmed(cases), 0
+    for file, line, change, source in left:
+        if killed(file, source, cases, right) is None:
+            survived += 1
             print(f"{file}:{line}: {change}", flush=True)
-    print(f"{tried} of {len(every)} mutants, {tried - len(survived)} seen, {len(survived)} survived")
+    print(f"{tried} of {len(every)} mutants: {tried - len(left)} seen by the tests' statements, {survived} by nothing")
+
+
+def _confirmed(cases: dict[str, Any]) -> dict[str, set[str]]:
+    return {name: shown(kernel.verify, certificate) for name, certificate in cases.items()}
 
 
 if __name__ == "__main__":
