@@ -174,7 +174,7 @@ def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:
     for order in range(_MOST_MULTIPLE):
         try:
             value = value_at(derivative, u, place)
-        except OpenError:
+        except DerivationError:
             return None
         if not constant_ball(value).contains(0) or not vanishes(value):
             whole = exact(low).union(exact(high))

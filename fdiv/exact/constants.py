@@ -16,6 +16,8 @@ import sympy
 from flint import arb, ctx, fmpq
 from sympy import Expr
 
+from fdiv.exact.symbols import DerivationError
+
 FUNCTIONS: dict[Any, Callable[[Any], Any]] = {
     sympy.exp: lambda z: z.exp(),
     sympy.log: lambda z: z.log(),
@@ -40,6 +42,7 @@ NUMBERS: dict[Any, Callable[[], Any]] = {
 
 
 _LONG_ROOT = 10**4
+_LARGEST_PRIME = 2**15
 
 
 class OpenError(ArithmeticError):
@@ -100,18 +103,19 @@ def value_at(expression: Expr, symbol: sympy.Symbol, place: Expr) -> Expr:
     """Return the expression at a place.
 
     Raises:
-        OpenError: SymPy would write out a power such as 1536^0.123456789012, whose factors have 10^10 digits.
+        DerivationError: SymPy would write out a power such as 1536^0.123456789012, whose factors have 10^10 digits.
     """
     if place.is_Rational:
         for power in expression.atoms(sympy.Pow):
             if power.exp.is_Rational and power.exp.q > _LONG_ROOT and power.base.has(symbol):
                 base = power.base.subs(symbol, place)
                 if base.is_Rational and _wraps(base, power.exp):
-                    raise OpenError(f"{base}^({power.exp}) is too long to be written out")
+                    raise DerivationError(f"{base}^({power.exp}) is too long to be written out")
     return expression.subs(symbol, place)
 
 
 def _wraps(base: sympy.Rational, exponent: sympy.Rational) -> bool:
-    """Whether a prime's exponent in the base may exceed 1 when multiplied: what is left of it is then arbitrary."""
-    bits = max(abs(int(base.p)), int(base.q)).bit_length()
-    return bool(base != 1 and bits * (abs(int(exponent.p)) % int(exponent.q)) >= int(exponent.q))
+    """Whether the exponent of one of several primes, times that of the power, exceeds 1: what is left is arbitrary."""
+    share = abs(int(exponent.p)) % int(exponent.q)
+    factors = [sympy.factorint(number, limit=_LARGEST_PRIME) for number in (abs(int(base.p)), int(base.q))]
+    return any(len(found) > 1 and max(found.values()) * share >= exponent.q for found in factors)

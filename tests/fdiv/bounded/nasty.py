@@ -47,6 +47,7 @@ BY_HAND = (
     "2**(1e12*(u-1))-1",
     "(exp((u+987654321012)*u))*Min(exp(u**0.123456789012),(u-3)*(u+pi)/log(u+0.123456789012))",
     "Max(u**0.123456789012,Abs(u-1536))-1535",
+    "Abs(u-1536)-u**0.123456789012-1534",
     "-log(u)/2+(sqrt(u)-1)**2+Abs(u-1)**3/(u+1)**2+u*log(2*u/(1+u))+log(2/(1+u))",
 )  # fmt: skip
 """Huge and odd powers, towers of roots, many kinks, products of logarithms, steep exponentials, deep fractions."""

@@ -58,6 +58,7 @@ def test_a_bump_in_a_sum_is_refuted_and_not_inherited() -> None:
 
 def test_what_is_inherited_is_neither_stored_nor_believed_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, Any] = {}
+    monkeypatch.setattr(store, "load", lambda key: None)
     monkeypatch.setattr(store, "save", kept.__setitem__)
     fresh = certificate.certify.__wrapped__
     assert fresh(fdiv.from_expression(IRRATIONAL)).accepted
