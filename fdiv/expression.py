@@ -17,7 +17,7 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from fdiv.evidence.deadline import OutOfTime, within
+from fdiv.deadline import OutOfTime, within
 from fdiv.exact.symbols import u
 from fdiv.record import Divergence, custom
 
@@ -26,6 +26,8 @@ _DEEPEST = 40
 _MOST_NODES = 160
 _LARGEST_POWER = 64
 _LARGEST_NUMBER = 1e40
+_LARGEST_EXPONENT = 1e5
+_LOOKED_AT = (1 / 16, 0.2, 4 / 7, 1.0, 4 / 3, 9.0, 16.0)
 _SECONDS = 2.0  # to build what has been measured; it takes milliseconds
 
 _NUMBER, _NAME = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", r"(?P<name>[A-Za-z_]\w*)"
@@ -87,8 +89,10 @@ def from_expression(text: str, name: str | None = None) -> Divergence:
         raise ExpressionError(plain, column, "not an expression") from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError(plain, 0, "not an expression") from None
-    if _Measure(plain).value(tree, 0) is not None:
+    measure = _Measure(plain)
+    if measure.value(tree, 0) is not None:
         raise ExpressionError(plain, 0, "a generator is a function of u")
+    measure.exponents(tree)
     try:
         generator = within(_SECONDS, lambda: _Builder(plain).build(tree))
     except OutOfTime:
@@ -206,6 +210,22 @@ class _Measure:
             raise self.refuse(node, "not a real number")
         return float(value)
 
+    def exponents(self, tree: ast.AST) -> None:
+        """Refuse powers such as 3**(1e12*u), all of whose digits SymPy would write out at u = 1."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and not self._is_constant(node.right):
+                exponent: ast.AST = ast.BinOp(node.right, ast.Mult(), ast.Call(ast.Name("log"), [node.left], []))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "exp":
+                (exponent,) = node.args
+                if not any(isinstance(part, ast.Name) and part.id == "log" for part in ast.walk(exponent)):
+                    continue
+            else:
+                continue
+            sizes = [_size(exponent, ratio) for ratio in _LOOKED_AT]
+            if max(sizes) > _LARGEST_EXPONENT:
+                where = _LOOKED_AT[sizes.index(max(sizes))]
+                raise self.refuse(node, f"an exponential beyond e^{_LARGEST_EXPONENT:g} at u = {where:g}")
+
     @staticmethod
     def _is_constant(node: ast.AST) -> bool:
         return not any(isinstance(part, ast.Name) and part.id == "u" for part in ast.walk(node))
@@ -252,6 +272,32 @@ class _Measure:
                 raise self.refuse(condition, "a condition is one comparison with <, <=, > or >=, or True")
             for side in (condition.left, *condition.comparators):
                 self.value(side, depth, in_exponent)
+
+
+def _at(node: Any, ratio: float) -> float:
+    """Return the value of a measured tree at u = `ratio`, in floating point, as far as it goes."""
+    if isinstance(node, ast.Constant):
+        return float(str(node.value))
+    if isinstance(node, ast.Name):
+        return ratio if node.id == "u" else _CONSTANTS[node.id][1]
+    if isinstance(node, ast.UnaryOp):
+        value = _at(node.operand, ratio)
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.BinOp):
+        return float(_OPERATORS[type(node.op)](_at(node.left, ratio), _at(node.right, ratio)))
+    if node.func.id == "Piecewise":
+        return max((_at(pair.elts[0], ratio) for pair in node.args), key=abs)
+    return float(_FUNCTIONS[node.func.id][1](*(_at(argument, ratio) for argument in node.args)))
+
+
+def _size(node: Any, ratio: float) -> float:
+    """Return the size of a measured tree at u = `ratio`: 0 where it has none, infinite where it overflows."""
+    try:
+        return abs(_at(node, ratio))
+    except OverflowError:
+        return math.inf
+    except (ArithmeticError, ValueError, TypeError):
+        return 0.0
 
 
 class _Builder:

@@ -25,7 +25,7 @@ FLOORS = {
         ("balls",),
         ("numeric",),
         ("exact",),
-        ("kernel",),
+        ("kernel", "deadline"),
     ),
     "theory": (
         ("__main__",),

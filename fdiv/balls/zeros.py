@@ -19,7 +19,7 @@ from sympy import Expr
 
 from fdiv.balls import ball
 from fdiv.exact.comparison import vanishes
-from fdiv.exact.constants import OpenError, constant_ball, exact
+from fdiv.exact.constants import OpenError, constant_ball, exact, value_at
 from fdiv.exact.symbols import DerivationError, u
 from fdiv.numeric.backends import MPMATH
 from fdiv.numeric.lower import lower
@@ -172,7 +172,10 @@ def _simple_zero(function: Expr, low: Fraction, high: Fraction) -> Expr | None:
         return None
     place, derivative = sympy.Rational(near), function
     for order in range(_MOST_MULTIPLE):
-        value = derivative.subs(u, place)
+        try:
+            value = value_at(derivative, u, place)
+        except DerivationError:
+            return None
         if not constant_ball(value).contains(0) or not vanishes(value):
             whole = exact(low).union(exact(high))
             return place if order and not ball.enclose(derivative, whole).contains(0) else None

@@ -21,10 +21,10 @@ from fdiv.balls.ball import sign_at
 from fdiv.balls.zeros import crossings, has_formula
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.exact.comparison import between, compare, in_order, inside, sign, vanishes
-from fdiv.exact.constants import OpenError
+from fdiv.exact.constants import OpenError, value_at
 from fdiv.exact.inversion import invert
 from fdiv.exact.roots import positive_zeros
-from fdiv.exact.simplify import factored, normal, simplified
+from fdiv.exact.simplify import factored, flat, normal, simplified
 from fdiv.exact.symbols import DerivationError, u
 
 _LARGEST_DEGREE = 64  # of a radicand in which squares are looked for
@@ -63,7 +63,7 @@ class Piece:
     def limit(self, expression: Expr, end: Expr) -> Expr:
         """One-sided limit of `expression` at `end`, which is `lower` or `upper`."""
         if end not in (0, sympy.oo):
-            value = expression.subs(u, end)
+            value = value_at(expression, u, end)
             if value.is_finite:
                 return simplified(value)
         side = 1 if end == self.lower else -1
@@ -101,7 +101,7 @@ class Generator(ABC):
     def value_at(self, place: Expr) -> Expr:
         """f at a place between two pieces; where two branches of a Max cross, the value that both have."""
         if has_formula(place):
-            return self.generator.subs(u, place)
+            return value_at(self.generator, u, place)
         left = piece_at(self.pieces, place)
         return left.limit(left.expression, place)
 
@@ -161,7 +161,7 @@ def pieces(generator: Expr) -> tuple[Piece, ...]:
     """
     resolved: list[Piece] = []
     try:
-        for piece in _resolve(without_squares(generator), sympy.S.Zero, sympy.oo):
+        for piece in _resolve(without_squares(flat(generator)), sympy.S.Zero, sympy.oo):
             if resolved and sympy.expand(resolved[-1].expression - piece.expression) == 0:
                 piece = Piece(resolved.pop().lower, piece.upper, piece.expression)
             resolved.append(piece)

@@ -12,8 +12,10 @@ decays. The half-line of x = |log u| is cut at 0 and at every kink, and each pan
 x = A + e^z, or x = A + (B - A)/(1 + e^{-z}). Then e^{-x^2/2s} is as smooth for s = 1e-12 as for 1e6, the integrand
 is analytic for |Im z| < a, and the rule with step h errs by at most 2 M/(e^{2 pi a/h} - 1), where M is the integral
 of its modulus on Im z = a (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1): h = a/5.5 makes that 2e-15 M.
-M is not computed, so no claim rests on this; the gate's oracle tests D and w. The values at the nodes are computed
-once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once sqrt(s) >= 8.)
+M is not computed, so no claim rests on this; the gate's oracle tests D and w. Where K0 rises like a high power of x
+the density alone limits h: `gaussian_error` is then the error itself (exact for x^p, by Poisson's sum). The values at
+the nodes are computed once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once
+sqrt(s) >= 8.)
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ Array = NDArray[np.float64]
 SMALLEST = 1e-12  # below, D, w and dw/ds follow their leading powers of s
 _WIDEST = 0.7  # of the strip: e^{-x^2/2s} decays on the image of |Im z| < pi/4
 _STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/_STEP} = 1e-15
+_MOST_ERROR = 2e-14  # that the density's own growth off the real axis may make, relative to the integral
+_FINER = 0.95
+_NEAR_ZERO = (-20, -24)  # z at which the first power of x is read off
 _DENSITY = 2 / math.sqrt(2 * math.pi)  # both half-lines of the normal density at its centre
 _NEGLIGIBLE = 1e-18
 _FAR = 60.0
@@ -195,6 +200,9 @@ def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smalles
     cuts = [float(cut) for cut in integrand.cuts]
     panels = list(pairwise([*cuts, math.inf]))
     step = _strip(panels, integrand.singularities()) * _STEP
+    order = _order_at_zero(integrand)
+    while gaussian_error(order, step) > _MOST_ERROR:
+        step *= _FINER
     nodes, columns = [], []
     for i, panel in enumerate(panels):
         for x, values in _walk(integrand.columns(i), integrand.cuts[i : i + 2], panel, step, (smallest, largest)):
@@ -206,6 +214,25 @@ def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smalles
         if place != 1
     ]
     return Table(np.array(nodes), np.array(columns), tuple(masses))
+
+
+def gaussian_error(order: float, step: float) -> float:
+    """Return the largest relative error of the rule for x^(order - 1) e^{-x^2/2s} on the half-line, for any s.
+
+    With x = e^z the sum differs from the integral by its Fourier transform at the multiples of 2 pi/step, the first of
+    which is sup 2 |Gamma(order/2 + i pi/step)| / Gamma(order/2) over all shifts of the grid.
+    """
+    half = arb(order) / 2
+    return float(2 * abs(acb(half, arb.pi() / step).gamma()) / half.gamma())
+
+
+def _order_at_zero(integrand: Integrand) -> float:
+    """The power of x = |log u| with which K0 dx/dz starts at 0, at least 1; 1 where it vanishes there."""
+    columns, cuts = integrand.columns(0), integrand.cuts[:2]
+    (first, *_), (second, *_) = (_accurate(columns, cuts, acb(z), 128)[1] for z in _NEAR_ZERO)
+    if not (abs(first).lower() > 0 and abs(second).lower() > 0):
+        return 1.0
+    return max(float((abs(first) / abs(second)).log()) / (_NEAR_ZERO[0] - _NEAR_ZERO[1]), 1.0)
 
 
 def _strip(panels: list[tuple[float, float]], singularities: list[complex]) -> float:

@@ -13,69 +13,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from fdiv.evidence import consequences, foundations, store, witness
-from fdiv.evidence.deadline import OutOfTime, within
-from fdiv.evidence.finding import Counterexample, Evidence, Finding, left_open
+from fdiv.deadline import MOST_GROWTH, OutOfMemory, OutOfTime, pace, within
+from fdiv.evidence import consequences, foundations, inheritance, store, witness
+from fdiv.evidence.finding import Claim, Evidence, Finding, left_open
 from fdiv.kernel.claims import Verdict, verify
 from fdiv.record import Divergence
 
-_SECONDS = 60.0  # of processor time for one certificate: a last guard, where no counted limit bites
+_SECONDS = 24.0  # of a modern core for one certificate: a last guard, where no counted limit bites
 _LEAST = 1.0  # to write what the kernel judges
 
 
 class Refused(ValueError):  # noqa: N818  (it reads as the verdict that it is)
     """The mathematics forbids what was asked; the message shows the counterexample."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement about a divergence, with its evidence and the reason for it.
-
-    It is `open` where time or this software, and not mathematics, left it unsettled.
-    """
-
-    name: str
-    evidence: Evidence
-    reason: str
-    required: bool = True
-    counterexample: Counterexample | None = None
-    open: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether the claim does not stand in the way of a loss."""
-        return self.evidence.settled or (not self.required and self.evidence is not Evidence.REFUTED)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the claim as JSON-able data."""
-        shown = self.counterexample
-        example = None if shown is None else {"u": shown.point, "quantity": shown.quantity, "value": _json(shown.value)}
-        return {
-            "name": self.name,
-            "evidence": str(self.evidence),
-            "reason": self.reason,
-            "required": self.required,
-            "open": self.open,
-            "counterexample": example,
-        }
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Claim:
-        """Return the claim that `to_dict` described; raises ValueError, KeyError or TypeError for anything else."""
-        shown = data["counterexample"]
-        example = None
-        if shown is not None:
-            example = Counterexample(float(shown["u"]), str(shown["quantity"]), float(shown["value"]))
-        for flag in ("required", "open"):
-            if not isinstance(data[flag], bool):
-                raise TypeError(f"{flag} is true or false, got {data[flag]!r}")
-        evidence, reason = Evidence(data["evidence"]), str(data["reason"])
-        return Claim(str(data["name"]), evidence, reason, data["required"], example, data["open"])
 
 
 @dataclass(frozen=True)
@@ -158,10 +111,6 @@ class Certificate:
         return "" if refuted else ": what is not settled is a limit of this software, and not of the mathematics"
 
 
-def _json(value: float) -> float | str:
-    return value if abs(value) < float("inf") else str(value)
-
-
 @dataclass(frozen=True)
 class Judge:
     """Who judges the claim of that name: what is derived, and the evidence of the claims before it, give a finding.
@@ -219,29 +168,39 @@ def certify(divergence: Divergence) -> Certificate:
             f"a certificate needs a Divergence, got {divergence!r}: "
             "name it with fdiv.divergence(...), or read an expression or a file with fdiv.resolve(...)"
         )
-    start = time.thread_time()
-    claims = _judged(divergence, _FOUNDATIONS, (), _SECONDS)
+    left = _timer()
+    claims = _judged(divergence, _FOUNDATIONS, (), left())
+    claims = _or_inherited(divergence, claims, left())
     if not all(claim.holds for claim in claims):
-        statement = _stated(divergence, ("generator", "cuts"), _SECONDS)
+        statement, _ = _stated(divergence, ("generator", "cuts"), left())
         return _certificate(divergence, _weighed(claims, statement), "unknown", statement)
     key = store.key(divergence)
     kept = _kept(divergence, claims, store.load(key))
     if kept is not None:
         return kept
-    claims = _judged(divergence, _CONSEQUENCES, claims, _SECONDS - (time.thread_time() - start))
-    statement = _stated(divergence, witness.PARTS, _SECONDS - (time.thread_time() - start))
-    found = _certificate(divergence, _weighed(claims, statement), _kind(divergence, claims), statement)
-    if found.accepted and not any(claim.open for claim in claims):
+    claims = _judged(divergence, _CONSEQUENCES, claims, left())
+    statement, whole = _stated(divergence, witness.PARTS, left())
+    weighed = _or_inherited(divergence, _weighed(claims, statement), left())
+    found = _certificate(divergence, weighed, _kind(divergence, claims), statement)
+    if found.accepted and whole and not any(claim.open or claim.evidence is Evidence.INHERITED for claim in weighed):
         store.save(key, found.to_dict())
     return found
 
 
-def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> dict[str, Any]:
-    """Return what the kernel is to judge, as much of it as is written in the time that is left."""
+def _timer() -> Callable[[], float]:
+    """Return a function that says how many seconds of the last guard are left."""
+    start = time.thread_time()
+    return lambda: _SECONDS - (time.thread_time() - start) / pace()
+
+
+def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> tuple[dict[str, Any], bool]:
+    """Return what the kernel is to judge, and whether the last guard let all of it be written."""
     found: dict[str, Any] = {}
-    with suppress(OutOfTime):
+    try:
         within(max(seconds, _LEAST), lambda: witness.write(divergence, parts, found))
-    return witness.completed(found)
+    except OutOfTime:
+        return witness.completed(found), False
+    return witness.completed(found), True
 
 
 def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[Claim, ...]:
@@ -251,12 +210,22 @@ def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[C
 
 
 def _weigh(claim: Claim, verdict: Verdict) -> Claim:
-    if verdict.confirmed and claim.evidence is Evidence.TESTED:
+    if verdict.confirmed and claim.evidence in (Evidence.INHERITED, Evidence.TESTED):
         return replace(claim, evidence=Evidence.PROVED, reason=f"{verdict.reason}, by the kernel; {claim.reason}")
     if claim.evidence in (Evidence.PROVED, Evidence.CERTIFIED) and not verdict.confirmed:
         reason = f"not confirmed by the kernel: {verdict.reason}; {claim.reason}"
         return replace(claim, evidence=Evidence.TESTED, reason=reason)
     return claim
+
+
+def _or_inherited(divergence: Divergence, claims: tuple[Claim, ...], seconds: float) -> tuple[Claim, ...]:
+    """Give what a sum's own proof does not show the evidence of its parts, if the time that is left suffices."""
+    try:
+        return within(max(seconds, _LEAST), lambda: inheritance.inherit(divergence, claims))
+    except MemoryError:
+        raise
+    except (OutOfTime, Exception):  # whatever SymPy raises of a term, the sum has then nothing from it
+        return claims
 
 
 def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certificate | None:
@@ -268,6 +237,8 @@ def _kept(divergence: Divergence, claims: tuple[Claim, ...], data: Any) -> Certi
         return None
     expected = [(judge.name, judge.required) for judge in _FOUNDATIONS + _CONSEQUENCES]
     if [(claim.name, claim.required) for claim in found.claims] != expected:
+        return None
+    if any(claim.evidence is Evidence.INHERITED for claim in found.claims):  # the parts are not kept
         return None
     weighed = _weighed(claims + found.claims[len(claims) :], found.statement)
     fresh = _certificate(divergence, weighed, found.gaussian, found.statement)
@@ -314,11 +285,11 @@ def _judged(
 
     try:
         within(seconds, gather)
-    except OutOfTime:
+    except OutOfTime as end:
+        spent = f"{MOST_GROWTH} MiB of memory" if isinstance(end, OutOfMemory) else f"{_SECONDS:g} s of processor time"
         reached = {claim.name for claim in claims}
         for judge in [judge for judge in judges if judge.name not in reached]:
-            late = left_open(f"the last guard, {_SECONDS:g} s of processor time, ended the work: ask a faster machine")
-            claims.append(_named(judge, late))
+            claims.append(_named(judge, left_open(f"the last guard, {spent}, ended the work")))
             if judge.admits:
                 break
     return tuple(claims)

@@ -11,31 +11,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import mpmath
 import numpy as np
 import sympy
-from numpy.typing import NDArray
 
 from fdiv.evidence.finding import Evidence, Finding, left_open
 from fdiv.evidence.signs import in_many_digits
 from fdiv.exact.symbols import u, v
 from fdiv.numeric.backends import numpy_backend
 from fdiv.numeric.lower import lower
+from fdiv.numeric.panels import Panels, panels
 from fdiv.record import Divergence
 
-Array = NDArray[np.float64]
 _ONE_IS_WRONG = "one of the two is wrong, or lost its digits"
+_TOO_STEEP = "f' overflows wherever looked"
 _OVERFLOWING = 1e300  # a value beyond says nothing in double precision
 _CONJUGATE_TOLERANCE = 1e-9
 _GAUSSIAN_TOLERANCE = 1e-11
 _WEIGHT_TOLERANCE = 1e-6
 _NOTHING = 1e-30  # far below every D(s) but those of kinks that no Gaussian reaches
 _POINTS_S = (0.05, 0.7, 4.0)
-_FARTHEST = 36.0  # standard deviations; the normal density is 1e-281 there
 _COARSE = np.linspace(-700, 60, 4001)  # log ratios
 
 
@@ -102,19 +100,6 @@ def _slope(divergence: Divergence, log_ratio: float) -> float:
         return float((exact(ratio + step) - exact(ratio - step)) / (2 * step))
 
 
-@dataclass(frozen=True)
-class _Panels:
-    """f above its tangent at 1 at Gauss-Legendre nodes in x = log u, for means over x ~ N(-s/2, s)."""
-
-    log_ratios: Array
-    lengths: Array  # the weights of a plain integral over x
-    heights: Array
-
-    def densities(self, s: float) -> Array:
-        """The weights of a mean over x ~ N(-s/2, s)."""
-        return self.lengths * np.exp(-((self.log_ratios + s / 2) ** 2) / (2 * s)) / math.sqrt(2 * math.pi * s)
-
-
 def gaussian_value(divergence: Divergence, s: float, around: float | None = None) -> float:
     """E_Q[f] for log u ~ N(-s/2, s), by composite Gauss-Legendre quadrature.
 
@@ -126,27 +111,23 @@ def gaussian_value(divergence: Divergence, s: float, around: float | None = None
 
 
 @cache
-def _panels(divergence: Divergence, s: float) -> _Panels:
-    """Lay panels between -s/2 - reach sqrt(s) and -s/2 + reach sqrt(s), cut at every kink, and evaluate f there."""
-    root = math.sqrt(s)
+def _panels(divergence: Divergence, s: float) -> Panels:
     cuts = [float(sympy.log(piece.lower)) for piece in divergence.pieces[1:]]
-    reach = 10 + 2 * root
-    # panels halve towards every cut, where f' may be singular, and towards u = 1, where most generators bend
-    steps = {centre: 0.5 ** np.arange(44 if centre in cuts else 3) for centre in {0.0, *cuts}}
-    graded = [centre + sign * steps[centre] for centre in steps for sign in (-1, 0, 1)]
-    places = (np.concatenate(graded) + s / 2) / root
-    reach = max(reach, *(min(abs(place) + 10, _FARTHEST) for place in places))
+    slope, exact = divergence.slope_at_one, _exact(divergence)
+
+    def above(ratio: Any) -> Any:
+        return exact(ratio) - mpmath.mpmathify(slope.evalf(45)) * (ratio - 1)
+
     fine = 4 if divergence.generator.has(sympy.exp) else 1  # e^(10 - u) bends within a tenth of log u, anywhere
-    even = np.linspace(-reach, reach, 2 * fine * math.ceil(1.15 * reach) + 1)
-    breaks = root * np.unique(np.concatenate([even, places[np.abs(places) < reach]])) - s / 2
-    points, weights = np.polynomial.legendre.leggauss(16)
-    half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
-    log_ratios, exact = (middle + half * points).ravel(), _exact(divergence)
     with mpmath.workdps(40):
-        tangent = mpmath.mpmathify(divergence.slope_at_one.evalf(45))
-        ratios = [mpmath.exp(x) for x in log_ratios.tolist()]
-        heights = np.array([float(exact(ratio) - tangent * (ratio - 1)) for ratio in ratios])
-    return _Panels(log_ratios, (half * weights).ravel(), heights)
+        return panels(above, s, (cuts, _bends(divergence.generator)), fine)
+
+
+def _bends(generator: sympy.Expr) -> list[float]:
+    """Return the log u at which the exponent of an e^{a u + b} vanishes: there it bends against a constant."""
+    lines = [e.args[0].as_poly(u) for e in generator.atoms(sympy.exp)]
+    zeros = [-line.nth(0) / line.nth(1) for line in lines if line is not None and line.degree() == 1]
+    return [math.log(zero) for zero in zeros if zero.is_positive]
 
 
 def _scaled_points(divergence: Divergence) -> list[float]:
@@ -191,7 +172,8 @@ def compare_activation(divergence: Divergence) -> Finding:
     """Check that T increases inside the domain of f*, and T = f'(u), f*(T) = u f'(u) - f(u), or the supremum there."""
     activation, domain = divergence.activation, divergence.conjugate.effective_domain
     grid = np.linspace(-4.5, 4.5, 10)
-    output, term = (lower(f, v, numpy_backend())(grid) for f in (activation.output, activation.conjugate_term))
+    with np.errstate(all="ignore"):  # what overflows is left out below
+        output, term = (lower(f, v, numpy_backend())(grid) for f in (activation.output, activation.conjugate_term))
     inside = np.abs(output) < _OVERFLOWING
     inside &= np.array([_value(divergence, math.exp(x)) < _OVERFLOWING for x in grid.tolist()])
     grid, output, term = grid[inside], output[inside], term[inside]
@@ -221,7 +203,7 @@ _LOG_RATIOS = (-2.03, -0.97, 0.06, 1.04, 1.96)  # ratios that are nobody's kink
 
 def compare_biconjugate(divergence: Divergence) -> Finding:
     """Compare f(u) with the maximum of u t - f*(t) over the slopes t around u's, by golden section."""
-    for x in _LOG_RATIOS:
+    for x in _usual(divergence):
         ratio = math.exp(x)
         # evenly in t, and where f' runs through 80 powers of ten evenly in log u: both are bounds from below
         low, high = (_slope(divergence, x + d) for d in (-1, 1))
@@ -230,7 +212,15 @@ def compare_biconjugate(divergence: Divergence) -> Finding:
         truth = _value(divergence, ratio)
         if not abs(value - truth) <= 1e-8 * max(1.0, abs(truth)):
             return left_open(f"f**({ratio:.6g}) = {value!r}, but f is {truth!r} there: {_ONE_IS_WRONG}")
-    return Finding(Evidence.TESTED, f"f**(u) = f(u) at {len(_LOG_RATIOS)} ratios")
+    if not _usual(divergence):
+        return left_open(_TOO_STEEP)
+    return Finding(Evidence.TESTED, f"f**(u) = f(u) at {len(_usual(divergence))} ratios")
+
+
+@cache
+def _usual(divergence: Divergence) -> list[float]:
+    """Return those of the log ratios around which neither f nor f' overflows."""
+    return [x for x in _LOG_RATIOS if abs(_slope(divergence, x + 1)) + abs(_slope(divergence, x - 1)) < _OVERFLOWING]
 
 
 def _value(divergence: Divergence, ratio: float) -> float:
@@ -267,9 +257,12 @@ def _highest(concave: Callable[[float], Any], low: float, high: float, width: fl
 def compare_fenchel_young(divergence: Divergence) -> Finding:
     """Look at the gap f(u) + f*(t) - u t: zero where t is a slope at u, positive elsewhere."""
     unit = _unit(divergence)
-    slopes = [_slope(divergence, x) for x in _LOG_RATIOS]
+    log_ratios = _usual(divergence)
+    if not log_ratios:
+        return left_open(_TOO_STEEP)
+    slopes = [_slope(divergence, x) for x in log_ratios]
     conjugates = [divergence.conjugate(slope) for slope in slopes]
-    for i, x in enumerate(_LOG_RATIOS):
+    for i, x in enumerate(log_ratios):
         ratio = math.exp(x)
         value = _value(divergence, ratio)
         for j, (slope, conjugate) in enumerate(zip(slopes, conjugates, strict=True)):

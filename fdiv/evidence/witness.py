@@ -17,6 +17,8 @@ from fdiv.balls.zeros import Crossing
 from fdiv.derive.conjugate import ConjugatePiece
 from fdiv.exact.symbols import s, t, u, v
 from fdiv.kernel.claims import CLAIMS, verify
+from fdiv.kernel.expressions import measure
+from fdiv.kernel.ratio import Unproved
 from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 
@@ -43,7 +45,7 @@ _COMPOSED: Mapping[Any, Callable[[Expr], Expr]] = {
     log1p: lambda x: sympy.log(1 + x),
     softplus: lambda x: sympy.log(1 + sympy.exp(x)),
 }
-_FAILURES = (ValueError, TypeError, AttributeError, LookupError, NotImplementedError)  # SymPy's too
+_FAILURES = (ValueError, TypeError, AttributeError, LookupError, NotImplementedError, Unproved)  # SymPy's too
 
 
 class UntranslatedError(ValueError):
@@ -159,10 +161,15 @@ PARTS: Mapping[str, Callable[[Divergence], Any]] = {
 
 
 def write(divergence: Divergence, parts: Iterable[str], into: dict[str, Any]) -> None:
-    """Write those of `PARTS` into a dictionary, one by one; what has no words in the kernel's language is left out."""
+    """Write those of `PARTS` into a dictionary, one by one.
+
+    What has no words in the kernel's language is left out, and so is what would make the whole too large for it.
+    """
     for name in parts:
         with suppress(*_FAILURES):
-            into[name] = PARTS[name](divergence)
+            part = PARTS[name](divergence)
+            measure({**into, name: part, "claims": [*CLAIMS, *CLAIMS]})  # room for what `completed` adds
+            into[name] = part
 
 
 def completed(found: dict[str, Any]) -> dict[str, Any]:

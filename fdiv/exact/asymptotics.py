@@ -18,6 +18,7 @@ from fdiv.exact.symbols import u
 
 _WIDTHS = (2, 5, 12)  # how far below the leading power an expansion reaches
 _MOST_TERMS = 400
+_SCALES = 3  # exponentials that are tried as the largest term of a logarithm's argument
 _ZERO = sympy.S.Zero
 Power = tuple[Expr, int]
 
@@ -82,10 +83,28 @@ def _expand(node: Expr, width: Expr) -> Series:
     if node.is_Pow and not node.exp.has(u):
         return _power(_expand(node.base, width), node.exp, width)
     if isinstance(node, sympy.log):
-        return _log(_expand(node.args[0], width), width)
+        return _expand_log(node.args[0], width)
     if isinstance(node, sympy.exp):
         return _exp(_expand(node.args[0], width), width)
     raise UnknownExpansion(f"{node.func} has no expansion in powers and logarithms")
+
+
+def _expand_log(argument: Expr, width: Expr) -> Series:
+    """Expand log g, or a + log(g e^-a) for an e^a in g that outgrows all else, such as that of log(1 + e^u)."""
+    try:
+        return _log(_expand(argument, width), width)
+    except UnknownExpansion:
+        for scale in sorted((e for e in argument.atoms(sympy.exp) if e.has(u)), key=sympy.default_sort_key)[:_SCALES]:
+            rest = sympy.expand(argument / scale)
+            if not any(_outgrows(e) for e in rest.atoms(sympy.exp)):
+                return _sum([_expand(scale.args[0], width), _log(_expand(rest, width), width)])
+        raise
+
+
+def _outgrows(exponential: Expr) -> bool:
+    """Whether e^a outgrows every power, by the leading term of a."""
+    c, (p, _) = _expand(exponential.args[0], sympy.S.One).leading
+    return bool(p > 0) and _sign(c) > 0
 
 
 def _sum(parts: list[Series]) -> Series:

@@ -16,6 +16,8 @@ import sympy
 from flint import arb, ctx, fmpq
 from sympy import Expr
 
+from fdiv.exact.symbols import DerivationError
+
 FUNCTIONS: dict[Any, Callable[[Any], Any]] = {
     sympy.exp: lambda z: z.exp(),
     sympy.log: lambda z: z.log(),
@@ -37,6 +39,10 @@ NUMBERS: dict[Any, Callable[[], Any]] = {
     sympy.Catalan: arb.const_catalan,
     sympy.GoldenRatio: lambda: (1 + arb(5).sqrt()) / 2,
 }
+
+
+_LONG_ROOT = 10**4
+_LARGEST_PRIME = 2**15
 
 
 class OpenError(ArithmeticError):
@@ -91,3 +97,25 @@ def constant_ball(constant: Expr) -> Any:
     if constant.func not in functions:
         raise OpenError(f"ball arithmetic has no {constant.func}")
     return functions[constant.func](parts[0])
+
+
+def value_at(expression: Expr, symbol: sympy.Symbol, place: Expr) -> Expr:
+    """Return the expression at a place.
+
+    Raises:
+        DerivationError: SymPy would write out a power such as 1536^0.123456789012, whose factors have 10^10 digits.
+    """
+    if place.is_Rational:
+        for power in expression.atoms(sympy.Pow):
+            if power.exp.is_Rational and power.exp.q > _LONG_ROOT and power.base.has(symbol):
+                base = power.base.subs(symbol, place)
+                if base.is_Rational and _wraps(base, power.exp):
+                    raise DerivationError(f"{base}^({power.exp}) is too long to be written out")
+    return expression.subs(symbol, place)
+
+
+def _wraps(base: sympy.Rational, exponent: sympy.Rational) -> bool:
+    """Whether the exponent of one of several primes, times that of the power, exceeds 1: what is left is arbitrary."""
+    share = abs(int(exponent.p)) % int(exponent.q)
+    factors = [sympy.factorint(number, limit=_LARGEST_PRIME) for number in (abs(int(base.p)), int(base.q))]
+    return any(len(found) > 1 and max(found.values()) * share >= exponent.q for found in factors)

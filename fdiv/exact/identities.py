@@ -10,15 +10,15 @@ from fdiv.exact.simplify import factored, normal, simplified
 from fdiv.exact.symbols import u
 
 
-def is_identity(residual: Expr, thorough: bool = True) -> bool:
-    """Whether the residual is identically zero; False where the rules do not show it. SymPy's search if `thorough`."""
+def is_identity(residual: Expr) -> bool:
+    """Whether the residual is identically zero; False where the rules do not show it."""
     # each step puts one kind of function into a normal form, so that equal terms cancel in the last line:
     # exponents into powers, W(y e^y) into y, factored radicands, logarithms of factors
     residual = residual.replace(sympy.exp, lambda x: sympy.powsimp(sympy.exp(sympy.expand(x)).expand(power_exp=True)))
     residual = residual.replace(sympy.LambertW, _lambert_of_product)
     residual = residual.replace(sympy.Pow, lambda base, power: factored(base) ** power)
     residual = sympy.powdenest(sympy.expand_log(residual.replace(sympy.log, _log_of_factored), force=False))
-    return bool(normal(residual) == 0 or (thorough and simplified(residual) == 0))
+    return bool(normal(residual) == 0 or simplified(residual) == 0)
 
 
 def _log_of_factored(argument: Expr) -> Expr:

@@ -62,8 +62,9 @@ def _rewritten(expression: Expr) -> Iterator[Expr]:
     """Yield equivalent forms in which u may occur only once."""
     yield expression
     if expression.is_rational_function(u):
-        yield sympy.apart(sympy.cancel(expression), u)
-        yield sympy.factor(expression)
+        whole = sympy.factor(sympy.together(expression))
+        yield sympy.apart(whole, u)
+        yield whole
     elif expression.is_Add:
         yield sympy.expand(expression)
         yield merge_logs(expression)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sympy
 from sympy import Expr, Symbol
@@ -11,16 +13,23 @@ from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
 _LONGEST_NUMBER = 10**12
+_LARGEST_COMMON_ROOT = 120
 _LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
 
 
 def factored(expression: Expr) -> Expr:
     """Factor, or only expand where powers such as u^0.123456 would become polynomials of enormous degree."""
     exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_Rational]
-    if all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents):
+    small = all(abs(exponent.p) <= _LARGEST_DEGREE and exponent.q <= _LARGEST_ROOT for exponent in exponents)
+    if small and _common_root(exponents) <= _LARGEST_COMMON_ROOT:
         covered, names = covering(expression)
         return sympy.factor(sympy.together(covered)).xreplace(names)
     return sympy.powsimp(sympy.expand(expression))
+
+
+def _common_root(exponents: Sequence[Any]) -> int:
+    """Return the k for which u^(1/7) and u^(1/11) are both powers of one u^(1/k)."""
+    return math.lcm(*(int(exponent.q) for exponent in exponents))
 
 
 def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
@@ -30,7 +39,9 @@ def covering(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
     An identity between the names holds between what they stand for.
     """
     names: dict[Expr, Expr] = {}
-    wild = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and _is_wild(p.exp)]
+    powers = [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational]
+    apart = _common_root([p.exp for p in powers]) > _LARGEST_COMMON_ROOT
+    wild = [p for p in powers if _is_wild(p.exp) or (apart and p.exp.q > 1)]
     wild += [e for e in expression.atoms(sympy.exp) if any(map(_is_long, e.args[0].atoms(sympy.Rational)))]
     known: dict[Expr, Expr] = {}
     for power in sorted(wild, key=sympy.default_sort_key):
@@ -49,6 +60,27 @@ def _is_long(rate: sympy.Rational) -> bool:
     return bool(max(abs(rate.p), rate.q) > _LARGEST_RATE)
 
 
+def flat(expression: Expr) -> Expr:
+    """Write fractions of fractions, such as those that a mixture (a + b u) makes, as one of two polynomials.
+
+    Multiplied out as they stand they grow with every level of the fraction.
+    """
+
+    def flattened(node: Any) -> Any:
+        if isinstance(node, Expr) and node.is_rational_function(u):
+            return sympy.factor(node) if _is_compound(node) else node
+        return node.func(*map(flattened, node.args)) if node.args and node.has(u) else node
+
+    result: Expr = flattened(expression)
+    return result
+
+
+def _is_compound(expression: Expr) -> bool:
+    """Whether a sum under a power, or in a product, holds a fraction itself."""
+    sums = [p.base for p in expression.atoms(sympy.Pow) if p.base.is_Add]
+    return any(not total.is_polynomial(u) for total in sums)
+
+
 def simplified(expression: Expr) -> Expr:
     """Return SymPy's simplification, in which powers of high degree are not taken apart.
 
@@ -62,6 +94,8 @@ def simplified(expression: Expr) -> Expr:
 
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
+    if all(atom == u or atom.is_Rational for atom in expression.atoms()) and expression.is_rational_function(u):
+        return sympy.apart(sympy.factor(sympy.together(expression)), u)  # denominators multiplied out take minutes
     terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
     covered, names = covering(sympy.Add(*terms))
     return _in_normal_form(sympy.Add.make_args(covered)).xreplace(names)
@@ -86,7 +120,8 @@ def split_logarithms(expression: Expr) -> Expr:
 
     def split(argument: Expr) -> Expr:
         parts, rest = [], sympy.S.One
-        for factor in sympy.Mul.make_args(sympy.factor(argument)):
+        covered, names = covering(argument)  # e^(50 u) + 1 has factors of degree 40 in e^u
+        for factor in sympy.Mul.make_args(sympy.factor(covered).xreplace(names)):
             base, exponent = factor.as_base_exp()
             if not is_positive(base) or not exponent.is_real:
                 rest *= factor
@@ -127,4 +162,4 @@ def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
 
 def adjoint(generator: Expr) -> Expr:
     """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
-    return split_logarithms(sympy.expand(u * generator.subs(u, 1 / u)))
+    return split_logarithms(sympy.expand(u * flat(generator).subs(u, 1 / u)))

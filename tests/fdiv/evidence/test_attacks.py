@@ -6,6 +6,7 @@ lies above a chord, a divergence lies below all chords that are tried.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import resource
@@ -193,23 +194,23 @@ def combined(seed: int) -> sympy.Expr:
     return [a * f + b * g, a * adjoint, f + adjoint, mixture * f.subs(u, u / mixture)][seed % 4]
 
 
-ENDED_BY_THE_GUARD = (103, 119, 243)
-"""Skewings whose activation or D(s) takes more than the last guard's 60 s: a loss that they should have, and lack."""
+ORDINARY = 14  # combinations take 2 to 4 CPU seconds each: 300 are for --slow, 5,000 for the thorough profile
 
 
 def is_accepted(seed: int) -> None:
     certificate = fdiv.certify(custom(combined(seed)))
     assert certificate.accepted, f"{seed}: {certificate}"
     assert certificate.claim("conjugate on the whole line").evidence.settled
-    assert certificate.claim("D(s)").evidence.settled or seed in ENDED_BY_THE_GUARD
+    assert certificate.claim("activation").evidence.settled
+    assert certificate.claim("D(s)").evidence.settled
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(ORDINARY))
 def test_divergences_are_closed_under_sums_adjoints_and_mixtures(seed: int) -> None:
     is_accepted(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8, 300))
+@pytest.mark.parametrize("seed", range(ORDINARY, 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 300))
 def test_divergences_are_closed_under_sums_adjoints_and_mixtures_wherever_drawn(seed: int) -> None:
     is_accepted(seed)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import fdiv
+from fdiv.deadline import OutOfTime
 from fdiv.evidence import certificate, store
 from fdiv.evidence.certificate import Certificate, Judge
-from fdiv.evidence.deadline import OutOfTime
 from fdiv.losses import GaussianLoss, VariationalLoss
 
 NAMES = [judge.name for judge in certificate._FOUNDATIONS + certificate._CONSEQUENCES]

@@ -215,6 +215,9 @@ TRUE: dict[str, Any] = {
         [*FOUNDATIONS, "limits"],
         limits=limits(-1, 0, "inf"),
     ),
+    "a zero between two cuts": statement(
+        u * log(u), FOUNDATIONS, cuts=("8/5", {"zero": u**2 - 3, "low": "3/2", "high": "2"}, "19/10")
+    ),
 }
 """Every claim in each is confirmed."""
 

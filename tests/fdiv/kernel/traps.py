@@ -53,6 +53,15 @@ def _reduction(generator: Any, curvature: Any) -> Any:
 
 
 TRAPS: dict[str, Any] = {
+    "cuts that fall": _other("kl", cuts=["2", "1"]),
+    "a cut that is there twice": _other("kl", cuts=["2", "2"]),
+    "an affine function with a cut": statement(u - 1, FOUNDATIONS, cuts=("1",)),
+    "a cover beyond its piece": _other("kl", cuts=["1"], covers={"0": ["1/2", "2"]}),
+    "a cover before its piece": _other("kl", cuts=["1"], covers={"1": ["1/2", "2"]}),
+    "a cover that ends before it begins": _other("kl", covers={"0": ["2", "1/2"]}),
+    "a cover from 0": _other("kl", covers={"0": ["0", "2"]}),
+    "a bracket from 0": _other("kl", cuts=[{"zero": u - 1, "low": "0", "high": "2"}]),
+    "a cut below 0": _other("kl", cuts=["-1"]),
     "a cubic": statement(u**3 - u**2 * "3/2" + "1/2", _SHORT),
     "a root at a point of bisection": statement(u**4 / 6 - u**5 / 20 - u**3 / 3 + u**2 / 2 - "17/60", _SHORT),
     "concave everywhere": statement(word("5/12") - u**4 / 12 + u**3 / 6 - u**2 / 2, _SHORT),
