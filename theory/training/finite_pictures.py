@@ -110,7 +110,7 @@ THEOREM = Theorem(
     statement=r"m(x_t) = \frac{\sum_i p_i z_i}{\sum_i p_i}, \qquad p_i = w_i\, e^{-\|x_t - a z_i\|^2 / 2 d^2}",
     hypotheses=("x_0 is one of z_1, ..., z_n with shares w_i > 0", "x_t = a x_0 + d e, standard normal e, a and d > 0"),
     reference="Robbins 1956 (Tweedie's formula); Karras et al. arXiv:2206.00364, appendix B.3",
-    applies=lambda world: len(world.pictures) > 0,
+    applies=lambda world: isinstance(world, Pictures),
     comparisons=_comparisons,
     lemmas=_lemmas,
     universe=lambda: WORLDS,
