@@ -1,0 +1,88 @@
+"""What the trained prediction is led to: a picture's counterpart, or where there is none the frozen prediction."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from harness.data.batches import Batch
+from harness.loss.gap import difference, squared_distance
+from harness.loss.scale import Scale
+from harness.models.family import Conditioning
+from tests import tiny
+
+KINDS = ("epsilon", "v_prediction", "sample")
+TOLD, NOTHING = 1.0, 0.0
+
+
+class Fixed:
+    """A denoiser whose raw outputs are given, the frozen ones by what it is told."""
+
+    def __init__(self, trained, frozen):
+        self.trained, self.frozen = trained, frozen
+
+    def __call__(self, noisy, timesteps, conditioning):
+        return self.trained
+
+    def frozen_denoiser(self, noisy, timesteps, conditioning):
+        (told,) = conditioning.prompt_embeds.unique().tolist()
+        assert len(conditioning) == len(noisy)
+        return self.frozen[told]
+
+
+def _output(scheduler, clean, noise, timesteps):
+    """The raw output that says so of x_t, by diffusers."""
+    match scheduler.config.prediction_type:
+        case "v_prediction":
+            return scheduler.get_velocity(clean, noise, timesteps)
+        case "sample":
+            return clean
+    return noise
+
+
+@pytest.fixture(params=KINDS)
+def drawn(request):
+    """Four rows that erase, with a denoiser that predicts the counterparts, and others where it is frozen."""
+    pipeline = tiny.pipeline(request.param)
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    generator = torch.Generator().manual_seed(0)
+    counterparts, noise, told, nothing = (torch.randn(4, 4, 8, 8, generator=generator) for _ in range(4))
+    timesteps = torch.tensor([20, 300, 700, 990])
+    noisy = scheduler.add_noise(counterparts, noise, timesteps)  # it is of another picture too, with other noise
+    rows = Conditioning(torch.full((4, 1, 1), TOLD))
+    batch = Batch(
+        noisy, timesteps, rows, rows, torch.zeros(4, dtype=torch.long), Conditioning(torch.full((1, 1, 1), NOTHING)),
+        counterparts=counterparts,
+    )  # fmt: skip
+    denoiser = Fixed(_output(scheduler, counterparts, noise, timesteps), {TOLD: told, NOTHING: nothing})
+    return denoiser, Scale("unit", tiny.family(pipeline).path(), 1 / 64), batch
+
+
+def _s(denoiser, scale, batch):
+    return squared_distance(difference(denoiser, scale, batch))
+
+
+def test_a_denoiser_that_predicts_the_counterpart_is_there(drawn):
+    denoiser, scale, batch = drawn
+    plain = _s(denoiser, scale, replace(batch, counterparts=None))
+    assert (plain > 1e-3).all()
+    assert (_s(denoiser, scale, batch) < 1e-6 * plain).all()
+    swapped = replace(batch, counterparts=batch.counterparts.flip(0))
+    assert (_s(denoiser, scale, swapped) > 1e-3).all()
+
+
+def test_the_frozen_model_is_there_where_there_is_no_counterpart_and_not_where_there_is(drawn):
+    denoiser, scale, batch = drawn
+    denoiser.trained = denoiser.frozen[TOLD]
+    assert _s(denoiser, scale, replace(batch, counterparts=None)).max() == 0
+    assert (_s(denoiser, scale, batch) > 1e-3).all()
+
+
+def test_guidance_is_on_the_frozen_prediction_and_moves_no_counterpart(drawn):
+    denoiser, scale, batch = drawn
+    guided = replace(batch, guidance=3.0)
+    assert torch.equal(_s(denoiser, scale, guided), _s(denoiser, scale, batch))
+    denoiser.trained = 3 * denoiser.frozen[TOLD] - 2 * denoiser.frozen[NOTHING]
+    alone = replace(guided, counterparts=None)
+    assert _s(denoiser, scale, alone).max() < 1e-6 * _s(denoiser, scale, replace(alone, guidance=1.0)).min()
