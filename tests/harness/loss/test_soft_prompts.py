@@ -25,7 +25,7 @@ def _errors(made, block):
     path, sampled, network = made.path, made.sampled, made.denoiser.model.network
     n = len(sampled.origin_latents)
     generator, found = torch.Generator().manual_seed(99), []
-    for _ in range(30):
+    for _ in range(12):
         noise, times = torch.randn(n, 4, 8, 8, generator=generator), torch.randint(1000, (n,), generator=generator)
         noisy = path.add_noise(sampled.origin_latents, noise, times)
         told = replace(sampled.target[n : 2 * n], prompt_embeds=sampled.target[n : 2 * n].prompt_embeds + block)
