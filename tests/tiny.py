@@ -24,6 +24,8 @@ from harness.miniature.recipe import JUDGE
 from harness.models.family import Conditioning, Family, families
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+UNOPPOSED = ("--adversary-every", "0", "--relearning-steps", "0")
+"""Flags that leave the adversaries out, which take most of a short run's seconds, where a test is not about them."""
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 

@@ -125,7 +125,7 @@ def test_a_family_is_one_new_file_with_its_own_denoiser_groups_and_latents(tmp_p
     index = tmp_path / "model" / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionPipeline", "OtherPipeline"))
     flags = ["--steps", "1", "--batch-size", "1", "--latents", "1", "--sampling-steps", "1"]
-    flags += ["--target", "a", "--anchor", "b", "--retain", "c"]
+    flags += ["--target", "a", "--anchor", "b", "--retain", "c", "--adversary-every", "0"]
     arguments = ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "run"), *flags]
     assert unlearn.main(arguments) == 2
     assert "a OtherPipeline; choices: StableDiffusionPipeline, StableDiffusionXLPipeline" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from harness.train import Trainer
 
 ROOT = Path(__file__).parents[3]
 FAST = ["--steps", "10", "--batch-size", "4", "--latents", "5", "--sampling-steps", "1", "--target", "star"]
+FAST += ["--adversary-every", "4", "--relearning-steps", "3"]
 KINDS = {
     "closed_form": ["--anchor-guidance", "2"],
     "variational": ["--objective", "variational"],

@@ -22,6 +22,7 @@ SAME = ("steps.jsonl", "metrics.json", "before_after.png")
 STEPS = 24
 FAST = ["--steps", str(STEPS), "--checkpoint-every", "3", "--batch-size", "2", "--latents", "4"]
 FAST += ["--sampling-steps", "1", "--target", "star", "--learning-rate", "0.01"]
+FAST += ["--adversary-every", "5", "--relearning-steps", "7"]  # so that checkpoints are in the middle of both
 KINDS = ("closed_form", "variational")
 CONTEXT = multiprocessing.get_context("forkserver")  # processes of their own, which share one import of torch
 CONTEXT.set_forkserver_preload(["harness.train", "harness.prepare", "harness.show.figures"])
