@@ -20,8 +20,7 @@ from harness.show.card import model_card
 from tests import tiny
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "2", "--sampling-steps", "2", "--learning-rate", "0.02"]
-FAST += tiny.UNOPPOSED
-CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon"]
+CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", *tiny.UNOPPOSED]
 
 
 @pytest.fixture(scope="module")
