@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness import prepare, unlearn
-from harness.loss import critic
+from harness.loss import critic, soft_prompts
 from harness.runs import checkpoint
 from harness.show import figures
 from harness.train import Trainer
@@ -49,7 +49,7 @@ def _process(arguments, log, moment="", step=0, number=signal.SIGKILL):
 def _main(arguments, log, moment, step, number):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
-    critic.WARM_UP = 8
+    critic.WARM_UP, soft_prompts.STEPS = 8, 2
     module, name = {"step": (Trainer, "take_step"), "save": (checkpoint, "_digest"), "end": (figures, "curves")}.get(
         moment, (None, "")
     )
