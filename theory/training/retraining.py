@@ -5,16 +5,17 @@ a prompt that names no class is the posterior mean, and by the law of total expe
 
     m(x_t) = sum over c of p(c | x_t) m_c(x_t),   p(c | x_t) proportional to w_c p_t(x_t | c).
 
-Training without class o leaves each q_c and m_c as they are and conditions the shares on "not o". So does it the
-posterior, by Bayes: p(r | x_t, not o) = p(r | x_t) / (1 - p(o | x_t)), and the retrained model predicts
+Training without class o leaves each q_c and m_c as they are and conditions the shares on "not o". By Bayes it does so
+to the posterior too: p(r | x_t, not o) = p(r | x_t) / (1 - p(o | x_t)), and the retrained model predicts
 
     m'(x_t) = sum over r != o of p(r | x_t, not o) m_r(x_t)
             = m(x_t) + p(o | x_t) / (1 - p(o | x_t)) (m(x_t) - m_o(x_t)).
 
 The last form is guidance away from the target, as ESD has it, with the posterior odds of the target as its weight: no
 constant weight is that of retraining unless the odds are constant. Predictions of noise or velocity are affine in that
-of x_0 with factors that x_t alone decides, so they obey the same law. With one variance, two reverse steps are equal
-exactly if these means are, so for a strict f the divergence from retraining is 0 exactly at m'.
+of x_0, with coefficients that t and x_t alone decide, and the weights of each form sum to 1, so they obey the same law.
+With one variance, two reverse steps are equal exactly if these means are, so for a strict f the divergence from
+retraining is 0 exactly at m'.
 
 Computed: the posterior mean of the retained mixture, by quadrature over x_0. Stated: both forms, from the closed
 posteriors of Gaussian classes, the target among them.
