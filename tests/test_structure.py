@@ -37,7 +37,8 @@ FLOORS = {
         ("laws",),
     ),
     "harness": (
-        ("unlearn", "evaluate", "export", "sweep", "benchmark"),
+        ("sweep",),
+        ("unlearn", "evaluate", "export", "benchmark"),
         ("examine",),
         ("train", "prepare"),
         ("plan",),

@@ -87,7 +87,7 @@ def family(of: StableDiffusionPipeline | StableDiffusionXLPipeline) -> Family:
 
 def sampled(of: Family, count: int = 4) -> Sampled:
     """Random latents as a training noises them: of the target, told in four ways, with counterparts; and retained."""
-    latents = torch.randn(3 * count, *of.latent_shape(16), generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(4 * count, *of.latent_shape(16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         star, circle, moon, shape, nothing = (
             of.encode([prompt] * count) for prompt in ("a star", "a circle", "a moon", "a shape", "")
@@ -96,7 +96,7 @@ def sampled(of: Family, count: int = 4) -> Sampled:
         origin_latents=latents[:count], anchor=circle, target=Conditioning.cat([star, shape, nothing, shape]),
         concept=torch.zeros(count, dtype=torch.long), retain_latents=latents[count : 2 * count], retain=moon,
         general=Conditioning.cat([moon, moon, shape, nothing]), unconditional=nothing[:1],
-        counterparts=latents[2 * count :],
+        counterparts=latents[2 * count :].unflatten(0, (count, 2)),
     )  # fmt: skip
 
 

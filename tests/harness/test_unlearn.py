@@ -309,7 +309,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
 
 def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
     """Five skipped steps are enough: the weights and the checkpoint of the last good one are kept."""
-    code, folder, printed = erase("--divergence", "pearson", "--learning-rate", "1", "--steps", "40")
+    code, folder, printed = erase(*RECIPE, "--divergence", "pearson", "--learning-rate", "1", "--steps", "40")
     assert code == 3
     assert re.search(
         r"stopped: 5 steps in a row were not finite, up to step \d+: .*erasure loss.* in fp32", printed.err

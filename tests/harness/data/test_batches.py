@@ -27,15 +27,15 @@ def _drawn(path, count, seed=0, retained=3, **options):
 def _told(path, count, counterparts=True, retained=3, **options):
     """Batches from five latents of a target, told in four ways, and of those retained, with counterparts or without.
 
-    A latent is its number, its counterpart 50 more; what is told of it is its number and 10 for each way; all that is
-    retained is 100 more.
+    A latent is its number, its counterparts 50 and 60 more; what is told of it is its number and 10 for each way;
+    all that is retained is 100 more.
     """
     latents = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
-    own = torch.arange(5.0).view(5, 1, 1)
+    own, others = torch.arange(5.0).view(5, 1, 1), torch.stack([latents + 50, latents + 60], 1)
     told = [Conditioning(torch.cat([part + 10 * way for way in range(4)])) for part in (own, own[:retained] + 100)]
     sampled = Sampled(
         latents, Conditioning(own), told[0], torch.zeros(5, dtype=torch.long), latents[:retained] + 100,
-        Conditioning(own[:retained] + 100), told[1], Conditioning(own[:1]), latents + 50 if counterparts else None,
+        Conditioning(own[:retained] + 100), told[1], Conditioning(own[:1]), others if counterparts else None,
     )  # fmt: skip
     drawn = batches(sampled, path, Config(**options), torch.Generator().manual_seed(0))
     return [next(drawn) for _ in range(count)]
@@ -48,15 +48,15 @@ def _fifty_steps():
 
 
 @pytest.mark.parametrize("counterparts", [True, False])
-def test_every_picture_of_a_target_comes_with_its_own_counterpart_at_every_time_step(counterparts):
+def test_pictures_with_counterparts_are_noised_beyond_a_fifth_and_come_with_them(counterparts):
     drawn = _told(_fifty_steps(), 60, counterparts, batch_size=16)
-    for part in ("erasing", "retaining"):
+    for part, first in (("erasing", 10 if counterparts else 1), ("retaining", 1)):
         times = torch.cat([getattr(batch, part).timesteps for batch in drawn])
-        assert times.unique().tolist() == list(range(1, 50))
+        assert times.unique().tolist() == list(range(first, 50))
     for batch in drawn:
         assert batch.retaining.counterparts is None
         which = batch.erasing.frozen.prompt_embeds.flatten()
-        expected = (which + 50).view(-1, 1, 1, 1).expand(-1, 4, 2, 2)
+        expected = torch.stack([which + 50, which + 60], 1).view(-1, 2, 1, 1, 1).expand(-1, 2, 4, 2, 2)
         assert torch.equal(batch.erasing.counterparts, expected) if counterparts else batch.counterparts is None
 
 

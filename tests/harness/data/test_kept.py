@@ -45,9 +45,18 @@ def test_the_targets_own_pictures_are_noised_and_led_to_the_same_with_the_anchor
     seeds = 4 * OPTIONS.seed + 1, 4 * OPTIONS.seed + 2
     assert torch.equal(sampled.origin_latents, sample(model, targets, embeddings, OPTIONS, seeds[0]))
     retained = _prompts(sampled.retain, embeddings)
-    assert torch.equal(sampled.retain_latents, sample(model, retained, embeddings, OPTIONS, seeds[1]))
-    assert sampled.counterparts.shape == sampled.origin_latents.shape
+    assert torch.equal(sampled.retain_latents[:6], sample(model, retained[:6], embeddings, OPTIONS, seeds[1]))
+    # counterparts are retained too, under their own prompts
+    assert retained[6:] == anchors
+    assert torch.equal(sampled.retain_latents[6:], sampled.counterparts[:, 0])
+    assert sampled.counterparts.shape == (6, 1, *sampled.origin_latents.shape[1:])
     assert torch.equal(sampled.concept, torch.zeros(6, dtype=torch.long))
+
+
+def _led_to(chosen, anchors):
+    """The concepts with other anchor prompts."""
+    (one,) = chosen.erased
+    return replace(chosen, erased=(replace(one, anchor_prompts=anchors, counterparts=tuple((a,) for a in anchors)),))
 
 
 def test_of_a_counterpart_and_its_picture_the_anchors_prompt_alone_differs(model):
@@ -57,18 +66,33 @@ def test_of_a_counterpart_and_its_picture_the_anchors_prompt_alone_differs(model
     (one,) = chosen.erased
     other = {target: target.replace("a star", "a moon") for target in one.target_prompts[::2]}
     pairs = zip(one.target_prompts, one.anchor_prompts, strict=True)
-    mixed = replace(one, anchor_prompts=tuple(other.get(target, anchor) for target, anchor in pairs))
-    again, _, _ = _kept(model, replace(chosen, erased=(mixed,)))
+    again, _, _ = _kept(model, _led_to(chosen, tuple(other.get(target, anchor) for target, anchor in pairs)))
     assert torch.equal(again.origin_latents, sampled.origin_latents)
     targets = _prompts(sampled.target[:6], embeddings)
     changed = torch.tensor([target in other for target in targets])
     assert 0 < changed.sum() < 6
     differs = (again.counterparts != sampled.counterparts).flatten(1).any(1)
     assert torch.equal(differs, changed)
-    same, _, _ = _kept(model, replace(chosen, erased=(replace(one, anchor_prompts=one.target_prompts),)))
+    same, _, _ = _kept(model, _led_to(chosen, one.target_prompts))
     given, nothing = list(sampled.target[:6]), embeddings[""]
     wanted = finish(model, sampled.origin_latents, 0.8, given, nothing, OPTIONS, 4 * OPTIONS.seed + 2**61)
-    assert torch.equal(same.counterparts, wanted)
+    assert torch.equal(same.counterparts[:, 0], wanted)
+
+
+def test_several_anchors_make_several_counterparts_of_which_the_anchors_is_retained(model):
+    sampled, chosen, embeddings = _kept(model, options=replace(OPTIONS, anchor="retained"))
+    (one,) = chosen.erased
+    assert sampled.counterparts.shape == (6, 7, *sampled.origin_latents.shape[1:])
+    targets, anchors = _prompts(sampled.target[:6], embeddings), _prompts(sampled.anchor, embeddings)
+    assert _prompts(sampled.retain[6:], embeddings) == anchors
+    for row, (target, anchor) in enumerate(zip(targets, anchors, strict=True)):
+        every = one.counterparts[one.target_prompts.index(target)]
+        assert len(set(every)) == 7
+        assert torch.equal(sampled.retain_latents[6 + row], sampled.counterparts[row, every.index(anchor)])
+    clean, nothing = sampled.origin_latents.repeat_interleave(7, 0), embeddings[""]
+    given = [embeddings[each] for target in targets for each in one.counterparts[one.target_prompts.index(target)]]
+    wanted = finish(model, clean, 0.8, given, nothing, OPTIONS, 4 * OPTIONS.seed + 2**61)
+    assert torch.equal(sampled.counterparts.flatten(0, 1), wanted)
 
 
 def test_one_seed_gives_one_counterpart_and_another_seed_another(model):
@@ -87,7 +111,7 @@ def test_each_is_told_its_own_prompt_one_without_the_concept_and_none(model):
     assert _prompts(sampled.target, embeddings) == [*own, *general, *[""] * 6, *general]
     own = _prompts(sampled.retain, embeddings)
     general = [chosen.general[prompt] for prompt in own]
-    assert _prompts(sampled.general, embeddings) == [*own, *own, *general, *[""] * 6]
+    assert _prompts(sampled.general, embeddings) == [*own, *own, *general, *[""] * 12]
     assert _prompts(sampled.unconditional, embeddings) == [""]
 
 
@@ -95,8 +119,8 @@ def test_prompts_that_nobody_says_how_to_put_without_the_concept_are_told_as_non
     sampled, _, embeddings = _kept(model, options=replace(OPTIONS, retain=("a moon", "a ring")))
     told = _prompts(sampled.general, embeddings)
     assert {*told[:6]} == {"a moon", "a ring"}
-    assert told[6:12] == told[:6]
-    assert told[12:] == [""] * 12
+    assert told[12:24] == told[:12]
+    assert told[24:30] == told[36:][:6] == [""] * 6
 
 
 def test_the_recipes_origin_is_the_anchors_pictures_which_are_told_the_target_alone(model):
@@ -109,9 +133,10 @@ def test_the_recipes_origin_is_the_anchors_pictures_which_are_told_the_target_al
     assert _prompts(sampled.general, embeddings) == _prompts(sampled.retain, embeddings)
 
 
-def test_guidance_away_from_the_target_has_no_counterparts(model):
-    sampled, _, _ = _kept(model, options=replace(OPTIONS, anchor="", anchor_guidance=-1.0))
-    assert (sampled.kinds, sampled.counterparts) == (4, None)
+def test_guidance_away_from_the_target_has_no_counterparts_and_tells_the_target_alone(model):
+    sampled, _, embeddings = _kept(model, options=replace(OPTIONS, anchor="", anchor_guidance=-1.0))
+    assert (sampled.kinds, sampled.counterparts) == (1, None)
+    assert _prompts(sampled.target, embeddings) == _prompts(sampled.anchor, embeddings)
 
 
 def test_nothing_retained_is_no_row(model):

@@ -53,7 +53,7 @@ def drawn(request):
     rows = Conditioning(torch.full((4, 1, 1), TOLD))
     batch = Batch(
         noisy, timesteps, rows, rows, torch.zeros(4, dtype=torch.long), Conditioning(torch.full((1, 1, 1), NOTHING)),
-        counterparts=counterparts,
+        counterparts=counterparts[:, None],
     )  # fmt: skip
     denoiser = Fixed(_output(scheduler, counterparts, noise, timesteps), {TOLD: told, NOTHING: nothing})
     return denoiser, Scale("unit", tiny.family(pipeline).path(), 1 / 64), batch
@@ -70,6 +70,25 @@ def test_a_denoiser_that_predicts_the_counterpart_is_there(drawn):
     assert (_s(denoiser, scale, batch) < 1e-6 * plain).all()
     swapped = replace(batch, counterparts=batch.counterparts.flip(0))
     assert (_s(denoiser, scale, swapped) > 1e-3).all()
+
+
+def test_of_several_counterparts_each_leads_as_far_as_it_is_likely_behind_x_t(drawn):
+    """In doubles: the one that x_t was made of leads alone at low noise, and with others at the most."""
+    denoiser, scale, batch = drawn
+    several = torch.cat([batch.counterparts, batch.counterparts.roll(1, 0), batch.counterparts.roll(2, 0)], 1)
+    path, pictures, noisy = scale.path, several.double(), batch.noisy.double()
+    expected = []
+    for row, timestep in enumerate(batch.timesteps):
+        a, d = path.signal[timestep].double(), path.deviation[timestep].double()
+        logs = torch.stack([-((noisy[row] - a * each) ** 2).sum() / (2 * d**2) for each in pictures[row]])
+        weights = (logs - logs.max()).exp() / (logs - logs.max()).exp().sum()
+        expected.append((noisy[row] - a * (weights.view(3, 1, 1, 1) * pictures[row]).sum(0)) / d)
+        assert (weights[0] > 0.999) == (timestep < 900)
+    trained = path.noise_prediction(denoiser.trained, batch.noisy, batch.timesteps).double()
+    s = (trained - torch.stack(expected)).square().sum((1, 2, 3)) / 64
+    torch.testing.assert_close(
+        _s(denoiser, scale, replace(batch, counterparts=several)).double(), s, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_the_frozen_model_is_there_where_there_is_no_counterpart_and_not_where_there_is(drawn):

@@ -147,9 +147,11 @@ def test_retained_anchors_take_turns_in_the_order_of_the_ranking(vocabulary):
 def test_retained_anchors_of_a_bank_are_its_other_names_and_are_retained():
     chosen = choose(Config(target="a cat"), None)
     (one,) = chosen.erased
-    names = [name for name in bank("object").retain if name != "a cat"]
-    for target, anchor, name in zip(one.target_prompts, one.anchor_prompts, names, strict=False):
+    names = [name for name in bank("object").retain if name != "a cat"][:7]  # the nearest alone
+    pairs = zip(one.target_prompts, one.anchor_prompts, one.counterparts, strict=True)
+    for (target, anchor, every), name in zip(pairs, itertools.cycle(names), strict=False):
         assert target.replace("a cat", name) == anchor
+        assert [target.replace("a cat", each) for each in names] == list(every)
     assert set(one.anchor_prompts) <= set(chosen.retain_prompts)
 
 
