@@ -267,7 +267,7 @@ def test_files_say_what_they_are(runs, call):
     assert (metadata["target"], metadata["strength"], metadata["base"]) == ("a star", "0.5", str(source))
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: diffusers\n")
-    for words in ('"a star" led towards "a circle"', "with kl", "strength 0.5", "stay under its licence"):
+    for words in ('"a star" led towards "a circle"', "`kl`", "strength 0.5", "stay under its licence"):
         assert words in card
     assert "base_model" not in card
 

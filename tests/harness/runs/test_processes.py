@@ -29,9 +29,13 @@ from tests import tiny
 ROOT = Path(__file__).parents[3]
 FAST = ["--steps", "10", "--batch-size", "4", "--latents", "5", "--sampling-steps", "1", "--target", "star"]
 FAST += ["--adversary-every", "6", "--relearning-steps", "3"]
+FAST += [
+    "--parameter-group",
+    "cross-attention-kv",
+]  # some of all weights have gradients next to rounding
 KINDS = {
     "closed_form": ["--anchor-guidance", "2"],
-    "variational": ["--objective", "variational", "--parameter-group", "cross-attention-kv"],
+    "variational": ["--objective", "variational"],
 }
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
