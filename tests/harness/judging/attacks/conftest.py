@@ -66,7 +66,7 @@ class Like:
 
 def _attacked(model, subjects, judge, guidance_scale):
     embeddings = encode(model, [*PROMPTS, *GENERAL, ""])
-    options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale)
+    options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale, cache=False)
     ladder = Ladder({"name": PROMPTS, "superclass": GENERAL, "empty": ("",)})
     return Attacked(model, subjects, "star", "shape", ladder, embeddings, judge, options, 3, 0)
 
