@@ -18,11 +18,14 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from harness.config import WEIGHTS
+from harness.data.latents import Sampled
 from harness.miniature import judge
 from harness.miniature.recipe import JUDGE
-from harness.models.family import Family, families
+from harness.models.family import Conditioning, Family, families
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+UNOPPOSED = ("--adversary-every", "0", "--relearning-steps", "0")
+"""Flags that leave the adversaries out, which take most of a short run's seconds, where a test is not about them."""
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
@@ -80,6 +83,21 @@ def family(of: StableDiffusionPipeline | StableDiffusionXLPipeline) -> Family:
     """Any pipeline as the trainer sees it."""
     of.set_progress_bar_config(disable=True)
     return families()[type(of).__name__](of)
+
+
+def sampled(of: Family, count: int = 4) -> Sampled:
+    """Random latents as a training noises them: of the target, told in four ways, with counterparts; and retained."""
+    latents = torch.randn(4 * count, *of.latent_shape(16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        star, circle, moon, shape, nothing = (
+            of.encode([prompt] * count) for prompt in ("a star", "a circle", "a moon", "a shape", "")
+        )
+    return Sampled(
+        origin_latents=latents[:count], anchor=circle, target=Conditioning.cat([star, shape, nothing, shape]),
+        concept=torch.zeros(count, dtype=torch.long), retain_latents=latents[count : 2 * count], retain=moon,
+        general=Conditioning.cat([moon, moon, shape, nothing]), unconditional=nothing[:1],
+        counterparts=latents[2 * count :].unflatten(0, (count, 2)),
+    )  # fmt: skip
 
 
 def folder(path: Path, kind: str = "sd1") -> Path:

@@ -65,10 +65,11 @@ class Size:
 
     @property
     def options(self) -> Config:
-        """Of a run like this, without retention, at a scale that needs no calibration."""
+        """Of a run that does as the recipe does, without retention, at a scale that needs no calibration."""
         return Config(
-            batch_size=self.batch_size, precision=self.precision, scale="unit", retain_weight=0.0, learning_rate=1e-6
-        )
+            batch_size=self.batch_size, precision=self.precision, scale="unit", retain_weight=0.0, learning_rate=1e-6,
+            origin="anchor", parameter_group="cross-attention-kv",
+        )  # fmt: skip
 
 
 def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -> dict[str, Any]:

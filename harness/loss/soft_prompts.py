@@ -14,6 +14,7 @@ from harness.data.batches import Batch
 from harness.data.latents import Sampled
 from harness.models.denoiser import Denoiser
 from harness.models.path import GaussianPath
+from harness.runs import processes
 
 BLOCKS = 4
 STEPS = 20
@@ -63,6 +64,8 @@ class SoftPrompts:
         """The batch with a block on each row that is the adversary's."""
         if self.blocks is None or batch.adversary is None:
             return batch
-        which = torch.randint(BLOCKS, (len(batch.trained),), generator=self.generator).to(self.blocks.device)
+        # Every process draws for all rows, whatever it keeps of it.
+        drawn = torch.randint(BLOCKS, (len(batch.trained) * processes.count(),), generator=self.generator)
+        which = processes.share(drawn).to(self.blocks.device)
         moved = self.blocks[which] * batch.adversary.view(-1, 1, 1)
         return replace(batch, trained=replace(batch.trained, prompt_embeds=batch.trained.prompt_embeds + moved))

@@ -147,7 +147,7 @@ class Draft:
             some = random.Random(self.options.seed).sample(far, min(OTHERS, len(far)))
             by_templates.setdefault(templates.templates_of(wish.options), []).extend([*near, *some])
         anchors = {
-            anchor: general[target]
+            anchor: general[target] if anchor else ""
             for each in erased
             if each.anchor != each.target
             for target, anchor in zip(each.target_prompts, each.anchor_prompts, strict=True)

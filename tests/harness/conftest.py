@@ -43,6 +43,7 @@ def finished(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
     flags = ["--model", str(model), *STAR_TO_CIRCLE, "--retain", "a moon", "a ring", "--save-pipeline"]
     flags += ["--steps", "25", "--batch-size", "2", "--latents", "4", "--sampling-steps", "2"]
+    flags += ["--divergence", "squared_hellinger", "--parameter-group", "cross-attention-kv", *tiny.UNOPPOSED]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert unlearn.main([*flags, "--output", str(folder)]) == 0
     return flags, folder, printed.getvalue()

@@ -11,6 +11,7 @@ from harness.runs.files import load_tensors
 from tests import tiny
 
 FAST = ["--steps", "2", "--batch-size", "4", "--latents", "2", "--sampling-steps", "1", "--learning-rate", "0.01"]
+FAST += tiny.UNOPPOSED
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from harness.show.card import model_card
 from tests import tiny
 
 FAST = ["--steps", "3", "--batch-size", "2", "--latents", "2", "--sampling-steps", "2", "--learning-rate", "0.02"]
-CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon"]
+CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", *tiny.UNOPPOSED]
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_files_say_what_they_are(runs, call):
     assert (metadata["target"], metadata["strength"], metadata["base"]) == ("a star", "0.5", str(source))
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: diffusers\n")
-    for words in ('"a star" led towards "a circle"', "squared_hellinger", "strength 0.5", "stay under its licence"):
+    for words in ('"a star" led towards "a circle"', "`kl`", "strength 0.5", "stay under its licence"):
         assert words in card
     assert "base_model" not in card
 

@@ -15,7 +15,7 @@ from harness.judging.metric import metric_rows, metrics
 from harness.prompts.templates import bank
 from tests import tiny
 
-FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps", "1"]
+FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps", "1", *tiny.UNOPPOSED]
 
 
 def _erase(judged, output, *flags):
@@ -34,11 +34,12 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
     the last bit where the second computes in bf16."""
     first = _erase(judged, tmp_path / "first", "--target", "star", "--parameter-group", "cross-attention")
     flags = ["--continue", str(tmp_path / "first"), "--target", "yellow", "--save-pipeline", "--precision", "bf16"]
+    flags += ["--parameter-group", "cross-attention-kv"]
     summary = _erase(judged, tmp_path / "second", *flags)
     assert [entry["target"] for entry in first["ledger"]] == ["star"]
     assert [(entry["target"], entry["anchor"]) for entry in summary["ledger"]] == [
-        ("star", "circle"),
-        ("yellow", "red"),
+        ("star", "retained"),
+        ("yellow", "retained"),
     ]
     assert all(0 <= entry["now"] <= 1 for entry in summary["ledger"])
     assert summary["ledger"][0]["when_erased"] == first["ledger"][0]["when_erased"]
@@ -55,13 +56,28 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
     assert export([str(tmp_path / "second"), "--format", "delta"]) == 0
 
 
+def test_with_every_default_a_run_is_continued_against_adversaries_and_what_was_erased_is_held(judged, tmp_path):
+    """By its prompts, under which the second run retains what the first one left."""
+    first = _erase(judged, tmp_path / "first", "--target", "star", "--steps", "1")
+    flags = ["--adversary-every", "1", "--relearning-steps", "2"]
+    _erase(judged, tmp_path / "second", "--continue", str(tmp_path / "first"), "--target", "outline", *flags)
+    kept = json.loads((tmp_path / "second" / "prompts.json").read_text())
+    assert first["config"]["origin"] == "target"
+    lost = {prompt for prompt in kept["retain_prompts"] if "star" in prompt}
+    assert lost
+    assert not any(kept["general"].get(prompt, "") for prompt in lost)
+    assert not any("outline" in prompt for prompt in kept["retain_prompts"])
+    one, two = (load_file(tmp_path / name / "unet_delta.safetensors") for name in ("first", "second"))
+    assert one.keys() == two.keys() == _unet(judged).keys()
+
+
 def test_a_name_with_dollars_is_no_formula(model, tmp_path, drawn):
     flags = ["--model", str(model), "--target", "A$AP Rocky", "--anchor", "Ke$ha", *FAST]
     assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 0
 
 
 def test_what_took_the_place_of_an_erased_concept_cannot_be_erased_after_it(judged, tmp_path, capsys):
-    _erase(judged, tmp_path / "first", "--target", "star")
+    _erase(judged, tmp_path / "first", "--target", "star", "--anchor", "circle")
     flags = ["--continue", str(tmp_path / "first"), "--target", "circle", *FAST]
     assert unlearn.main([*flags, "--output", str(tmp_path / "second")]) == 2
     assert "--target 'circle': put in the place of 'star' by a run that this one" in capsys.readouterr().err
@@ -114,11 +130,12 @@ def test_a_run_on_other_weights_cannot_be_continued(judged, model, tmp_path, cap
 
 def test_many_concepts_train_at_once_each_with_its_own_divergence(judged, tmp_path):
     (tmp_path / "many.yaml").write_text(
-        "- {target: star, divergence: kl}\n- {target: yellow, weight: 2, anchor: near}\n"
+        "- {target: star, divergence: squared_hellinger}\n- {target: yellow, weight: 2, anchor: near}\n"
     )
-    summary = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "many.yaml"), "--steps", "12")
-    assert [entry["divergence"] for entry in summary["ledger"]] == ["kl", "squared_hellinger"]
-    assert summary["target"] == "star, yellow"
+    flags = ["--steps", "12", "--adversary-every", "5", "--relearning-steps", "4"]
+    summary = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "many.yaml"), *flags)
+    assert [entry["divergence"] for entry in summary["ledger"]] == ["squared_hellinger", "kl"]
+    assert (summary["target"], summary["ledger"][0]["anchor"]) == ("star, yellow", "retained")
     content = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert list(metric_rows(content)) == [metric.name for metric in metrics()]
 

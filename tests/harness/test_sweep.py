@@ -10,6 +10,7 @@ from harness.judging.metric import metrics
 from harness.loss import critic
 
 FAST = ["--base.steps", "2", "--base.latents", "2", "--base.sampling-steps", "1", "--base.batch-size", "1"]
+FAST += ["--base.adversary-every", "0", "--base.relearning-steps", "0"]
 
 
 def test_a_sweep_writes_every_run_and_prints_medians(judged, tmp_path, monkeypatch, capsys):
@@ -42,7 +43,10 @@ def test_every_run_of_a_sweep_starts_from_the_original_weights(judged, tmp_path)
     """The same configuration first and last gives the same metrics."""
     swept = sweep.Sweep(
         divergences=("kl", "pearson", "kl"), variational=(), scales=("unit",), seeds=1, output=tmp_path / "s.json",
-        base=Config(model=str(judged), steps=2, latents=2, sampling_steps=1, batch_size=1, learning_rate=0.05),
+        base=Config(
+            model=str(judged), steps=2, latents=2, sampling_steps=1, batch_size=1, learning_rate=0.05,
+            adversary_every=1, relearning_steps=1,
+        ),
     )  # fmt: skip
     rows = sweep.run(swept)
     assert rows[0]["metrics"] == rows[2]["metrics"]

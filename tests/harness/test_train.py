@@ -1,53 +1,165 @@
 """One step of the trainer, taken apart."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 import fdiv
 from harness.config import Config
-from harness.data.latents import Sampled
+from harness.loss import soft_prompts
 from harness.loss.gap import difference, squared_distance
 from harness.loss.objective import Losses
+from harness.models.weights import fingerprint
 from harness.runs.checkpoint import Saved
-from harness.train import Trainer
+from harness.train import Trainer, cosine
 from tests import tiny
 
+RECIPE = {"origin": "anchor", "parameter_group": "cross-attention-kv"}
+OPPOSED = {"adversary_every": 3, "relearning_steps": 5}
 
-def _trainer(saved=None, **options):
+
+@pytest.fixture(autouse=True)
+def _short_searches(monkeypatch):
+    """For soft prompts, which take most of a step's seconds, and need not be good ones here."""
+    monkeypatch.setattr(soft_prompts, "STEPS", 2)
+
+
+def _trainer(saved=None, retains=True, **options):
+    """On latents of the origin that the options name, of which four are retained, or none."""
     model = tiny.model()
-    with torch.no_grad():
-        target, anchor, kept = (model.encode([prompt] * 4) for prompt in ("a star", "a circle", "a moon"))
-    latents = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    sampled = Sampled(
-        latents[:4], anchor, target, torch.zeros(4, dtype=torch.long), latents[4:], kept, kept, anchor[:1]
-    )
+    sampled = tiny.sampled(model)
+    if options.get("origin") == "anchor":
+        told = {"target": sampled.target[:4], "general": sampled.retain, "counterparts": None}
+        sampled = replace(sampled, **told)
+    if not retains:
+        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain", "general")}
+        sampled = replace(sampled, **nothing)
     losses = Losses.of([fdiv.divergence("squared_hellinger")], [2.0], "closed_form")
-    return Trainer(model, sampled, losses, Config(batch_size=4, scale="unit", learning_rate=0.01, **options), saved)
+    options = {"batch_size": 4, "scale": "unit", "learning_rate": 0.01, "steps": 20} | options
+    return Trainer(model, sampled, losses, Config(**options), saved)
+
+
+def _erase(trainer, batch):
+    """Squared Hellinger's D(s) over its w(0), weighted by 2."""
+    s = squared_distance(difference(trainer.denoiser, trainer.scale, batch))
+    return 2.0 * 8 * (1 - (-s / 8).exp()).mean()
+
+
+def _retain(trainer, batch):
+    return squared_distance(difference(trainer.denoiser, trainer.scale, batch)).mean()
+
+
+def _gradients(loss, trainer):
+    return torch.autograd.grad(loss, list(trainer.denoiser.trained.values()), allow_unused=True)
+
+
+def _sum(*parts):
+    return [sum(each for each in column if each is not None) for column in zip(*parts, strict=True)]
+
+
+def _assert_close(gradients, expected):
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def _copy(saved):
+    return Saved(saved.values, {name: tensor.clone() for name, tensor in saved.tensors.items()})
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_gradient_is_that_of_the_erasure_and_so_much_of_retentions(weight):
-    trainer = _trainer(retain_weight=weight)
+@pytest.mark.parametrize("origin", [RECIPE, {"adversary_every": 0, "relearning_steps": 0}], ids=["anchor", "target"])
+def test_the_gradient_is_that_of_the_erasure_and_so_much_of_retentions(weight, origin):
+    trainer = _trainer(retain_weight=weight, **origin)
     trainer.take_step()  # before it the retained predictions are the frozen ones, and retention has no gradient
     batch = next(trainer.batches)
     seen, gradients = trainer.backward(batch)
-    s = squared_distance(difference(trainer.denoiser, trainer.scale, batch))
-    erase = 2.0 * 8 * (1 - (-s[:4] / 8).exp()).mean()  # squared Hellinger's D(s) over its w(0), weighted by 2
-    retain = s[4:].mean()
+    erase, retain = _erase(trainer, batch.erasing), _retain(trainer, batch.retaining)
     assert retain > 0
-    expected = torch.autograd.grad(erase + weight * retain, list(trainer.denoiser.trained.values()))
     torch.testing.assert_close((seen.erase, seen.retain), (erase.detach(), retain.detach()))
-    for ours, theirs in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
+    _assert_close(gradients, _gradients(erase + weight * retain, trainer))
 
 
-@pytest.mark.parametrize("parameter_group", ["cross-attention-kv", "lora"])
-def test_a_trainer_made_from_a_checkpoint_takes_the_very_same_steps(parameter_group):
-    whole = _trainer(parameter_group=parameter_group)
-    whole.take_step()
-    values, tensors = whole.saved()
-    saved = Saved(values, {name: tensor.clone() for name, tensor in tensors.items()})
-    later = [whole.take_step().s for _ in range(2)]
-    again = _trainer(saved, parameter_group=parameter_group)
-    assert (again.step, len(again.seen)) == (1, 1)
+def test_without_retained_prompts_the_gradient_is_that_of_the_erasure_alone():
+    trainer = _trainer(retains=False, **RECIPE)
+    batch = next(trainer.batches)
+    assert len(batch.retaining.noisy) == 0
+    seen, gradients = trainer.backward(batch)
+    assert seen.retain == 0.0
+    _assert_close(gradients, _gradients(_erase(trainer, batch.erasing), trainer))
+
+
+def test_the_erasure_is_asked_for_under_both_adversaries_and_retention_under_neither():
+    """The other trainer, in the same state, is given to its adversaries by hand."""
+    trainer = _trainer(retain_weight=0.5, **OPPOSED)
+    for _ in range(3):
+        trainer.take_step()
+    again = _trainer(_copy(trainer.saved()), retain_weight=0.5, **OPPOSED)
+    batch = replace(next(trainer.batches), adversary=torch.tensor([True, True, False, True]))
+    next(again.batches)
+    plain = _erase(again, batch.erasing).detach()
+    seen, gradients = trainer.backward(batch)
+    erasing = again.soft_prompts.over(batch.erasing)
+    with again.relearner.relearnt():
+        erase = _erase(again, erasing)
+        of_erasure = _gradients(erase, again)
+    retain = _retain(again, batch.retaining)
+    torch.testing.assert_close((seen.erase, seen.retain), (erase.detach(), retain.detach()))
+    assert abs(erase - plain) > 1e-4
+    _assert_close(gradients, _sum(of_erasure, _gradients(0.5 * retain, again)))
+
+
+@pytest.mark.parametrize("without", ["adversary_every", "relearning_steps", "origin"])
+def test_an_adversary_that_is_not_asked_for_is_none(without):
+    trainer = _trainer(**(OPPOSED | {without: 0 if without in OPPOSED else "anchor"}))
+    assert (trainer.soft_prompts is None) == (without != "relearning_steps")
+    assert (trainer.relearner is None) == (without != "adversary_every")
+
+
+def test_soft_prompts_are_searched_before_the_first_step_and_every_so_many(monkeypatch):
+    trainer, searched = _trainer(adversary_every=3, relearning_steps=0), []
+    monkeypatch.setattr(trainer.soft_prompts, "learn", lambda: searched.append(trainer.step))
+    for _ in range(8):
+        trainer.take_step()
+    assert searched == [0, 3, 6]
+
+
+def test_the_learning_rate_falls_to_0_along_a_cosine():
+    trainer, rates = _trainer(**RECIPE, steps=7), []
+    for _ in range(7):
+        trainer.take_step()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.01)
+    expected, schedule = [], torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
+    for _ in range(7):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx(expected)
+    assert (cosine(0, 7), cosine(7, 7), cosine(3, 6)) == (1.0, 0.0, pytest.approx(0.5))
+    assert math.isclose(rates[0], 0.01)
+
+
+KINDS = {
+    "recipe": RECIPE,
+    "lora": OPPOSED | {"parameter_group": "lora"},
+    "full": OPPOSED,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trainer_made_from_a_checkpoint_takes_the_very_same_steps(kind):
+    """After 7 of them it is one after a search for soft prompts, in the middle of the second fine-tuning."""
+    whole = _trainer(**KINDS[kind])
+    for _ in range(7):
+        whole.take_step()
+    saved = _copy(whole.saved())
+    if kind != "recipe":
+        assert "soft_prompts" in saved.tensors
+        assert saved.tensors["relearner/taken"] == 2
+    later = [whole.take_step().s for _ in range(4)]
+    again = _trainer(saved, **KINDS[kind])
+    assert (again.step, len(again.seen)) == (7, 7)
     assert all(torch.equal(again.take_step().s, s) for s in later)
+    assert fingerprint(again.saved().tensors) == fingerprint(whole.saved().tensors)

@@ -17,8 +17,10 @@ from harness.data import once
 from harness.loss import critic
 from harness.runs.folder import run_folder
 from harness.show import figures
+from tests import tiny
 
-FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps", "1"]
+FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps", "1", *tiny.UNOPPOSED]
+RECIPE = ("--origin", "anchor", "--parameter-group", "cross-attention-kv", "--divergence", "squared_hellinger")
 FILES = {
     "run.json",
     "prompts.json",
@@ -109,12 +111,16 @@ def test_one_seed_gives_one_result_and_another_seed_another(erase, monkeypatch, 
 @pytest.mark.parametrize(
     "flags",
     [
+        ["--adversary-every", "1", "--relearning-steps", "1"],
+        ["--adversary-every", "2", "--relearning-steps", "3", "--objective", "variational", "--precision", "bf16"],
+        ["--adversary-every", "1", "--relearning-steps", "2", "--parameter-group", "attention", "--anchor", "retained"],
         ["--objective", "variational", "--divergence", "jensen_shannon"],
         ["--divergence", "alpha:a=0.3", "--scale", "unit"],
         ["--divergence", "total_variation"],
         ["--divergence", "kl", "--scale", "posterior"],
         ["--parameter-group", "cross-attention", "--precision", "bf16"],
         ["--parameter-group", "full", "--retain-weight", "0"],
+        ["--origin", "anchor"],
         ["--anchor-guidance", "2"],
         ["--anchor", "a star", "--anchor-guidance", "-1"],
     ],
@@ -130,18 +136,18 @@ def test_every_kind_of_run_reaches_its_end_and_moves_the_weights(erase, model, f
 
 
 def test_training_brings_the_target_to_the_anchor(erase):
-    _, folder, _ = erase("--steps", "60", "--batch-size", "8", "--learning-rate", "3e-3")
+    _, folder, _ = erase("--steps", "60", "--batch-size", "8", "--learning-rate", "5e-3", *RECIPE)
     rows = _rows(folder)
     assert rows[-1]["s"][1] < 0.5 * rows[0]["s"][1]
 
 
 def test_the_calibrated_scale_starts_at_the_decisive_s(erase):
-    _, folder, _ = erase("--batch-size", "16", "--learning-rate", "1e-9", "--steps", "1")
+    _, folder, _ = erase("--batch-size", "16", "--learning-rate", "1e-9", "--steps", "1", *RECIPE)
     assert _rows(folder)[0]["s"][1] == pytest.approx(8.0, rel=0.4)
 
 
 def test_a_run_that_never_leaves_the_mse_regime_says_so(erase):
-    _, folder, printed = erase("--scale", "unit")
+    _, folder, printed = erase("--scale", "unit", *RECIPE)
     assert "the choice of divergence made no difference" in printed.out
     assert "--scale auto" in json.loads((folder / "run.json").read_text())["warning"]
 
@@ -303,7 +309,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(erase, monkeypatch):
 
 def test_a_run_whose_every_loss_overflows_stops_with_the_reason(erase):
     """Five skipped steps are enough: the weights and the checkpoint of the last good one are kept."""
-    code, folder, printed = erase("--divergence", "pearson", "--learning-rate", "1", "--steps", "40")
+    code, folder, printed = erase(*RECIPE, "--divergence", "pearson", "--learning-rate", "1", "--steps", "40")
     assert code == 3
     assert re.search(
         r"stopped: 5 steps in a row were not finite, up to step \d+: .*erasure loss.* in fp32", printed.err
@@ -326,14 +332,15 @@ def test_the_default_run_folder_is_named_after_target_divergence_and_objective(t
 def test_a_second_run_samples_nothing_that_the_first_has_and_ends_the_same(judged, tmp_path, monkeypatch):
     """Whatever no erasure changes comes from the cache; with --no-cache nothing does."""
     monkeypatch.setenv("FDIV_CACHE", str(tmp_path / "cache"))
-    sampled, sample = [], once.sample
+    sampled, sample, finish = [], once.sample, once.finish
 
     def counted(model, prompts, embeddings, options, seed, output, desc):
         sampled.append(desc)
         return sample(model, prompts, embeddings, options, seed, output, desc)
 
     monkeypatch.setattr(once, "sample", counted)
-    wanted = ["pictures before", "anchor latents", "retained latents"]
+    monkeypatch.setattr(once, "finish", lambda *given: sampled.append("counterparts") or finish(*given))
+    wanted = ["pictures before", "target latents", "counterparts", "retained latents"]
     for name, flags, expected in (("one", [], wanted), ("two", [], []), ("three", ["--no-cache"], wanted)):
         sampled.clear()
         assert unlearn.main(["--model", str(judged), "--output", str(tmp_path / name), *FAST, *flags]) == 0

@@ -20,7 +20,7 @@ from theory.general import conjugacy, data_processing, finite_alphabets, mixture
 from theory.laws import expectations, gaussians, general
 from theory.laws.claims import claims
 from theory.theorem import Comparison, Theorem
-from theory.training import adam, calibration, flow, minmax, small_batch
+from theory.training import adam, calibration, finite_pictures, flow, minmax, retraining, small_batch
 
 
 def theorem(name: str) -> Theorem:
@@ -127,6 +127,7 @@ def _swapped(divergence: fdiv.Divergence, s: float) -> float:
 RIGHT_VERDICT = gradient_order.verdict
 RIGHT_SHARES = adam.adam_path
 RIGHT_COEFFICIENTS = local_universality.coefficients
+RIGHT_POSTERIORS, RIGHT_MEAN = retraining.Classes.posteriors, finite_pictures.weighted_mean
 C4_ONLY = "(u-1)**2+Abs(u-1)**(9/2)"
 
 
@@ -182,6 +183,25 @@ BREAKS: tuple[tuple[str, str, Any, str, Any], ...] = (
     ("mixture", "total_variation", mixture, "hockey_stick", lambda k, s: 0.9),
     ("flow", "pearson", flow, "time", lambda divergence, start, end: math.log(start / end) / 4),
     ("calibration", "pearson", calibration, "second_coefficient", lambda divergence: 1.0),
+    # not divided by 1 - p(o); p(o) for its odds; ESD's constant weight; towards the target; nothing retrained
+    ("retraining", "target_apart", retraining, "by_bayes", lambda p, m: p[1:] @ m[1:]),
+    ("retraining", "target_apart", retraining, "guided_away", lambda p, m: p @ m + p[0] * (p @ m - m[0])),
+    ("retraining", "target_rare", retraining, "guided_away", lambda p, m: 2 * (p @ m) - m[0]),
+    ("retraining", "one_retained", retraining, "guided_away", lambda p, m: p @ m + p[0] / p[1] * (m[0] - p @ m)),
+    ("retraining", "one_retained", retraining, "retrained", lambda w, *x: RIGHT_POSTERIORS(w, *x) @ w.predictions(*x)),
+    # shares forgotten; classes as narrow as pictures; a class's mean for the regression on x_t
+    ("retraining", "target_apart", retraining.Classes, "posteriors",
+     lambda world, *at: RIGHT_POSTERIORS(replace(world, shares=(1.0,) * 3), *at)),
+    ("retraining", "target_wide", retraining.Classes, "posteriors",
+     lambda world, *at: RIGHT_POSTERIORS(replace(world, deviations=(1e-3,) * 3), *at)),
+    ("retraining", "one_retained", retraining.Classes, "predictions", lambda world, *at: np.array(world.means)),
+    # shares forgotten; d for d^2; d^2 for 2 d^2; x_t - z for x_t - a z; the nearest picture alone
+    ("finite_pictures", "unequal_shares", finite_pictures, "weighted_mean",
+     lambda world, *at: RIGHT_MEAN(replace(world, shares=(1 / 3,) * 3), *at)),
+    ("finite_pictures", "two", finite_pictures, "weighted_mean", lambda w, x, a, d: RIGHT_MEAN(w, x, a, d**0.5)),
+    ("finite_pictures", "two", finite_pictures, "weighted_mean", lambda w, x, a, d: RIGHT_MEAN(w, x, a, d / 2**0.5)),
+    ("finite_pictures", "two", finite_pictures, "weighted_mean", lambda w, x, a, d: RIGHT_MEAN(w, x, 1.0, d)),
+    ("finite_pictures", "two", finite_pictures, "weighted_mean", lambda w, x, a, d: RIGHT_MEAN(w, x, a, 1e-3)),
 )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ w_i exp(-|x_t - a z_i|^2 / (2 d^2)), and the posterior mean, which no predictor 
 
     m(x_t) = sum over i of p(i | x_t) z_i.
 
-It is defined at every x_t, also where no picture leads: there a network was never trained and keeps what it knew, while
-this leads to a picture that is kept. As d -> 0 at fixed a, all weight goes to the picture nearest to x_t / a.
+It is defined at every x_t, also at those that none of the pictures makes likely, where a network that was trained on
+them alone was never trained. As d -> 0 at fixed a, all weight goes to the picture nearest to x_t / a.
 
 Computed: Tweedie's formula, (x_t + d^2 grad log p(x_t)) / a, with the gradient by central differences of the noisy
 density in 60 digits. Stated: the weighted mean, in doubles.
@@ -110,7 +110,7 @@ THEOREM = Theorem(
     statement=r"m(x_t) = \frac{\sum_i p_i z_i}{\sum_i p_i}, \qquad p_i = w_i\, e^{-\|x_t - a z_i\|^2 / 2 d^2}",
     hypotheses=("x_0 is one of z_1, ..., z_n with shares w_i > 0", "x_t = a x_0 + d e, standard normal e, a and d > 0"),
     reference="Robbins 1956 (Tweedie's formula); Karras et al. arXiv:2206.00364, appendix B.3",
-    applies=lambda world: len(world.pictures) > 0,
+    applies=lambda world: isinstance(world, Pictures),
     comparisons=_comparisons,
     lemmas=_lemmas,
     universe=lambda: WORLDS,

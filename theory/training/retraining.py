@@ -5,16 +5,17 @@ a prompt that names no class is the posterior mean, and by the law of total expe
 
     m(x_t) = sum over c of p(c | x_t) m_c(x_t),   p(c | x_t) proportional to w_c p_t(x_t | c).
 
-Training without class o leaves each q_c and m_c as they are and conditions the shares on "not o". So does it the
-posterior, by Bayes: p(r | x_t, not o) = p(r | x_t) / (1 - p(o | x_t)), and the retrained model predicts
+Training without class o leaves each q_c and m_c as they are and conditions the shares on "not o". By Bayes it does so
+to the posterior too: p(r | x_t, not o) = p(r | x_t) / (1 - p(o | x_t)), and the retrained model predicts
 
     m'(x_t) = sum over r != o of p(r | x_t, not o) m_r(x_t)
             = m(x_t) + p(o | x_t) / (1 - p(o | x_t)) (m(x_t) - m_o(x_t)).
 
 The last form is guidance away from the target, as ESD has it, with the posterior odds of the target as its weight: no
 constant weight is that of retraining unless the odds are constant. Predictions of noise or velocity are affine in that
-of x_0 with factors that x_t alone decides, so they obey the same law. With one variance, two reverse steps are equal
-exactly if these means are, so for a strict f the divergence from retraining is 0 exactly at m'.
+of x_0, with coefficients that t and x_t alone decide, and the weights of each form sum to 1, so they obey the same law.
+With one variance, two reverse steps are equal exactly if these means are, so for a strict f the divergence from
+retraining is 0 exactly at m'.
 
 Computed: the posterior mean of the retained mixture, by quadrature over x_0. Stated: both forms, from the closed
 posteriors of Gaussian classes, the target among them.
@@ -89,6 +90,17 @@ def retrained(world: Classes, noisy: float, signal: float, deviation: float) -> 
     return float((x * weights).sum() / weights.sum())
 
 
+def by_bayes(posterior: Numbers, predicted: Numbers) -> float:
+    """m'(x_t) as the mean of what is retained, of p(c | x_t) and m_c(x_t) with the target first."""
+    return float(posterior[1:] @ predicted[1:] / posterior[1:].sum())
+
+
+def guided_away(posterior: Numbers, predicted: Numbers) -> float:
+    """m'(x_t) as guidance away from the target, by its posterior odds."""
+    odds, whole = posterior[0] / (1 - posterior[0]), posterior @ predicted
+    return float(whole + odds * (whole - predicted[0]))
+
+
 def _comparisons(world: Classes) -> Iterator[Comparison]:
     for snr in _SNR:
         signal, deviation = (snr / (1 + snr)) ** 0.5, (1 / (1 + snr)) ** 0.5
@@ -97,12 +109,11 @@ def _comparisons(world: Classes) -> Iterator[Comparison]:
             posterior = world.posteriors(noisy, signal, deviation)
             predicted = world.predictions(noisy, signal, deviation)
             where = f"SNR {snr:g}, x_t = {noisy:g}"
-            left = posterior[1:] / posterior[1:].sum()
-            yield Comparison(f"{where}: Bayes", computed, float(left @ predicted[1:]), "equal", 1e-9, unit=1e-3)
-            if posterior[0] < 0.999:  # beyond, the difference below loses the digits that are compared
-                odds, whole = posterior[0] / (1 - posterior[0]), posterior @ predicted
-                away = float(whole + odds * (whole - predicted[0]))
-                yield Comparison(f"{where}: guidance away", computed, away, "equal", 1e-9, unit=1e-3)
+            stated = by_bayes(posterior, predicted)
+            yield Comparison(f"{where}: Bayes", computed, stated, "equal", 1e-9, unit=1e-3)
+            if posterior[0] < 0.999:  # beyond, the difference loses the digits that are compared
+                stated = guided_away(posterior, predicted)
+                yield Comparison(f"{where}: guidance away", computed, stated, "equal", 1e-9, unit=1e-3)
 
 
 def _lemmas() -> tuple[Expr, ...]:
@@ -131,7 +142,7 @@ THEOREM = Theorem(
     ),
     reference="total expectation and Bayes; with the odds as guidance Koulischer et al. arXiv:2410.14398; a constant"
     " weight is ESD's, Gandikota et al. arXiv:2303.07345",
-    applies=lambda world: len(world.shares) > 1,
+    applies=lambda world: isinstance(world, Classes) and len(world.shares) > 1,
     comparisons=_comparisons,
     lemmas=_lemmas,
     universe=lambda: WORLDS,

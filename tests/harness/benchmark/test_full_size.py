@@ -20,6 +20,7 @@ def test_a_full_size_unet_takes_two_steps_in_little_more_memory_than_its_own(tmp
     del pipeline
     arguments = ["--model", str(tmp_path / "model"), "--target", "a star", "--anchor", "a circle"]
     fast = ["--steps", "2", "--batch-size", "1", "--latents", "1", "--sampling-steps", "1", "--retain", "a moon"]
+    fast += ["--origin", "anchor", "--parameter-group", "cross-attention-kv"]
     assert unlearn.main([*arguments, *fast, "--output", str(tmp_path / "run")]) == 0
     summary = json.loads((tmp_path / "run" / "run.json").read_text())
     assert summary["trained_weights"] == 19_169_280

@@ -1,5 +1,6 @@
 """What a step is given."""
 
+import pytest
 import torch
 from diffusers import DDIMScheduler
 
@@ -23,10 +24,74 @@ def _drawn(path, count, seed=0, retained=3, **options):
     return [next(drawn) for _ in range(count)]
 
 
-def test_every_time_step_but_the_first_is_drawn_for_both_kinds_of_rows():
+def _told(path, count, counterparts=True, retained=3, **options):
+    """Batches from five latents of a target, told in four ways, and of those retained, with counterparts or without.
+
+    A latent is its number, its counterparts 50 and 60 more; what is told of it is its number and 10 for each way;
+    all that is retained is 100 more.
+    """
+    latents = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
+    own, others = torch.arange(5.0).view(5, 1, 1), torch.stack([latents + 50, latents + 60], 1)
+    told = [Conditioning(torch.cat([part + 10 * way for way in range(4)])) for part in (own, own[:retained] + 100)]
+    sampled = Sampled(
+        latents, Conditioning(own), told[0], torch.zeros(5, dtype=torch.long), latents[:retained] + 100,
+        Conditioning(own[:retained] + 100), told[1], Conditioning(own[:1]), others if counterparts else None,
+    )  # fmt: skip
+    drawn = batches(sampled, path, Config(**options), torch.Generator().manual_seed(0))
+    return [next(drawn) for _ in range(count)]
+
+
+def _fifty_steps():
     pipeline = tiny.pipeline()
     pipeline.scheduler = DDIMScheduler(**tiny.BETAS, num_train_timesteps=50)
-    drawn = _drawn(diffusion_path(pipeline), 40, batch_size=16)
+    return diffusion_path(pipeline)
+
+
+@pytest.mark.parametrize("counterparts", [True, False])
+def test_pictures_with_counterparts_are_noised_beyond_a_fifth_and_come_with_them(counterparts):
+    drawn = _told(_fifty_steps(), 60, counterparts, batch_size=16)
+    for part, first in (("erasing", 10 if counterparts else 1), ("retaining", 1)):
+        times = torch.cat([getattr(batch, part).timesteps for batch in drawn])
+        assert times.unique().tolist() == list(range(first, 50))
+    for batch in drawn:
+        assert batch.retaining.counterparts is None
+        which = batch.erasing.frozen.prompt_embeds.flatten()
+        expected = torch.stack([which + 50, which + 60], 1).view(-1, 2, 1, 1, 1).expand(-1, 2, 4, 2, 2)
+        assert torch.equal(batch.erasing.counterparts, expected) if counterparts else batch.counterparts is None
+
+
+def test_each_row_is_told_in_each_way_as_often_and_the_last_of_a_target_is_the_adversarys():
+    drawn = _told(_fifty_steps(), 60, batch_size=16)
+    for part, rows in (("erasing", slice(0, 16)), ("retaining", slice(16, 32))):
+        told = torch.cat([getattr(batch, part).trained.prompt_embeds.flatten() for batch in drawn])
+        own = torch.cat([getattr(batch, part).frozen.prompt_embeds.flatten() for batch in drawn])
+        ways = (told - own) / 10
+        assert ways.unique(return_counts=True)[0].tolist() == [0, 1, 2, 3]
+        assert ways.unique(return_counts=True)[1].min() > 0.18 * len(ways)  # a quarter, of 960
+        assert {*own.tolist()} == ({*range(5)} if part == "erasing" else {100, 101, 102})
+        adversary = torch.cat([batch.adversary for batch in drawn])
+        assert part == "retaining" or torch.equal(adversary, ways == 3)
+        clean = torch.cat([batch.noisy[rows].mean((1, 2, 3)) for batch in drawn])
+        assert torch.corrcoef(torch.stack([clean, own]))[0, 1] > (0.5 if part == "erasing" else 0.0)
+    assert not torch.equal(drawn[0].trained.prompt_embeds[:16] // 10, drawn[1].trained.prompt_embeds[:16] // 10)
+
+
+def test_one_way_of_telling_has_no_adversary():
+    (batch,) = _drawn(_fifty_steps(), 1)
+    assert (batch.adversary, batch.counterparts) == (None, None)
+
+
+def test_the_two_parts_of_a_batch_are_all_of_it():
+    (batch,) = _told(_fifty_steps(), 1, batch_size=4)
+    for name in ("noisy", "timesteps"):
+        assert torch.equal(
+            torch.cat([getattr(batch.erasing, name), getattr(batch.retaining, name)]), getattr(batch, name)
+        )
+    assert (batch.erasing.targets, batch.retaining.targets) == (4, 0)
+
+
+def test_every_time_step_but_the_first_is_drawn_for_both_kinds_of_rows():
+    drawn = _drawn(_fifty_steps(), 40, batch_size=16)
     for part in (slice(0, 16), slice(16, 32)):
         assert torch.cat([batch.timesteps[part] for batch in drawn]).unique().tolist() == list(range(1, 50))
 

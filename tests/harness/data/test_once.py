@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 from harness.config import Config
 from harness.data import once
 from harness.data.latents import encode, sample
-from harness.data.once import about, key_of, sample_once
+from harness.data.once import about, finish_once, key_of, sample_once
 from harness.runs import cache, processes
 from tests import tiny
 
@@ -120,6 +120,26 @@ def test_other_prompts_seeds_and_options_have_other_keys(model, embeddings):
     assert len({_key(model, embeddings, **each) for each in asked}) == len(asked)
     moved = embeddings | {"": embeddings["a moon"]}
     assert _key(model, moved) != _key(model, embeddings)
+
+
+def test_pictures_finished_from_elsewhere_otherwise_or_with_other_prompts_have_other_keys(model, embeddings, place):
+    clean = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def finished(clean=clean, fraction=0.8, prompts=PROMPTS, options=OPTIONS, seed=7):
+        return finish_once(model, clean, fraction, prompts, embeddings, options, seed)
+
+    first = finished()
+    assert torch.equal(finished(), first)
+    assert len(list(place.iterdir())) == 1
+    asked = [{"clean": clean + 1}, {"clean": clean.flip(0)}, {"fraction": 0.5}, {"prompts": PROMPTS[::-1]}, {"seed": 8},
+             {"options": replace(OPTIONS, guidance_scale=2.0)}]  # fmt: skip
+    for count, each in enumerate(asked, start=2):
+        assert not torch.equal(finished(**each), first)
+        assert len(list(place.iterdir())) == count
+    sample_once(model, PROMPTS, embeddings, OPTIONS, 7)
+    assert len(list(place.iterdir())) == len(asked) + 2
+    _change_weight(model.network)
+    assert not torch.equal(finished(), first)
 
 
 def test_what_changes_no_sample_changes_no_key(model, embeddings):

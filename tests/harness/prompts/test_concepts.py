@@ -25,12 +25,13 @@ def vocabulary():
 
 
 def test_the_default_erases_a_shape(vocabulary):
-    chosen = choose(Config(), vocabulary)
-    assert (chosen.target, chosen.anchor, chosen.erased[0].axis) == ("star", "circle", "shape")
+    for origin, anchor in (("target", "retained"), ("anchor", "circle")):
+        chosen = choose(Config(origin=origin), vocabulary)
+        assert (chosen.target, chosen.anchor, chosen.erased[0].axis) == ("star", anchor, "shape")
 
 
 def test_target_and_anchor_prompts_differ_in_the_concept_alone(vocabulary):
-    chosen = choose(Config(), vocabulary)
+    chosen = choose(Config(anchor="circle"), vocabulary)
     (one,) = chosen.erased
     assert len(one.target_prompts) == 6 * 6 * len(world.TEMPLATES)
     for target, anchor in zip(one.target_prompts, one.anchor_prompts, strict=True):
@@ -38,7 +39,7 @@ def test_target_and_anchor_prompts_differ_in_the_concept_alone(vocabulary):
 
 
 def test_retained_prompts_cover_every_other_value_and_never_name_the_target(vocabulary):
-    chosen = choose(Config(target="mosaic"), vocabulary)
+    chosen = choose(Config(target="mosaic", origin="anchor"), vocabulary)
     assert chosen.erased[0].axis == "style"
     assert chosen.anchor == "plain"
     assert not any("mosaic" in prompt for prompt in chosen.retain_prompts)
@@ -90,28 +91,31 @@ def test_a_near_anchor_is_the_first_that_the_ranking_names(vocabulary):
     assert two.anchor == sorted(bank("object").retain)[0]
 
 
-def test_near_to_nothing_is_refused(tmp_path, vocabulary):
+@pytest.mark.parametrize("anchor", ["near", "retained"])
+def test_one_of_none_is_refused_with_what_else_there_is(tmp_path, vocabulary, anchor):
     """All other shapes are erased too, or every name of the bank has a word of the target's."""
-    entries = [f"- {{target: {shape}, anchor: near}}" for shape in world.AXES["shape"]]
-    with pytest.raises(UsageError, match="--anchor near: nothing is left that could be near 'circle'"):
+    entries = [f"- {{target: {shape}, anchor: {anchor}}}" for shape in world.AXES["shape"]]
+    message = f"--anchor {anchor}: nothing is left beside 'circle'; choose superclass or empty"
+    with pytest.raises(UsageError, match=message):
         choose(_concepts(tmp_path, "\n".join(entries)), vocabulary)
-    with pytest.raises(UsageError, match="--anchor near: nothing is left that could be near"):
-        choose(Config(target=" ".join(bank("object").retain), anchor="near"), None)
+    with pytest.raises(UsageError, match=f"--anchor {anchor}: nothing is left beside"):
+        choose(Config(target=" ".join(bank("object").retain), anchor=anchor), None)
 
 
 def test_before_a_model_is_loaded_no_ranking_is_asked(vocabulary):
     def rank(*_):
         raise AssertionError("asked")
 
-    draft = Draft.of(Config(anchor="near"), vocabulary)
-    assert (draft.target, len(draft.erased[0].anchors)) == ("star", 7)
-    assert choose(Config(), vocabulary, rank=rank).anchor == "circle"
-    with pytest.raises(AssertionError, match="asked"):
-        draft.settle(rank)
+    assert choose(Config(anchor="circle"), vocabulary, rank=rank).anchor == "circle"
+    for anchor in ("near", "retained"):
+        draft = Draft.of(Config(anchor=anchor), vocabulary)
+        assert (draft.target, len(draft.erased[0].anchors)) == ("star", 7)
+        with pytest.raises(AssertionError, match="asked"):
+            draft.settle(rank)
 
 
 def test_a_model_without_a_vocabulary_gets_the_templates_of_the_concepts_type():
-    (one,) = choose(Config(target="Van Gogh", concept_type="style"), None).erased
+    (one,) = choose(Config(target="Van Gogh", concept_type="style", origin="anchor"), None).erased
     assert one.anchor == "superclass"
     assert len(one.target_prompts) == len(one.anchor_prompts) == len(bank("style").templates)
     for target, anchor in zip(one.target_prompts, one.anchor_prompts, strict=True):
@@ -143,7 +147,7 @@ def test_a_model_without_a_vocabulary_needs_a_target():
 def test_a_file_of_templates_replaces_the_bank(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("a mug[ with {} on it|]\n\na [{}|thing] on a table\n")
-    (one,) = choose(Config(target="a star", prompts=file), None).erased
+    (one,) = choose(Config(target="a star", prompts=file, origin="anchor"), None).erased
     assert one.target_prompts == ("a mug with a star on it", "a a star on a table")
     assert one.anchor_prompts == ("a mug", "a thing on a table")
     (two,) = choose(Config(target="a star", anchor="a moon", prompts=file), None).erased
@@ -167,7 +171,7 @@ def test_templates_that_cannot_be_used_are_refused(tmp_path, text, message):
     file = tmp_path / "prompts.txt"
     file.write_text(text)
     with pytest.raises(UsageError, match=re.escape(message)):
-        choose(Config(target="a star", prompts=file), None)
+        choose(Config(target="a star", prompts=file, anchor="superclass"), None)
 
 
 def _concepts(tmp_path, text, **options):
@@ -188,9 +192,9 @@ def test_a_file_names_many_concepts_each_with_anchor_weight_and_divergence(tmp_p
     chosen = choose(config, vocabulary)
     assert [(c.target, c.anchor, c.weight, c.divergence, c.axis) for c in chosen.erased] == [
         ("star", "moon", 2.0, "kl", "shape"),
-        ("neon", "plain", 1.0, "pearson", "style"),
+        ("neon", "retained", 1.0, "pearson", "style"),
     ]
-    assert (chosen.target, chosen.anchor) == ("star, neon", "moon, plain")
+    assert (chosen.target, chosen.anchor) == ("star, neon", "moon, retained")
     # A prompt of one names nothing of the other, and what is retained names neither.
     assert not any("neon" in prompt for prompt in chosen.erased[0].target_prompts)
     assert not any("star" in prompt or "neon" in prompt for prompt in chosen.retain_prompts)

@@ -24,6 +24,7 @@ from harness.train import Trainer
 
 FLAGS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", "--batch-size", "2", "--latents", "4"]
 FLAGS += ["--sampling-steps", "1", "--steps", "9", "--checkpoint-every", "2"]
+FLAGS += ["--adversary-every", "0", "--relearning-steps", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -144,17 +145,19 @@ def test_a_run_whose_every_checkpoint_is_damaged_is_refused_and_kept(resume, unf
 
 def test_sampled_latents_are_read_again_and_damaged_ones_sampled_again(resume, unfinished, monkeypatch):
     kept = {path.name.split("_")[0]: path for path in unfinished.glob("resume/*_latents-*.safetensors")}
-    assert set(kept) == {"anchor", "retained"}
-    kept["anchor"].write_bytes(b"")
-    sampled, sample = [], once.sample
+    assert set(kept) == {"target", "counterpart", "retained"}
+    for name in ("target", "counterpart"):
+        kept[name].write_bytes(b"")
+    sampled, sample, finish = [], once.sample, once.finish
 
     def counted(*arguments):
         sampled.append(arguments[-1])
         return sample(*arguments)
 
     monkeypatch.setattr(once, "sample", counted)
+    monkeypatch.setattr(once, "finish", lambda *given: sampled.append("counterpart latents") or finish(*given))
     assert resume("--no-cache")[0] == 0
-    assert [each for each in sampled if "latents" in each] == ["anchor latents"]
+    assert [each for each in sampled if "latents" in each] == ["target latents", "counterpart latents"]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +215,7 @@ def test_files_that_were_changed_since_the_run_began_are_refused(model, tmp_path
     was = file.read_text()
     file.write_text(was.replace("big", "small").replace("star", "comet"))
     assert unlearn.main(["--resume", str(tmp_path / "run")]) == 2
-    assert re.search("--resume: not what this run began with, .*erased; a file", capsys.readouterr().err)
+    assert re.search("--resume: not what this run began with, .*erased, general; a file", capsys.readouterr().err)
     file.write_text(was)
     assert unlearn.main(["--resume", str(tmp_path / "run")]) == 0
 

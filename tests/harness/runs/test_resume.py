@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness import prepare, unlearn
-from harness.loss import critic
+from harness.loss import critic, soft_prompts
 from harness.runs import checkpoint
 from harness.show import figures
 from harness.train import Trainer
@@ -22,6 +22,7 @@ SAME = ("steps.jsonl", "metrics.json", "before_after.png")
 STEPS = 24
 FAST = ["--steps", str(STEPS), "--checkpoint-every", "3", "--batch-size", "2", "--latents", "4"]
 FAST += ["--sampling-steps", "1", "--target", "star", "--learning-rate", "0.01"]
+FAST += ["--adversary-every", "5", "--relearning-steps", "7"]  # so that checkpoints are in the middle of both
 KINDS = ("closed_form", "variational")
 CONTEXT = multiprocessing.get_context("forkserver")  # processes of their own, which share one import of torch
 CONTEXT.set_forkserver_preload(["harness.train", "harness.prepare", "harness.show.figures"])
@@ -48,7 +49,7 @@ def _process(arguments, log, moment="", step=0, number=signal.SIGKILL):
 def _main(arguments, log, moment, step, number):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
-    critic.WARM_UP = 8
+    critic.WARM_UP, soft_prompts.STEPS = 8, 2
     module, name = {"step": (Trainer, "take_step"), "save": (checkpoint, "_digest"), "end": (figures, "curves")}.get(
         moment, (None, "")
     )

@@ -41,6 +41,9 @@ class Reads(torch.nn.Module):
 class Bright:
     """Sees a star in every picture that is bright enough."""
 
+    def features(self, pictures):
+        return pictures.mean((2, 3))
+
     def values(self, pictures):
         return {"shape": ["star" if bright else "moon" for bright in pictures.mean((1, 2, 3)) > 0.5]}
 
@@ -53,6 +56,9 @@ class Like:
         with torch.no_grad():
             self.star, self.nothing = model.decode(torch.stack([torch.full(shape, SHOWN), torch.zeros(shape)]))
 
+    def features(self, pictures):
+        return pictures.mean((2, 3))
+
     def values(self, pictures):
         far, near = ((pictures - each).square().mean((1, 2, 3)) for each in (self.nothing, self.star))
         return {"shape": ["star" if star else "moon" for star in near < far]}
@@ -60,7 +66,7 @@ class Like:
 
 def _attacked(model, subjects, judge, guidance_scale):
     embeddings = encode(model, [*PROMPTS, *GENERAL, ""])
-    options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale)
+    options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale, cache=False)
     ladder = Ladder({"name": PROMPTS, "superclass": GENERAL, "empty": ("",)})
     return Attacked(model, subjects, "star", "shape", ladder, embeddings, judge, options, 3, 0)
 

@@ -76,6 +76,9 @@ class _Near:
     def __init__(self, pictures):
         self.pictures = pictures
 
+    def features(self, pictures):
+        return pictures.mean((2, 3))
+
     def values(self, pictures):
         distance = (pictures - self.pictures).square().mean((1, 2, 3))
         return {"shape": ["star" if near else "moon" for near in distance < 1e-3]}

@@ -1,0 +1,111 @@
+"""The adversary in the prompts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.config import Config
+from harness.data.batches import batches
+from harness.loss import soft_prompts
+from harness.loss.soft_prompts import BLOCKS, SoftPrompts
+from harness.models.denoiser import Denoiser
+from tests import tiny
+
+
+def _made(parameter_group="full", seed=0, kind="sd1"):
+    model = tiny.model(kind)
+    sampled, denoiser = tiny.sampled(model), Denoiser(model, parameter_group)
+    return SoftPrompts(denoiser, model.path(), sampled, torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def _errors(made, block):
+    """The denoising error of the target's pictures under prompts that do not name it, with a block or 0 added."""
+    path, sampled, network = made.path, made.sampled, made.denoiser.model.network
+    n = len(sampled.origin_latents)
+    generator, found = torch.Generator().manual_seed(99), []
+    for _ in range(12):
+        noise, times = torch.randn(n, 4, 8, 8, generator=generator), torch.randint(1000, (n,), generator=generator)
+        noisy = path.add_noise(sampled.origin_latents, noise, times)
+        told = replace(sampled.target[n : 2 * n], prompt_embeds=sampled.target[n : 2 * n].prompt_embeds + block)
+        output = made.denoiser.model.predict(network, noisy, times, told)
+        found.append((path.noise_prediction(output, noisy, times) - noise).square().mean())
+    return torch.stack(found).mean()
+
+
+@pytest.mark.parametrize("kind", tiny.PIPELINES)
+def test_every_block_makes_the_model_denoise_the_target_better_under_prompts_that_do_not_name_it(kind):
+    made = _made(kind=kind)
+    made.learn()
+    assert made.blocks.shape == (BLOCKS, *made.sampled.unconditional.prompt_embeds.shape[1:])
+    plain = _errors(made, 0)
+    assert all(_errors(made, block) < plain - 1e-3 for block in made.blocks)
+
+
+@pytest.mark.parametrize("parameter_group", ["full", "cross-attention-kv", "lora"])
+def test_the_search_moves_no_weight_and_those_that_train_train_on(parameter_group):
+    made = _made(parameter_group)
+    before = {name: each.clone() for name, each in made.denoiser.network.state_dict().items()}
+    trained = {id(each) for each in made.denoiser.trained.values()}
+    made.learn()
+    after = made.denoiser.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    for parameter in made.denoiser.network.parameters():
+        assert parameter.requires_grad == (id(parameter) in trained)
+        assert parameter.grad is None
+    assert not made.blocks.requires_grad
+
+
+def test_a_generator_decides_the_search():
+    first, again, other = (_made(seed=seed) for seed in (0, 0, 1))
+    for made in (first, again, other):
+        made.learn()
+    assert torch.equal(first.blocks, again.blocks)
+    assert not torch.equal(first.blocks, other.blocks)
+    kept = first.blocks
+    first.learn()  # anew, from a start of its own
+    assert not torch.equal(first.blocks, kept)
+
+
+def _batch(made):
+    drawn = batches(made.sampled, made.path, Config(batch_size=32), torch.Generator().manual_seed(0))
+    return next(drawn).erasing
+
+
+def test_a_block_is_on_the_adversarys_rows_alone_and_each_of_them_has_its_turn():
+    made, batch = _made(), _batch(_made())
+    made.blocks = torch.arange(1.0, BLOCKS + 1).view(-1, 1, 1).expand(-1, 77, 16)
+    moved = made.over(batch)
+    added = moved.trained.prompt_embeds - batch.trained.prompt_embeds
+    which = added.mean((1, 2)).round().long()
+    assert torch.equal(which > 0, batch.adversary)
+    assert 0 < batch.adversary.sum() < len(batch.adversary)
+    assert which.unique().tolist() == list(range(BLOCKS + 1))
+    torch.testing.assert_close(added, which.float().view(-1, 1, 1).expand_as(added), rtol=0, atol=1e-5)
+    for name in ("noisy", "timesteps", "concept", "counterparts"):
+        assert getattr(moved, name) is getattr(batch, name)
+    assert moved.frozen is batch.frozen
+    rest = batch.adversary.logical_not()
+    assert torch.equal(moved.trained.prompt_embeds[rest], batch.trained.prompt_embeds[rest])
+
+
+def test_before_a_search_and_where_no_row_is_the_adversarys_nothing_is_added():
+    made, batch = _made(), _batch(_made())
+    assert made.over(batch) is batch
+    made.blocks = torch.ones(BLOCKS, 77, 16)
+    alone = replace(batch, adversary=None)
+    assert made.over(alone) is alone
+
+
+def test_a_search_costs_so_many_forward_passes_of_a_sample_as_it_says(monkeypatch):
+    passes = []
+    error = soft_prompts.denoising_error
+    monkeypatch.setattr(
+        soft_prompts, "denoising_error", lambda model, path, given, *rest: passes.append(len(given.noisy)) or error(
+            model, path, given, *rest
+        ),
+    )  # fmt: skip
+    made = _made()
+    made.learn()
+    assert 3 * sum(passes) == soft_prompts.FORWARDS  # a backward pass counts as two
