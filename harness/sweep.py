@@ -194,7 +194,8 @@ def _row(each: Run) -> Row:
     """What a finished run found."""
     assert each.options.output is not None
     metrics, summary = (read_json(each.options.output / name) for name in ("metrics.json", "run.json"))
-    steps = [json.loads(line) for line in (each.options.output / "steps.jsonl").read_text().splitlines()]
+    file = each.options.output / "steps.jsonl"  # which a run without steps has not
+    steps = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     weights = [row["relative_weight"] for row in steps if "relative_weight" in row]
     return {
         "key": each.key,

@@ -5,80 +5,132 @@ import json
 import pytest
 
 from harness import sweep
-from harness.config import Config
-from harness.judging.metric import metrics
+from harness.config import Config, UsageError
 from harness.loss import critic
 
-FAST = ["--base.steps", "2", "--base.latents", "2", "--base.sampling-steps", "1", "--base.batch-size", "1"]
-FAST += ["--base.adversary-every", "0", "--base.relearning-steps", "0"]
+SIZES = {"steps": 2, "latents": 2, "sampling_steps": 1, "batch_size": 1, "learning_rate": 0.05}
+FAST = SIZES | {"adversary_every": 0, "relearning_steps": 0}
+FLAGS = [f"--base.{name.replace('_', '-')}={value}" for name, value in FAST.items()]
 
 
-def test_a_sweep_writes_every_run_and_prints_medians(judged, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small(judged, tmp_path):
+    """A sweep of two runs on a model with a judge."""
+    base = Config(model=str(judged), **FAST)
+    return sweep.Sweep(
+        divergences=("kl", "pearson"), variational=(), scales=("unit",), seeds=1, output=tmp_path / "s", base=base
+    )
+
+
+def test_a_sweep_leaves_a_folder_a_run_and_a_table_of_medians(judged, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(critic, "WARM_UP", 8)
-    out = tmp_path / "sweep.json"
-    arguments = [
-        "--base.model",
-        str(judged),
-        "--divergences",
-        "kl",
-        "pearson",
-        "--variational",
-        "kl",
-        "--scales",
-        "unit",
-    ]
-    assert sweep.main([*arguments, "--seeds", "2", "--output", str(out), *FAST]) == 0
-    rows = json.loads(out.read_text())["rows"]
-    assert [(row["divergence"], row["objective"], row["seed"]) for row in rows] == [
-        (name, kind, seed)
-        for seed in (0, 1)
-        for name, kind in [("kl", "closed_form"), ("pearson", "closed_form"), ("kl", "variational")]
-    ]
-    printed = capsys.readouterr().out
-    assert "| kl | closed_form | unit | 2 |" in printed
-    assert "| original |" in printed
+    out = tmp_path / "sweep"
+    arguments = ["--base.model", str(judged), "--divergences", "kl", "--variational", "kl", "--scales", "unit"]
+    arguments += ["--origins", "target", "anchor", "--baselines", "uce", "--seeds", "2", "--output", str(out), *FLAGS]
+    assert sweep.main(arguments) == 0
+    runs = sorted(folder.name for folder in out.iterdir() if folder.is_dir())
+    assert runs == sorted(
+        [
+            f"ours-kl-{objective}-unit-{origin}-{seed}"
+            for objective in ("closed_form", "variational")
+            for origin in ("target", "anchor")
+            for seed in (0, 1)
+        ]
+        + [f"uce-kl-closed_form-unit-anchor-{seed}" for seed in (0, 1)]
+    )
+    assert all((out / run / "report.html").is_file() for run in runs)
+    table = (out / "table.md").read_text()
+    assert table.strip() in capsys.readouterr().out
+    assert "| ours | kl | variational | unit | anchor | 2 |" in table
+    found = [out / f"uce-kl-closed_form-unit-anchor-{seed}" / "metrics.json" for seed in (0, 1)]
+    accuracies = [json.loads(file.read_text())["unlearning_accuracy"]["erased"] for file in found]
+    (line,) = [line for line in table.splitlines() if line.startswith("| uce ")]
+    assert f"| {sum(accuracies) / 2:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}) |" in line
 
 
-def test_every_run_of_a_sweep_starts_from_the_original_weights(judged, tmp_path):
-    """The same configuration first and last gives the same metrics."""
-    swept = sweep.Sweep(
-        divergences=("kl", "pearson", "kl"), variational=(), scales=("unit",), seeds=1, output=tmp_path / "s.json",
-        base=Config(
-            model=str(judged), steps=2, latents=2, sampling_steps=1, batch_size=1, learning_rate=0.05,
-            adversary_every=1, relearning_steps=1,
-        ),
-    )  # fmt: skip
-    rows = sweep.run(swept)
-    assert rows[0]["metrics"] == rows[2]["metrics"]
+def test_what_is_finished_is_not_run_again_and_what_was_interrupted_goes_on(small, monkeypatch):
+    first = sweep.run(small)
+    folders = [small.output / f"ours-{name}-closed_form-unit-target-0" for name in ("kl", "pearson")]
+    before = [(folder / "unet_delta.safetensors").stat().st_mtime_ns for folder in folders]
+    weights = (folders[1] / "unet_delta.safetensors").read_bytes()
+    assert sweep.run(small) == first
+    assert [(folder / "unet_delta.safetensors").stat().st_mtime_ns for folder in folders] == before
+
+    from harness.train import Trainer
+
+    for file in folders[1].iterdir():
+        file.unlink()
+    folders[1].rmdir()
+    taken = Trainer.take_step
+
+    def dies(trainer):
+        if trainer.step == 1:
+            raise KeyboardInterrupt
+        return taken(trainer)
+
+    again = sweep.Sweep(**{**vars(small), "base": Config(**{**vars(small.base), "checkpoint_every": 1})})
+    folders[0].rename(folders[0].with_name("aside"))
+    monkeypatch.setattr(Trainer, "take_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(again)
+    begun = []
+    monkeypatch.setattr(Trainer, "take_step", lambda trainer: begun.append(trainer.step) or taken(trainer))
+    sweep.run(again)
+    assert begun == [1, 0, 1]  # the first went on, the second had not begun
+    assert (folders[1] / "unet_delta.safetensors").read_bytes() == weights
 
 
-def test_the_table_holds_medians_and_says_what_stopped():
-    def row(ua, seed):
-        cell = {"erased": ua, "original": 0.0, "oracle": None}
-        return {
-            "divergence": "kl", "objective": "closed_form", "scale": "auto", "seed": seed, "seconds": 1.0,
-            "metrics": dict.fromkeys((metric.name for metric in metrics()), cell),
-        }  # fmt: skip
+def test_each_part_does_its_own_and_the_last_has_the_table(small):
+    first, second = (sweep.Sweep(**{**vars(small), "part": f"{i}/2"}) for i in (1, 2))
+    assert [row["key"][1] for row in sweep.run(first)] == ["kl"]
+    assert [row["key"][1] for row in sweep.run(second)] == ["kl", "pearson"]
 
-    stopped = {"divergence": "pearson", "objective": "closed_form", "scale": "auto", "seed": 0, "stopped": "overflow"}
-    lines = sweep.table([row(0.2, 0), row(0.9, 1), row(0.4, 2), stopped]).splitlines()
-    assert lines[2] == "| kl | closed_form | auto | 3 |" + " 0.4 |" * len(metrics()) + " 1 |"
-    assert lines[3].startswith("| pearson | closed_form | auto | 1 | stopped")
-    assert lines[5].startswith("| oracle | | | | - |")
+
+def test_a_run_with_other_options_is_not_taken_for_one_of_the_sweeps(small):
+    sweep.run(small)
+    other = sweep.Sweep(**{**vars(small), "base": Config(**{**vars(small.base), "latents": 3})})
+    with pytest.raises(UsageError, match="a run with another latents; choose another folder"):
+        sweep.run(other)
+
+
+def test_a_baseline_is_what_its_paper_says():
+    runs = {
+        run.method: run.options for run in sweep.configurations(sweep.Sweep(baselines=tuple(sweep.BASELINES), seeds=1))
+    }
+    ablation, esd, uce = runs["concept_ablation 0.0003"], runs["esd 0.001"], runs["uce"]
+    assert {each.parameter_group for each in (ablation, esd, uce)} == {"cross-attention-kv"}
+    assert {(each.divergence, each.scale) for each in (ablation, esd, uce)} == {("kl", "unit")}
+    assert {(each.adversary_every, each.relearning_steps) for each in (ablation, esd, uce)} == {(0, 0)}
+    assert (ablation.origin, ablation.anchor_guidance, ablation.learning_rate) == ("anchor", 1.0, 3e-4)
+    assert (esd.origin, esd.anchor_guidance, esd.learning_rate) == ("target", -1.0, 1e-3)
+    assert (uce.start, uce.steps) == ("closed-form", 0)
+
+
+def test_the_picture_shows_both_gaps(small, tmp_path):
+    def row(name, forgetting, collateral):
+        gaps = {"forgetting_gap": forgetting, "collateral_gap": collateral}
+        return {"key": ("ours", name, "closed_form", "auto", "target"), "gaps": gaps}
+
+    sweep.pareto(tmp_path / "p.png", [row("kl", None, 0.1)])
+    assert not (tmp_path / "p.png").exists()  # no attacks, so no gap
+    sweep.pareto(tmp_path / "p.png", [row("kl", 0.2, 0.1), row("kl", 0.3, 0.2), row("pearson", 0.1, 0.0)])
+    assert (tmp_path / "p.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(
     ("code", "flags", "message"),
     [
         (2, ["--divergences", "kl", "helinger"], "error: unknown divergence 'helinger'"),
-        (2, ["--base.steps", "0"], "error: --steps 0"),
+        (2, ["--base.steps=0"], "error: --steps 0"),
+        (2, ["--part", "3/2"], "error: --part '3/2': needed is which of how many"),
+        (2, ["--baselines", "erasediff"], "error: --baselines 'erasediff': choices: concept_ablation, esd, uce"),
         (1, ["--divergences", "u*log(u)**2"], "refused: "),
     ],
-)
+)  # fmt: skip
 def test_a_bad_sweep_is_refused_before_any_run_with_the_trainers_exit_codes(
     judged, tmp_path, capsys, code, flags, message
 ):
-    arguments = ["--base.model", str(judged), "--output", str(tmp_path / "s.json"), *FAST[2:], *flags]
+    arguments = ["--base.model", str(judged), "--output", str(tmp_path / "s"), *FLAGS, *flags]
     assert sweep.main(arguments) == code
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "s.json").exists()
+    assert not (tmp_path / "s").exists()

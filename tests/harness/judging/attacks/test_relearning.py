@@ -96,7 +96,7 @@ def _attacked(judge):
     prompts, moons, hearts = ("a star", "a red star"), ("a moon", "a red moon"), ("a heart", "a red heart")
     embeddings = encode(model, [*prompts, *moons, *hearts, ""])
     subjects = {"original": nullcontext, "erased": nullcontext}
-    options, others = Config(sampling_steps=1), {"moon": moons, "heart": hearts}
+    options, others = Config(sampling_steps=1, cache=False), {"moon": moons, "heart": hearts}
     return Attacked(
         model, subjects, "star", "shape", Ladder({"name": prompts}), embeddings, judge, options, 4, 0, others
     )
@@ -106,7 +106,7 @@ def _attacked(judge):
 def short(monkeypatch):
     """Few steps."""
     monkeypatch.setattr(relearning, "STEPS", (0, 2))
-    monkeypatch.setattr(relearning, "HEADLINE", ("target", "all", 2))
+    monkeypatch.setattr(relearning, "HEADLINE", {"on": "target", "weights": "all", "steps": 2})
     monkeypatch.setattr(relearning, "LEARNING_RATES", {"all": ("full", 0.05), "adapters": ("lora", 0.5)})
 
 
