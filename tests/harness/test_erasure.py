@@ -16,7 +16,7 @@ def test_the_default_erases_the_star_and_keeps_the_rest(tmp_path, monkeypatch):
     is judged on; the slow test below runs it in full."""
     whole = prepare.panel
     monkeypatch.setattr(prepare, "panel", lambda *given: whole(*given).every(3)[1])
-    fewer = ["--sampling-steps", "6", "--steps", "75", "--latents", "48"]
+    fewer = ["--sampling-steps", "6", "--steps", "150", "--latents", "48"]
     assert unlearn.main([*fewer, "--output", str(tmp_path / "run")]) == 0
     metrics = _metrics(tmp_path / "run")
     assert metrics["unlearning_accuracy"]["original"] <= 0.1
