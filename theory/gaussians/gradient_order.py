@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import sympy
 from scipy.optimize import brentq
 
 from fdiv import Divergence
@@ -91,8 +92,8 @@ def weight_at_zero(divergence: Divergence) -> float | None:
 
 def _ends_at_one(lower: object, upper: object) -> list[object]:
     if lower == 1 or upper == 1:
-        return [1]
-    return [1] if lower < 1 < upper else []  # type: ignore[operator]
+        return [sympy.S.One]
+    return [sympy.S.One] if lower < 1 < upper else []  # type: ignore[operator]
 
 
 @cache

@@ -37,7 +37,7 @@ def _fine_tuned(network, named, pictures, steps, seed=5):
     generator = torch.Generator().manual_seed(seed)
     shots = torch.randperm(PICTURES, generator=generator)[:4]
     network.requires_grad_(True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=0.0)
     for _ in range(steps):
         noise = torch.randn(4, 4, 8, 8, generator=generator)
         times = torch.randint(1000, (4,), generator=generator)
