@@ -58,7 +58,8 @@ class Config:
     """With `--origin target`: steps that a simulated fine-tuning on the target takes, against which the erasure is made
     to last, before it begins anew; 0 for none."""
     anchor_guidance: float = 1.0
-    """Classifier-free guidance on the anchor's frozen prediction; below 0, with the target as anchor, this is ESD."""
+    """With `--origin anchor`: classifier-free guidance on the anchor's frozen prediction; below 0, with the target as
+    anchor and from any origin, this is ESD."""
     start: Literal["original", "closed-form"] = "original"
     """Weights to start from: the model's own, or with keys and values moved in closed form (UCE)."""
     steps: int = 300
@@ -185,6 +186,15 @@ def check(options: Config) -> None:
     }
     if options.retain and options.retain_weight == 0:
         raise UsageError("--retain: names prompts to keep, and --retain-weight 0 keeps nothing; leave out one")
+    if options.start == "closed-form" and options.parameter_group == "lora":
+        raise UsageError(
+            "--start closed-form: moves keys and values, where --parameter-group lora trains adapters alone"
+        )
+    if options.origin == "target" and options.anchor_guidance >= 0 and options.anchor_guidance != 1:
+        raise UsageError(
+            f"--anchor-guidance {options.anchor_guidance:g}: guides the anchor's frozen prediction, which --origin "
+            "target has no use for; choose --origin anchor, or a guidance below 0, which is ESD"
+        )
     for name in ("target", "anchor", "retain"):
         try:
             "".join(getattr(options, name)).encode()

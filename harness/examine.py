@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from torch.nn.modules.module import register_module_forward_hook
 
 from harness.data.latents import encode, nearest
 from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled
@@ -15,6 +14,7 @@ from harness.judging.comparison import compare, retained_by_value
 from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
 from harness.judging.references import References
 from harness.judging.shift import Shift, shift
+from harness.models.denoiser import forwards
 from harness.models.edits import Edit
 from harness.models.load import check_prompts, short_enough
 from harness.prepare import Prepared
@@ -157,16 +157,8 @@ def _nearest_first(prepared: Prepared, by_value: dict[str, Any]) -> dict[str, An
 @contextmanager
 def _cost(prepared: Prepared) -> Iterator[dict[str, float]]:
     """Count a denoiser's forward passes, one for each sample, and CPU seconds of this process."""
-    cost: dict[str, float] = {"forwards": 0, "cpu_seconds": 0.0}
-    kind, started = type(prepared.model.network), time.process_time()
-
-    def count(module: Any, inputs: tuple[Any, ...], _: Any) -> None:
-        if isinstance(module, kind):
-            cost["forwards"] += len(inputs[0])
-
-    handle = register_module_forward_hook(count)
-    try:
+    cost: dict[str, float] = {}
+    started = time.process_time()
+    with forwards(prepared.model.network) as passes:
         yield cost
-    finally:
-        handle.remove()
-        cost["cpu_seconds"] = round(time.process_time() - started, 1)
+    cost |= {"forwards": passes["forwards"], "cpu_seconds": round(time.process_time() - started, 1)}

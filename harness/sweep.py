@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from harness.config import Config, UsageError, check
+from harness.config import Config, UsageError, check, from_dict
 from harness.plan import Plan
 from harness.runs.ends import run_command
 from harness.runs.files import read_json
@@ -78,6 +78,12 @@ class Run:
     method: str
     """A baseline's name with its learning rate, or `ours`."""
     options: Config
+
+    @property
+    def folder(self) -> Path:
+        """Where it goes."""
+        assert self.options.output is not None
+        return self.options.output
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -162,16 +168,13 @@ def _part(runs: Sequence[Run], part: str) -> Sequence[Run]:
 
 def _finished(each: Run) -> bool:
     """Whether its folder is there; UsageError if that run had other options."""
-    assert each.options.output is not None
-    file = each.options.output / "run.json"
+    file = each.folder / "run.json"
     if not file.is_file():
         return False
-    from harness.config import from_dict
-
     before = from_dict(read_json(file, "config")["config"])
     ours = {name: getattr(each.options, name) for name in vars(each.options) if name not in ("resume", "output")}
     if other := [name for name, value in ours.items() if getattr(before, name) != value]:
-        raise UsageError(f"--output {each.options.output}: a run with another {other[0]}; choose another folder")
+        raise UsageError(f"--output {each.folder}: a run with another {other[0]}; choose another folder")
     return True
 
 
@@ -181,20 +184,18 @@ def _do(each: Run) -> None:
     from harness.unlearn import run as unlearn
 
     options = each.options
-    assert options.output is not None
     with suppress(UsageError):  # it never began
-        options = replace(options, resume=find_unfinished(options.output))
+        options = replace(options, resume=find_unfinished(each.folder))
     try:
         unlearn(options)
     except OverflowedError as error:
-        print(f"{options.output}: {error}", file=sys.stderr)
+        print(f"{each.folder}: {error}", file=sys.stderr)
 
 
 def _row(each: Run) -> Row:
     """What a finished run found."""
-    assert each.options.output is not None
-    metrics, summary = (read_json(each.options.output / name) for name in ("metrics.json", "run.json"))
-    file = each.options.output / "steps.jsonl"  # which a run without steps has not
+    metrics, summary = (read_json(each.folder / name) for name in ("metrics.json", "run.json"))
+    file = each.folder / "steps.jsonl"  # which a run without steps has not
     steps = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     weights = [row["relative_weight"] for row in steps if "relative_weight" in row]
     return {
@@ -203,7 +204,6 @@ def _row(each: Run) -> Row:
         "seconds": summary["seconds"]["training"],
         "weights": [statistics.mean(column) for column in zip(*weights, strict=True)] if weights else None,
         "gaps": {name: metrics[name] and metrics[name]["value"] for name in GAPS},
-        "intervals": {name: metrics[name] and metrics[name]["interval"] for name in GAPS},
         "metrics": {short: metrics[name]["erased"] for name, short in SHOWN.items() if name in metrics},
     }
 

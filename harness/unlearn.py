@@ -54,6 +54,7 @@ def run(options: Config) -> Path:
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
     from harness.data.kept import sample_kept
     from harness.judging.stopping import watch
+    from harness.models.denoiser import forwards
     from harness.models.weights import put_over, save_delta
     from harness.prepare import prepare
     from harness.runs.checkpoint import Store
@@ -74,9 +75,10 @@ def run(options: Config) -> Path:
         sampled = sample_kept(model, prepared.concepts, prepared.embeddings, options, store.once)
 
         training_started = time.perf_counter()
-        trainer = Trainer(model, sampled, prepared.losses, options, store.load())
         try:
-            trainer.train(store, watch(plan.rule, panel, references, prepared.draw))
+            with forwards(model.network) as passes:
+                trainer = Trainer(model, sampled, prepared.losses, options, store.load())
+                trainer.train(store, watch(plan.rule, panel, references, prepared.draw))
         except OverflowedError:
             save_delta(trainer.denoiser, out / DELTA, names, base)
             raise
@@ -86,7 +88,7 @@ def run(options: Config) -> Path:
         examined, changed = _examine(prepared, references, trainer, base)
         if not processes.is_main():
             return output
-        summary = _report(out, prepared, trainer, examined)
+        summary = _report(out, prepared, trainer, examined) | passes
         if options.save_pipeline:
             _save_pipeline(out / "pipeline", model, changed, summary, examined)
         summary["seconds"] = {"training": training_seconds, "whole": time.perf_counter() - started}

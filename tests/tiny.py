@@ -94,8 +94,8 @@ def sampled(of: Family, count: int = 4) -> Sampled:
         )
     return Sampled(
         origin_latents=latents[:count], anchor=circle, target=Conditioning.cat([star, shape, nothing, shape]),
-        concept=torch.zeros(count, dtype=torch.long), retain_latents=latents[count : 2 * count], retain=moon,
-        general=Conditioning.cat([moon, moon, shape, nothing]), unconditional=nothing[:1],
+        concept=torch.zeros(count, dtype=torch.long), retain_latents=latents[count : 2 * count],
+        retain=Conditioning.cat([moon, moon, shape, nothing]), unconditional=nothing[:1],
         counterparts=latents[2 * count :].unflatten(0, (count, 2)),
     )  # fmt: skip
 

@@ -92,11 +92,12 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
         noise = torch.cat([processes.share(part) for part in noise.split([n, retains])]).to(device)
         timesteps = torch.cat([processes.share(part) for part in times]).to(device)
         clean = torch.cat([sampled.origin_latents[erased], sampled.retain_latents[retained]])
+        kept = sampled.retain[told[1]]
         batch = Batch(
             noisy=path.add_noise(clean, noise, timesteps),
             timesteps=timesteps,
-            trained=Conditioning.cat([sampled.target[told[0]], sampled.general[told[1]]]),
-            frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain[retained]]),
+            trained=Conditioning.cat([sampled.target[told[0]], kept]),
+            frozen=Conditioning.cat([sampled.anchor[erased], kept]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
             guidance=options.anchor_guidance,

@@ -1,6 +1,7 @@
 """The latents that a training noises again and again: sampled once, by the model as it is before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,8 @@ COUNTERPART_FROM = 0.8
 the miniature's stars all turned into what they were to be, and kept colour and style; at .6 one in eleven did not."""
 OF_TARGET, OF_RETAINED = ("own", "general", "none", "general"), ("own", "own", "general", "none")
 """What the trained model is told of a picture, each as often as the others: its own prompt, that without the concept,
-or nothing. The last kind of the target's is the adversary's to add to."""
+or nothing. The last kind of the target's is the adversary's to add to. Of what is retained the frozen model is told the
+same."""
 
 
 class Drawn(NamedTuple):
@@ -27,6 +29,57 @@ class Drawn(NamedTuple):
     anchor: str
     counterparts: tuple[str, ...]
     concept: int
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """The model as it is, what it is told, and where its latents are kept."""
+
+    model: Family
+    general: Mapping[str, str]
+    """By prompt the same without the concept."""
+    embeddings: dict[str, Conditioning]
+    options: Config
+    once: Callable[[str, Callable[[], Tensor]], Tensor]
+
+    @property
+    def erases_pictures(self) -> bool:
+        """Whether the target's pictures have counterparts; ESD, which leads away from the target, needs none."""
+        return self.options.origin == "target" and self.options.anchor_guidance >= 0
+
+    def latents(self, name: str, prompts: Sequence[str], seed: int) -> Tensor:
+        """Those of prompts, (n, c, h, w)."""
+        desc = f"{name} latents"
+        made = self.once(
+            f"{name}_latents",
+            lambda: sample_once(self.model, prompts, self.embeddings, self.options, seed, desc=desc),
+        )
+        return made.to(self.model.device)
+
+    def counterparts(self, drawn: Sequence[Drawn], latents: Tensor) -> Tensor:
+        """Of pictures of the target the same with each anchor in its place, (n, k, c, h, w)."""
+        most = max(len(each.counterparts) for each in drawn)
+        anchors = [each.counterparts[k % len(each.counterparts)] for each in drawn for k in range(most)]
+        clean, seed = latents.repeat_interleave(most, 0), 4 * self.options.seed + 2**61
+        made = self.once(
+            "counterpart_latents",
+            lambda: finish_once(self.model, clean, COUNTERPART_FROM, anchors, self.embeddings, self.options, seed),
+        )
+        return made.to(self.model.device).unflatten(0, (len(drawn), most))
+
+    def stack(self, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of n prompts."""
+        return Conditioning.stack([self.embeddings[prompt] for prompt in prompts])
+
+    def told(self, prompts: Sequence[str], kinds: Sequence[str]) -> Conditioning:
+        """Of all prompts the first kind, then of all the second, and so on; without counterparts the first alone."""
+        kinds = kinds if self.erases_pictures else kinds[:1]
+        by_kind = {
+            "own": prompts,
+            "general": [self.general.get(prompt, "") for prompt in prompts],
+            "none": [""] * len(prompts),
+        }
+        return self.stack([prompt for kind in kinds for prompt in by_kind[kind]])
 
 
 def sample_kept(
@@ -41,59 +94,29 @@ def sample_kept(
     `once(name, make)` gives the latents of that name; it may have them from a run that was interrupted.
     """
     generator = torch.Generator().manual_seed(4 * options.seed)
+    sampler = _Sampler(model, concepts.general, embeddings, options, once)
     drawn = _drawn(concepts, options.latents, generator)
     picked = _pick(len(concepts.retain_prompts), options.latents, generator)
+    origin = [each.target if options.origin == "target" else each.anchor for each in drawn]
+    origin_latents = sampler.latents(options.origin, origin, 4 * options.seed + 1)
+    counterparts = sampler.counterparts(drawn, origin_latents) if sampler.erases_pictures else None
     retained = [concepts.retain_prompts[i] for i in picked]
-    of_target = options.origin == "target"
-    erases_pictures = of_target and options.anchor_guidance >= 0
-
-    def latents(name: str, prompts: list[str], seed: int) -> Tensor:
-        desc = f"{name} latents"
-        made = once(f"{name}_latents", lambda: sample_once(model, prompts, embeddings, options, seed, desc=desc))
-        return made.to(model.device)
-
-    def stack(prompts: Sequence[str]) -> Conditioning:
-        return Conditioning.stack([embeddings[prompt] for prompt in prompts])
-
-    def told(prompts: Sequence[str], kinds: Sequence[str]) -> Conditioning:
-        """Of all prompts the first kind, then of all the second, and so on; without counterparts the prompts alone."""
-        by_kind = {
-            "own": prompts,
-            "general": [concepts.general.get(prompt, "") for prompt in prompts],
-            "none": [""] * len(prompts),
-        }
-        return stack([prompt for kind in (kinds if erases_pictures else kinds[:1]) for prompt in by_kind[kind]])
-
-    # ESD leads away from the target, so it starts from what the model shows there: its anchor is the target.
-    origin = [each.target if of_target else each.anchor for each in drawn]
-    origin_latents = latents("target" if of_target else "anchor", origin, 4 * options.seed + 1)
-    counterparts = None
-    if erases_pictures:
-        most = max(len(each.counterparts) for each in drawn)
-        anchors = [each.counterparts[k % len(each.counterparts)] for each in drawn for k in range(most)]
-        clean, seed = origin_latents.repeat_interleave(most, 0), 4 * options.seed + 2**61
-        finished = once(
-            "counterpart_latents",
-            lambda: finish_once(model, clean, COUNTERPART_FROM, anchors, embeddings, options, seed),
-        )
-        counterparts = finished.to(model.device).unflatten(0, (len(drawn), most))
-    retain_latents, retain, general = origin_latents[:0], stack([""])[:0], stack([""])[:0]
+    retain_latents, retain = origin_latents[:0], sampler.stack([""])[:0]
     if retained:
-        retain_latents = latents("retained", retained, 4 * options.seed + 2)
+        retain_latents = sampler.latents("retained", retained, 4 * options.seed + 2)
         if counterparts is not None:  # they are pictures of what is retained too, the nearest to the target's
             turns = [each.counterparts.index(each.anchor) for each in drawn]
             retain_latents = torch.cat([retain_latents, counterparts[range(len(drawn)), turns]])
             retained += [each.anchor for each in drawn]
-        retain, general = stack(retained), told(retained, OF_RETAINED)
+        retain = sampler.told(retained, OF_RETAINED)
     return Sampled(
         origin_latents=origin_latents,
-        anchor=stack([each.anchor for each in drawn]),
-        target=told([each.target for each in drawn], OF_TARGET),
+        anchor=sampler.stack([each.anchor for each in drawn]),
+        target=sampler.told([each.target for each in drawn], OF_TARGET),
         concept=torch.tensor([each.concept for each in drawn], device=origin_latents.device),
         retain_latents=retain_latents,
         retain=retain,
-        general=general,
-        unconditional=stack([""]),
+        unconditional=sampler.stack([""]),
         counterparts=counterparts,
     )
 

@@ -85,9 +85,7 @@ class Sampled:
     retain_latents: Tensor
     """(m, c, h, w)"""
     retain: Conditioning
-    """Of each one's own prompt, (m, ...)."""
-    general: Conditioning
-    """What the trained model is told of them, (kinds m, ...)."""
+    """What both models are told of them, (kinds m, ...)."""
     unconditional: Conditioning
     counterparts: Tensor | None = None
     """Where the origin is the target: each of the pictures with k anchors in its place, (n, k, c, h, w)."""

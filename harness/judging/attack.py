@@ -99,7 +99,7 @@ class Attacked:
 
         Args:
             subject: the model's name.
-            attack: its name, with all that no file of ours says of it.
+            attack: its name.
             make: does it, with `model` as it then stands.
         """
         import torch

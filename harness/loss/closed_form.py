@@ -12,7 +12,6 @@ with e, a and p the embeddings of tokens at the same place of the target's, the 
 import torch
 from torch import Tensor
 
-from harness.config import UsageError
 from harness.data.latents import Sampled
 from harness.models.denoiser import Denoiser
 
@@ -20,24 +19,14 @@ RIDGE = 0.1
 
 
 def start(denoiser: Denoiser, sampled: Sampled) -> None:
-    """Move the keys and values there, in place.
-
-    Raises:
-        UsageError: the parameter group has none that could be moved.
-    """
-    model = denoiser.model
-    keys_and_values = model.parameter_groups["cross-attention-kv"]
-    moved = [name for name in denoiser.trained if keys_and_values.search(name) and name.endswith(".weight")]
-    if denoiser.adapted or not moved:
-        raise UsageError("--start closed-form: moves keys and values, which --parameter-group does not train")
-    count = len(sampled.origin_latents)
-    target, anchor, kept = (
-        rows.prompt_embeds.flatten(0, 1).double().to(model.device)
-        for rows in (sampled.target[:count], sampled.anchor, sampled.retain)
-    )
-    for name in moved:
-        weight = denoiser.trained[name]
-        weight.data.copy_(moved_weight(weight.detach().double(), target, anchor, kept))
+    """Move the keys and values there, in place; a denoiser whose adapters train has none that could be moved."""
+    keys_and_values = denoiser.model.parameter_groups["cross-attention-kv"]
+    n, m = len(sampled.origin_latents), len(sampled.retain_latents)
+    told = (sampled.target[:n], sampled.anchor, sampled.retain[:m])  # the first kind is their own prompts
+    target, anchor, kept = (rows.prompt_embeds.flatten(0, 1).double() for rows in told)
+    for name, weight in denoiser.trained.items():
+        if keys_and_values.search(name) and name.endswith(".weight"):
+            weight.data.copy_(moved_weight(weight.detach().double(), target, anchor, kept))
 
 
 def moved_weight(weight: Tensor, target: Tensor, anchor: Tensor, kept: Tensor) -> Tensor:

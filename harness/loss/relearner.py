@@ -20,8 +20,6 @@ from harness.runs.checkpoint import load_moments, moments
 SHOTS = 4
 LEARNING_RATE = 2e-4
 """AdamW's; with half of it what was forgotten came back in twice the steps."""
-FORWARDS = 3 * SHOTS
-"""Of a sample, that a step costs; a backward pass counts as two."""
 
 
 class Relearner:
@@ -59,10 +57,11 @@ class Relearner:
         own = [weight.detach().clone() for weight in weights]
         try:
             self._move(weights, own)
-            error = self._error()
-            for moved, gradient in zip(self.moved.values(), torch.autograd.grad(error, weights), strict=True):
-                moved.grad = gradient
-            self.optimizer.step()
+            gradients = torch.autograd.grad(self._error(), weights)
+            if torch.nn.utils.get_total_norm(gradients).isfinite():  # a step of anything else would stay for good
+                for moved, gradient in zip(self.moved.values(), gradients, strict=True):
+                    moved.grad = gradient
+                self.optimizer.step()
             self.taken += 1
             self._move(weights, own)
             yield

@@ -23,8 +23,6 @@ PICTURES = 8
 LEARNING_RATE = 0.1
 START = 0.1
 """Standard deviation that blocks begin with, so that they part."""
-FORWARDS = 3 * STEPS * PICTURES
-"""Of a sample, that a search costs; a backward pass counts as two."""
 
 
 class SoftPrompts:
@@ -45,8 +43,6 @@ class SoftPrompts:
         with still(self.denoiser.model):
             for _ in range(STEPS):
                 self._step(blocks, optimizer)
-        for parameter in self.denoiser.trained.values():
-            parameter.requires_grad_(True)
         self.blocks = blocks.detach()
 
     def _step(self, blocks: Tensor, optimizer: torch.optim.Optimizer) -> None:

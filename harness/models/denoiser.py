@@ -1,14 +1,33 @@
 """A denoiser of which one parameter group trains, and its frozen prediction without a second network."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook
 
 from harness.models.family import Conditioning, Family
+
+
+@contextmanager
+def forwards(network: torch.nn.Module) -> Iterator[Counter[str]]:
+    """Within this, forward passes of denoisers of this kind are counted, one for each sample, as `forwards`."""
+    passes = Counter(forwards=0)
+
+    def count(module: torch.nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        if isinstance(module, type(network)):
+            passes["forwards"] += len(inputs[0])
+
+    handle = register_module_forward_hook(count)
+    try:
+        yield passes
+    finally:
+        handle.remove()
 
 
 class Denoiser:

@@ -152,6 +152,7 @@ def last_screen(folder: Path, summary: Row, content: Row) -> str:
     lines += [
         "",
         f"Cost: {seconds['training']:.0f} s of training in {seconds['whole']:.0f} s, "
+        f"{summary['forwards']:,} forward passes of a sample in it, "
         f"{summary['peak_memory_bytes'] / 2**30:.1f} GiB, {summary['trained_weights']:,} weights, "
         f"on {summary['device']}{resumed}.",
     ]

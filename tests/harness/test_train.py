@@ -31,10 +31,10 @@ def _trainer(saved=None, retains=True, **options):
     model = tiny.model()
     sampled = tiny.sampled(model)
     if options.get("origin") == "anchor":
-        told = {"target": sampled.target[:4], "general": sampled.retain, "counterparts": None}
+        told = {"target": sampled.target[:4], "retain": sampled.retain[:4], "counterparts": None}
         sampled = replace(sampled, **told)
     if not retains:
-        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain", "general")}
+        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain")}
         sampled = replace(sampled, **nothing)
     losses = Losses.of([fdiv.divergence("squared_hellinger")], [2.0], "closed_form")
     options = {"batch_size": 4, "scale": "unit", "learning_rate": 0.01, "steps": 20} | options

@@ -44,7 +44,7 @@ def test_the_targets_own_pictures_are_noised_and_led_to_the_same_with_the_anchor
     assert set(targets) <= set(one.target_prompts)
     seeds = 4 * OPTIONS.seed + 1, 4 * OPTIONS.seed + 2
     assert torch.equal(sampled.origin_latents, sample(model, targets, embeddings, OPTIONS, seeds[0]))
-    retained = _prompts(sampled.retain, embeddings)
+    retained = _prompts(sampled.retain[:12], embeddings)
     assert torch.equal(sampled.retain_latents[:6], sample(model, retained[:6], embeddings, OPTIONS, seeds[1]))
     # counterparts are retained too, under their own prompts
     assert retained[6:] == anchors
@@ -84,7 +84,7 @@ def test_several_anchors_make_several_counterparts_of_which_the_anchors_is_retai
     (one,) = chosen.erased
     assert sampled.counterparts.shape == (6, 7, *sampled.origin_latents.shape[1:])
     targets, anchors = _prompts(sampled.target[:6], embeddings), _prompts(sampled.anchor, embeddings)
-    assert _prompts(sampled.retain[6:], embeddings) == anchors
+    assert _prompts(sampled.retain[6:12], embeddings) == anchors
     for row, (target, anchor) in enumerate(zip(targets, anchors, strict=True)):
         every = one.counterparts[one.target_prompts.index(target)]
         assert len(set(every)) == 7
@@ -109,15 +109,15 @@ def test_each_is_told_its_own_prompt_one_without_the_concept_and_none(model):
     assert not any("star" in prompt or "circle" in prompt for prompt in general)
     assert all(general)
     assert _prompts(sampled.target, embeddings) == [*own, *general, *[""] * 6, *general]
-    own = _prompts(sampled.retain, embeddings)
+    own = _prompts(sampled.retain[:12], embeddings)
     general = [chosen.general[prompt] for prompt in own]
-    assert _prompts(sampled.general, embeddings) == [*own, *own, *general, *[""] * 12]
+    assert _prompts(sampled.retain, embeddings) == [*own, *own, *general, *[""] * 12]
     assert _prompts(sampled.unconditional, embeddings) == [""]
 
 
 def test_prompts_that_nobody_says_how_to_put_without_the_concept_are_told_as_none(model):
     sampled, _, embeddings = _kept(model, options=replace(OPTIONS, retain=("a moon", "a ring")))
-    told = _prompts(sampled.general, embeddings)
+    told = _prompts(sampled.retain, embeddings)
     assert {*told[:6]} == {"a moon", "a ring"}
     assert told[12:24] == told[:12]
     assert told[24:30] == told[36:][:6] == [""] * 6
@@ -130,7 +130,8 @@ def test_the_recipes_origin_is_the_anchors_pictures_which_are_told_the_target_al
     assert torch.equal(sampled.origin_latents, sample(model, anchors, embeddings, options, 4 * options.seed + 1))
     assert (sampled.kinds, sampled.counterparts) == (1, None)
     assert [each.replace("a star", "a circle") for each in _prompts(sampled.target, embeddings)] == anchors
-    assert _prompts(sampled.general, embeddings) == _prompts(sampled.retain, embeddings)
+    assert len(sampled.retain) == len(sampled.retain_latents)
+    assert "" not in _prompts(sampled.retain, embeddings)
 
 
 def test_guidance_away_from_the_target_has_no_counterparts_and_tells_the_target_alone(model):
@@ -141,7 +142,7 @@ def test_guidance_away_from_the_target_has_no_counterparts_and_tells_the_target_
 
 def test_nothing_retained_is_no_row(model):
     sampled, _, _ = _kept(model, options=replace(OPTIONS, retain_weight=0.0))
-    assert [len(each) for each in (sampled.retain_latents, sampled.retain, sampled.general)] == [0, 0, 0]
+    assert [len(each) for each in (sampled.retain_latents, sampled.retain)] == [0, 0]
     assert len(sampled.counterparts) == 6
 
 

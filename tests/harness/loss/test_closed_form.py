@@ -40,6 +40,22 @@ def test_equal_prompts_move_nothing():
     assert torch.allclose(moved_weight(weight, target, target, kept), weight, atol=1e-9)
 
 
+def test_adapters_hold_no_keys_and_values_to_move():
+    from harness.config import check
+
+    with pytest.raises(UsageError, match="--start closed-form: moves keys and values, where --parameter-group lora"):
+        check(Config(start="closed-form", parameter_group="lora"))
+
+
+def test_guidance_on_an_anchor_that_nothing_asks_for_is_refused():
+    from harness.config import check
+
+    with pytest.raises(UsageError, match="--anchor-guidance 3: guides the anchor's frozen prediction, which --origin"):
+        check(Config(anchor_guidance=3.0))
+    check(Config(anchor_guidance=3.0, origin="anchor"))
+    check(Config(anchor_guidance=-1.0))
+
+
 def test_no_steps_are_for_the_closed_form_alone():
     from harness.config import check
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from harness.loss import relearner
 from harness.loss.relearner import LEARNING_RATE, SHOTS, Relearner
 from harness.models.denoiser import Denoiser
 from tests import tiny
@@ -155,3 +156,18 @@ def test_fewer_pictures_than_shots_are_all_taken():
     made = Relearner(Denoiser(model, "full"), model.path(), tiny.sampled(model, 2), torch.Generator().manual_seed(0), 5)
     assert sorted(made.shots.tolist()) == [0, 1]
     assert _relearnt(made)
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing_and_the_fine_tuning_goes_on(monkeypatch):
+    made = _made()
+    _relearnt(made, 2)
+    before = {name: each.clone() for name, each in made.moved.items()}
+    error = relearner.denoising_error
+    monkeypatch.setattr(relearner, "denoising_error", lambda *given: error(*given) * torch.inf)
+    _relearnt(made, 1)
+    assert made.taken == 3
+    assert all(torch.equal(before[name], each) for name, each in made.moved.items())
+    monkeypatch.setattr(relearner, "denoising_error", error)
+    _relearnt(made, 1)
+    assert all(each.isfinite().all() for each in made.moved.values())
+    assert any(not torch.equal(before[name], each) for name, each in made.moved.items())

@@ -7,7 +7,6 @@ import torch
 
 from harness.config import Config
 from harness.data.batches import batches
-from harness.loss import soft_prompts
 from harness.loss.soft_prompts import BLOCKS, SoftPrompts
 from harness.models.denoiser import Denoiser
 from tests import tiny
@@ -96,16 +95,3 @@ def test_before_a_search_and_where_no_row_is_the_adversarys_nothing_is_added():
     made.blocks = torch.ones(BLOCKS, 77, 16)
     alone = replace(batch, adversary=None)
     assert made.over(alone) is alone
-
-
-def test_a_search_costs_so_many_forward_passes_of_a_sample_as_it_says(monkeypatch):
-    passes = []
-    error = soft_prompts.denoising_error
-    monkeypatch.setattr(
-        soft_prompts, "denoising_error", lambda model, path, given, *rest: passes.append(len(given.noisy)) or error(
-            model, path, given, *rest
-        ),
-    )  # fmt: skip
-    made = _made()
-    made.learn()
-    assert 3 * sum(passes) == soft_prompts.FORWARDS  # a backward pass counts as two

@@ -34,7 +34,7 @@ FAST += [
     "cross-attention-kv",
 ]  # some of all weights have gradients next to rounding
 KINDS = {
-    "closed_form": ["--anchor-guidance", "2"],
+    "closed_form": [],
     "variational": ["--objective", "variational"],
 }
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
