@@ -13,6 +13,7 @@ import torch
 from harness.config import Config, flag_of, to_dict
 from harness.judging.metric import metric_rows
 from harness.judging.metric import metrics as every_metric
+from harness.prompts.templates import RETAINED
 from harness.runs import processes
 
 CAME_BACK = 0.02
@@ -73,6 +74,8 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
 
 def caption(target: str, anchor: str) -> str:
     """What an erasure does; with guidance below 0 the target is its own anchor."""
+    if anchor == RETAINED:
+        return f'"{target}" led towards what is retained'
     if target != anchor:
         return f'"{target}" led towards "{anchor}"'
     return f'"{target}" led away from {"themselves" if "," in target else "itself"}'

@@ -9,6 +9,7 @@ import fdiv
 from harness.loss.objective import Losses
 from harness.loss.scale import Scale
 from harness.models.path import diffusion_path
+from harness.show import screen
 from harness.show.steps import BINS, Seen, bins, log_row, overflow_message
 from tests import tiny
 
@@ -80,3 +81,15 @@ def test_a_row_averages_its_steps_and_counts_the_skipped():
     assert "retain" not in row
     assert _row(20, seen, "kl", retains=True)["retain"] == pytest.approx(0.3)
     assert _row(20, seen[1:2], "kl") == {"step": 20, "skipped": 1}
+
+
+@pytest.mark.parametrize(
+    ("anchor", "said"),
+    [
+        ("circle", '"star" led towards "circle"'),
+        ("retained", '"star" led towards what is retained'),
+        ("star", '"star" led away from itself'),
+    ],
+)
+def test_a_caption_says_where_the_target_was_led(anchor, said):
+    assert screen.caption("star", anchor) == said
