@@ -72,7 +72,8 @@ class Config:
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
     retain_weight: float = 3.0
-    """Weight of the retained prompts' squared error against the erasure loss; at 0 nothing is retained."""
+    """What a retained prediction counts that has drifted by as much as it errs, against a target's at the start; at 0
+    nothing is retained."""
     latents: int = 96
     """Latents sampled once per prompt set, anchor and retained, before training."""
     guidance_scale: float = 3.0

@@ -17,8 +17,8 @@ from harness.config import Config
 from harness.data.batches import Batch, batches
 from harness.data.latents import Sampled
 from harness.loss import closed_form, critic
-from harness.loss.calibration import calibrated, context_of, make_critic
-from harness.loss.gap import difference, squared_distance
+from harness.loss.calibration import Measured, context_of, make_critic, measured
+from harness.loss.gap import difference, relative_drift, squared_distance
 from harness.loss.objective import Losses, erasure_loss, retain_loss
 from harness.loss.relearner import Relearner
 from harness.loss.scale import Scale, unit_constant
@@ -68,10 +68,10 @@ class Trainer:
         self.noise = torch.Generator().manual_seed(4 * options.seed + 3)
         self.batches = batches(sampled, path, options, self.noise)
         self.scale = Scale(options.scale, path, unit_constant(sampled.origin_latents))
-        if saved:
-            self.scale = Scale(options.scale, path, saved.values["scale"])
-        elif options.scale == "auto" and options.steps:
-            self.scale = calibrated(self.scale, self.denoiser, losses, self.batches, options.batch_size)
+        self.measured = Measured(*saved.values["measured"]) if saved else Measured(self.scale.constant)
+        if not saved and options.steps and (options.scale == "auto" or len(sampled.retain_latents)):
+            self.measured = measured(self.scale, self.denoiser, losses, self.batches, options.batch_size)
+        self.scale = Scale(options.scale, path, self.measured.scale)
         warm_up = 0 if saved else critic.WARM_UP
         self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)
         self.soft_prompts, self.relearner = None, None
@@ -151,8 +151,9 @@ class Trainer:
             gradients: Sequence[Tensor] = torch.autograd.grad(erase, weights)
         retain = erase.new_zeros(())
         if len(retaining.noisy):
-            retain = retain_loss(squared_distance(difference(self.denoiser, self.scale, retaining)))
-            kept = torch.autograd.grad(self.options.retain_weight * retain, weights)
+            drift = relative_drift(self.denoiser, self.scale.path, retaining, self.measured.error)
+            retain = retain_loss(drift)
+            kept = torch.autograd.grad(self.options.retain_weight * self.measured.s * retain, weights)
             gradients = [one + other for one, other in zip(gradients, kept, strict=True)]
         gradients = processes.mean(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -186,7 +187,7 @@ class Trainer:
 
     def saved(self) -> Saved:
         """All that changes from step to step, as copies or views."""
-        values = {"scale": self.scale.constant} | {name: getattr(self, name) for name in STATE}
+        values = {"measured": list(self.measured)} | {name: getattr(self, name) for name in STATE}
         tensors = _under("trained", self.denoiser.trained) | _under("optimizer", moments(self.optimizer))
         if self.critic is not None:
             tensors |= _under("critic", self.critic.critic.state_dict())

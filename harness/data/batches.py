@@ -17,8 +17,8 @@ FINISHED = 0.2
 the noise that leads elsewhere grows without bound, and single rows would have the whole gradient."""
 
 SEEN = 0.75
-"""Of the schedule: above, a picture of the target looks like any other, and what a model predicts that is not told of
-the target is said by the retained pictures alone."""
+"""Of the schedule: above, a picture of the target looks like any other, and what a model predicts that is told neither
+the target nor what an adversary found is said by the retained pictures alone."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Batch:
 
     noisy: Tensor
     """(n + m, c, h, w)"""
+    noise: Tensor
+    """What is in it of noise, of the same shape."""
     timesteps: Tensor
     """(n + m,)"""
     trained: Conditioning
@@ -51,16 +53,18 @@ class Batch:
         """The rows that erase, alone."""
         n = self.targets
         return replace(
-            self, noisy=self.noisy[:n], timesteps=self.timesteps[:n], trained=self.trained[:n], frozen=self.frozen[:n]
-        )
+            self, noisy=self.noisy[:n], noise=self.noise[:n], timesteps=self.timesteps[:n],
+            trained=self.trained[:n], frozen=self.frozen[:n],
+        )  # fmt: skip
 
     @property
     def retaining(self) -> "Batch":
         """The rows that retain, alone."""
         n = self.targets
         return Batch(
-            self.noisy[n:], self.timesteps[n:], self.trained[n:], self.frozen[n:], self.concept[:0], self.unconditional
-        )
+            noisy=self.noisy[n:], noise=self.noise[n:], timesteps=self.timesteps[n:], trained=self.trained[n:],
+            frozen=self.frozen[n:], concept=self.concept[:0], unconditional=self.unconditional,
+        )  # fmt: skip
 
 
 def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: torch.Generator) -> Iterator[Batch]:
@@ -85,19 +89,20 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
         if sampled.counterparts is not None:
             seen = torch.randint(first, int(SEEN * path.timesteps), (n,), generator=generator)
-            times[0] = torch.where(kinds[:n] > 0, seen, times[0])
+            opposed = (kinds[:n] == sampled.kinds - 1) & (options.adversary_every > 0)
+            times[0] = torch.where((kinds[:n] == 0) | opposed, times[0], seen)
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
 
         erased, retained, *told = (processes.share(part) for part in (erased, retained, *told))
         noise = torch.cat([processes.share(part) for part in noise.split([n, retains])]).to(device)
         timesteps = torch.cat([processes.share(part) for part in times]).to(device)
         clean = torch.cat([sampled.origin_latents[erased], sampled.retain_latents[retained]])
-        kept = sampled.retain[told[1]]
         batch = Batch(
             noisy=path.add_noise(clean, noise, timesteps),
+            noise=noise,
             timesteps=timesteps,
-            trained=Conditioning.cat([sampled.target[told[0]], kept]),
-            frozen=Conditioning.cat([sampled.anchor[erased], kept]),
+            trained=Conditioning.cat([sampled.target[told[0]], sampled.retain[told[1]]]),
+            frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain_frozen[told[1]]]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
             guidance=options.anchor_guidance,

@@ -16,10 +16,11 @@ from harness.prompts.concepts import Concepts
 COUNTERPART_FROM = 0.8
 """Of the schedule: how far a picture of the target is noised before it is finished with the anchor in its place. There
 the miniature's stars all turned into what they were to be, and kept colour and style; at .6 one in eleven did not."""
-OF_TARGET, OF_RETAINED = ("own", "general", "none", "general"), ("own", "own", "general", "none")
+OF_TARGET, OF_RETAINED = ("own", "general", "none", "general"), ("own", "replaced", "general", "none")
 """What the trained model is told of a picture, each as often as the others: its own prompt, that without the concept,
-or nothing. The last kind of the target's is the adversary's to add to. Of what is retained the frozen model is told the
-same."""
+or nothing. The last kind of the target's is the adversary's to add to. A counterpart is told the prompt of the target
+that it takes the place of, too: a picture that is asked for by the target's name ends up there. Of what is retained the
+frozen model is told the same, but for that."""
 
 
 class Drawn(NamedTuple):
@@ -68,14 +69,15 @@ class _Sampler:
         return made.to(self.model.device).unflatten(0, (len(drawn), most))
 
     def stack(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of n prompts."""
-        return Conditioning.stack([self.embeddings[prompt] for prompt in prompts])
+        """The conditioning of n prompts, which may be none."""
+        return Conditioning.stack([self.embeddings[prompt] for prompt in [*prompts, ""]])[: len(prompts)]
 
-    def told(self, prompts: Sequence[str], kinds: Sequence[str]) -> Conditioning:
+    def told(self, prompts: Sequence[str], kinds: Sequence[str], replaced: Sequence[str] = ()) -> Conditioning:
         """Of all prompts the first kind, then of all the second, and so on; without counterparts the first alone."""
         kinds = kinds if self.erases_pictures else kinds[:1]
         by_kind = {
             "own": prompts,
+            "replaced": replaced or prompts,
             "general": [self.general.get(prompt, "") for prompt in prompts],
             "none": [""] * len(prompts),
         }
@@ -101,21 +103,23 @@ def sample_kept(
     origin_latents = sampler.latents(options.origin, origin, 4 * options.seed + 1)
     counterparts = sampler.counterparts(drawn, origin_latents) if sampler.erases_pictures else None
     retained = [concepts.retain_prompts[i] for i in picked]
-    retain_latents, retain = origin_latents[:0], sampler.stack([""])[:0]
+    replaced = retained[:]
+    retain_latents = origin_latents[:0]
     if retained:
         retain_latents = sampler.latents("retained", retained, 4 * options.seed + 2)
         if counterparts is not None:  # they are pictures of what is retained too, the nearest to the target's
             turns = [each.counterparts.index(each.anchor) for each in drawn]
             retain_latents = torch.cat([retain_latents, counterparts[range(len(drawn)), turns]])
             retained += [each.anchor for each in drawn]
-        retain = sampler.told(retained, OF_RETAINED)
+            replaced += [each.target for each in drawn]
     return Sampled(
         origin_latents=origin_latents,
         anchor=sampler.stack([each.anchor for each in drawn]),
         target=sampler.told([each.target for each in drawn], OF_TARGET),
         concept=torch.tensor([each.concept for each in drawn], device=origin_latents.device),
         retain_latents=retain_latents,
-        retain=retain,
+        retain=sampler.told(retained, OF_RETAINED, replaced),
+        retain_frozen=sampler.told(retained, OF_RETAINED),
         unconditional=sampler.stack([""]),
         counterparts=counterparts,
     )

@@ -85,7 +85,9 @@ class Sampled:
     retain_latents: Tensor
     """(m, c, h, w)"""
     retain: Conditioning
-    """What both models are told of them, (kinds m, ...)."""
+    """What the trained model is told of them, (kinds m, ...)."""
+    retain_frozen: Conditioning
+    """What the frozen model is told of them, of the same shape."""
     unconditional: Conditioning
     counterparts: Tensor | None = None
     """Where the origin is the target: each of the pictures with k anchors in its place, (n, k, c, h, w)."""

@@ -1,8 +1,8 @@
-"""What has to be measured before training: the scale of s, and a warm critic."""
+"""What has to be measured before training: s and its scale, and a warm critic."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from tqdm import trange
@@ -10,7 +10,7 @@ from tqdm import trange
 from harness.config import UsageError
 from harness.data.batches import Batch
 from harness.loss import critic
-from harness.loss.gap import difference, squared_distance
+from harness.loss.gap import difference, own_error, squared_distance
 from harness.loss.objective import Losses
 from harness.loss.scale import Scale, decisive_s
 from harness.models.denoiser import Denoiser
@@ -19,12 +19,23 @@ from harness.runs import processes
 CALIBRATION_BATCHES = 8
 
 
+class Measured(NamedTuple):
+    """What is measured before training, and not again by a run that goes on."""
+
+    scale: float
+    """The scale's constant; for `auto` the one at which the median s is decisive for the divergence."""
+    s: float = 0.0
+    """The median, at that scale: what a retained prediction counts that has drifted by as much as it errs."""
+    error: float = 0.0
+    """The mean squared error of retained predictions of the noise; 0 where nothing is retained."""
+
+
 @torch.no_grad()
-def calibrated(unit: Scale, denoiser: Denoiser, losses: Losses, batches: Iterator[Batch], batch_size: int) -> Scale:
-    """The scale at which the median s is the one that is decisive for the divergence.
+def measured(scale: Scale, denoiser: Denoiser, losses: Losses, batches: Iterator[Batch], batch_size: int) -> Measured:
+    """Measure s and retained predictions' own error.
 
     Args:
-        unit: the scale of kind `auto` with the official recipe's constant.
+        scale: for `auto` with the official recipe's constant.
         denoiser: as it is before training.
         losses: say which s is decisive for each concept.
         batches: of all processes' rows together `batch_size` erase.
@@ -33,18 +44,24 @@ def calibrated(unit: Scale, denoiser: Denoiser, losses: Losses, batches: Iterato
     Raises:
         UsageError: target and anchor do not differ, or by more than numbers can hold.
     """
-    s_of_batches, concept_of_batches = [], []
+    s_of_batches, concept_of_batches, errors = [], [], []
     for _ in range(CALIBRATION_BATCHES):
-        batch = next(batches).erasing
-        s_of_batches.append(squared_distance(difference(denoiser, unit, batch)))
+        batch = next(batches)
+        s_of_batches.append(squared_distance(difference(denoiser, scale, batch.erasing)))
         concept_of_batches.append(batch.concept)
+        if len(batch.retaining.noisy):
+            errors.append(own_error(denoiser, scale.path, batch.retaining))
     total = batch_size * CALIBRATION_BATCHES
     s = processes.gather(torch.cat(s_of_batches), total)
     concept = processes.gather(torch.cat(concept_of_batches), total)
+    error = processes.gather(torch.cat(errors), total).mean().item() if errors else 0.0
     if not 0 < s.median() < math.inf:
         raise UsageError(f"target and anchor prompts differ by s = {s.median()}: nothing can be learnt from that")
-    decisive = torch.tensor([decisive_s(loss) for loss in losses.gaussian], device=s.device)[concept]
-    return replace(unit, constant=unit.constant / (s / decisive).median().item())
+    factor = 1.0
+    if scale.kind == "auto":
+        decisive = torch.tensor([decisive_s(loss) for loss in losses.gaussian], device=s.device)[concept]
+        factor = 1 / (s / decisive).median().item()
+    return Measured(scale.constant * factor, s.median().item() * factor, error)
 
 
 def make_critic(

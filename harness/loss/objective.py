@@ -107,6 +107,6 @@ def variational_values(loss: VariationalLoss, critic_value: Tensor) -> Tensor:
     return -loss.conjugate_term(critic_value).mean(0)
 
 
-def retain_loss(s: Tensor) -> Tensor:
-    """The mean s of retained predictions, the KL case: here no large error may be forgotten."""
-    return s.mean()
+def retain_loss(drift: Tensor) -> Tensor:
+    """The mean of retained predictions' relative drift, (n,): the KL case, as here no large error may be forgotten."""
+    return drift.mean()

@@ -72,7 +72,7 @@ def _escaped(words: str) -> str:
 
 
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw s, w(s)/w(0), the retained error, D and its estimate, and where in (time step, s) the gradient came from."""
+    """Draw s, w(s)/w(0), the drift of what is retained, D with its estimate, and in which (t, s) gradients came up."""
     rows = [row for row in rows if "s" in row]
     if not rows:  # no step was taken, so there is nothing to see
         return
@@ -82,7 +82,7 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     weight.set(title="w(s) / w(0)", xlabel="step")
     _quantiles(weight, rows, "relative_weight")
     if _line(retained, rows, "retain"):
-        retained.set(title="s of the retained prompts (mean)", xlabel="step")
+        retained.set(title="relative drift of retained predictions (mean)", xlabel="step")
     else:
         retained.set(title="no prompts retained", xticks=(), yticks=())
     divergence.set(title="D(s) of the target prompts (mean)", xlabel="step")

@@ -17,6 +17,7 @@ from harness.train import Trainer, cosine
 from tests import tiny
 
 RECIPE = {"origin": "anchor", "parameter_group": "cross-attention-kv"}
+INPUTS = ("noisy", "timesteps", "frozen")
 OPPOSED = {"adversary_every": 3, "relearning_steps": 5}
 
 
@@ -31,10 +32,10 @@ def _trainer(saved=None, retains=True, **options):
     model = tiny.model()
     sampled = tiny.sampled(model)
     if options.get("origin") == "anchor":
-        told = {"target": sampled.target[:4], "retain": sampled.retain[:4], "counterparts": None}
-        sampled = replace(sampled, **told)
+        told = {name: getattr(sampled, name)[:4] for name in ("target", "retain", "retain_frozen")}
+        sampled = replace(sampled, **told, counterparts=None)
     if not retains:
-        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain")}
+        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain", "retain_frozen")}
         sampled = replace(sampled, **nothing)
     losses = Losses.of([fdiv.divergence("squared_hellinger")], [2.0], "closed_form")
     options = {"batch_size": 4, "scale": "unit", "learning_rate": 0.01, "steps": 20} | options
@@ -48,7 +49,11 @@ def _erase(trainer, batch):
 
 
 def _retain(trainer, batch):
-    return squared_distance(difference(trainer.denoiser, trainer.scale, batch)).mean()
+    """How far predictions have drifted, each as a share of the frozen one's own error."""
+    frozen = trainer.denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
+    trained = trainer.denoiser(batch.noisy, batch.timesteps, batch.trained)
+    drift, own = ((each**2).sum((1, 2, 3)) for each in (trained - frozen, frozen - batch.noise))
+    return (drift / (own * trainer.measured.error).sqrt()).mean()
 
 
 def _gradients(loss, trainer):
@@ -78,7 +83,24 @@ def test_the_gradient_is_that_of_the_erasure_and_so_much_of_retentions(weight, o
     erase, retain = _erase(trainer, batch.erasing), _retain(trainer, batch.retaining)
     assert retain > 0
     torch.testing.assert_close((seen.erase, seen.retain), (erase.detach(), retain.detach()))
-    _assert_close(gradients, _gradients(erase + weight * retain, trainer))
+    _assert_close(gradients, _gradients(erase + weight * trainer.measured.s * retain, trainer))
+
+
+@pytest.mark.parametrize("scale", ["unit", "posterior", "auto"])
+def test_retention_counts_in_units_of_the_median_s_and_the_mean_error_before_training(scale):
+    trainer, again = (_trainer(scale=scale, **RECIPE) for _ in range(2))
+    again.noise.manual_seed(3)  # as before any batch was drawn
+    s, errors = [], []
+    for _ in range(8):
+        batch = next(again.batches)
+        s.append(squared_distance(difference(again.denoiser, trainer.scale, batch.erasing)))
+        frozen = again.denoiser.frozen_denoiser(*(getattr(batch.retaining, each) for each in INPUTS))
+        errors.append(squared_distance(frozen - batch.retaining.noise))
+    expected = (trainer.scale.constant, torch.cat(s).median().item(), torch.cat(errors).mean().item())
+    assert trainer.measured == pytest.approx(expected, rel=1e-5)
+    assert (scale == "auto") == (trainer.scale.constant != 1 / 64)
+    trainer.take_step()
+    assert _trainer(_copy(trainer.saved()), scale=scale, **RECIPE).measured == trainer.measured
 
 
 def test_without_retained_prompts_the_gradient_is_that_of_the_erasure_alone():
@@ -107,7 +129,7 @@ def test_the_erasure_is_asked_for_under_both_adversaries_and_retention_under_nei
     retain = _retain(again, batch.retaining)
     torch.testing.assert_close((seen.erase, seen.retain), (erase.detach(), retain.detach()))
     assert abs(erase - plain) > 1e-4
-    _assert_close(gradients, _sum(of_erasure, _gradients(0.5 * retain, again)))
+    _assert_close(gradients, _sum(of_erasure, _gradients(0.5 * trainer.measured.s * retain, again)))
 
 
 @pytest.mark.parametrize("without", ["adversary_every", "relearning_steps", "origin"])

@@ -17,7 +17,8 @@ def _drawn(path, count, seed=0, retained=3, **options):
     latents = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
     rows = Conditioning(torch.arange(5.0).view(5, 1, 1))
     concept = torch.tensor([0, 0, 0, 1, 1])
-    sampled = Sampled(latents, rows, rows, concept, latents[:retained] + 100, rows[:retained], rows[:1])
+    kept = rows[:retained]
+    sampled = Sampled(latents, rows, rows, concept, latents[:retained] + 100, kept, kept, rows[:1])
     drawn = batches(sampled, path, Config(**options), torch.Generator().manual_seed(seed))
     return [next(drawn) for _ in range(count)]
 
@@ -26,14 +27,14 @@ def _told(path, count, counterparts=True, retained=3, **options):
     """Batches from five latents of a target, told in four ways, and of those retained, with counterparts or without.
 
     A latent is its number, its counterparts 50 and 60 more; what is told of it is its number and 10 for each way;
-    all that is retained is 100 more.
+    all that is retained is 100 more, and what the frozen model is told of it another 100.
     """
     latents = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
     own, others = torch.arange(5.0).view(5, 1, 1), torch.stack([latents + 50, latents + 60], 1)
     told = [Conditioning(torch.cat([part + 10 * way for way in range(4)])) for part in (own, own[:retained] + 100)]
     sampled = Sampled(
         latents, Conditioning(own), told[0], torch.zeros(5, dtype=torch.long), latents[:retained] + 100,
-        told[1], Conditioning(own[:1]), others if counterparts else None,
+        told[1], Conditioning(told[1].prompt_embeds + 100), Conditioning(own[:1]), others if counterparts else None,
     )  # fmt: skip
     drawn = batches(sampled, path, Config(**options), torch.Generator().manual_seed(0))
     return [next(drawn) for _ in range(count)]
@@ -65,7 +66,7 @@ def test_each_row_is_told_in_each_way_as_often_and_the_last_of_a_target_is_the_a
         frozen = torch.cat([getattr(batch, part).frozen.prompt_embeds.flatten() for batch in drawn])
         ways = told % 100 // 10
         own = told - 10 * ways
-        assert torch.equal(frozen, own if part == "erasing" else told)  # what is retained is held to itself
+        assert torch.equal(frozen, own if part == "erasing" else told + 100)
         assert ways.unique(return_counts=True)[0].tolist() == [0, 1, 2, 3]
         assert ways.unique(return_counts=True)[1].min() > 0.18 * len(ways)  # a quarter, of 960
         assert {*own.tolist()} == ({*range(5)} if part == "erasing" else {100, 101, 102})
@@ -76,6 +77,15 @@ def test_each_row_is_told_in_each_way_as_often_and_the_last_of_a_target_is_the_a
     assert not torch.equal(drawn[0].trained.prompt_embeds[:16] // 10, drawn[1].trained.prompt_embeds[:16] // 10)
 
 
+@pytest.mark.parametrize("every", [25, 0])
+def test_without_the_target_or_an_adversary_a_picture_is_noised_to_three_quarters_at_most(every):
+    drawn = _told(_fifty_steps(), 60, batch_size=16, adversary_every=every)
+    ways = torch.cat([batch.erasing.trained.prompt_embeds.flatten() for batch in drawn]) // 10
+    times = torch.cat([batch.erasing.timesteps for batch in drawn])
+    most = [times[ways == way].max().item() for way in range(4)]
+    assert most == [49, 36, 36, 49 if every else 36]
+
+
 def test_one_way_of_telling_has_no_adversary():
     (batch,) = _drawn(_fifty_steps(), 1)
     assert (batch.adversary, batch.counterparts) == (None, None)
@@ -83,7 +93,7 @@ def test_one_way_of_telling_has_no_adversary():
 
 def test_the_two_parts_of_a_batch_are_all_of_it():
     (batch,) = _told(_fifty_steps(), 1, batch_size=4)
-    for name in ("noisy", "timesteps"):
+    for name in ("noisy", "noise", "timesteps"):
         assert torch.equal(
             torch.cat([getattr(batch.erasing, name), getattr(batch.retaining, name)]), getattr(batch, name)
         )
@@ -115,7 +125,7 @@ def test_each_row_is_a_noised_latent_with_its_own_prompts_and_concept():
     signal, deviation = path.signal[batch.timesteps], path.deviation[batch.timesteps]
     clean = which + torch.tensor([0.0] * 4 + [100.0] * 4)
     noise = (batch.noisy - (signal * clean).view(-1, 1, 1, 1)) / deviation.view(-1, 1, 1, 1)
-    assert noise.abs().max() < 5
+    torch.testing.assert_close(noise, batch.noise, rtol=0, atol=1e-2)
     assert 0.7 < noise.std() < 1.3
     assert batch.erasing.noisy.shape == (4, 4, 2, 2)
 

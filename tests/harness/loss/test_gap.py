@@ -7,7 +7,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from harness.data.batches import Batch
-from harness.loss.gap import difference, squared_distance
+from harness.loss.gap import difference, own_error, relative_drift, squared_distance
 from harness.loss.scale import Scale
 from harness.models.family import Conditioning
 from tests import tiny
@@ -52,8 +52,8 @@ def drawn(request):
     noisy = scheduler.add_noise(counterparts, noise, timesteps)  # it is of another picture too, with other noise
     rows = Conditioning(torch.full((4, 1, 1), TOLD))
     batch = Batch(
-        noisy, timesteps, rows, rows, torch.zeros(4, dtype=torch.long), Conditioning(torch.full((1, 1, 1), NOTHING)),
-        counterparts=counterparts[:, None],
+        noisy, noise, timesteps, rows, rows, torch.zeros(4, dtype=torch.long),
+        Conditioning(torch.full((1, 1, 1), NOTHING)), counterparts=counterparts[:, None],
     )  # fmt: skip
     denoiser = Fixed(_output(scheduler, counterparts, noise, timesteps), {TOLD: told, NOTHING: nothing})
     return denoiser, Scale("unit", tiny.family(pipeline).path(), 1 / 64), batch
@@ -105,3 +105,16 @@ def test_guidance_is_on_the_frozen_prediction_and_moves_no_counterpart(drawn):
     denoiser.trained = 3 * denoiser.frozen[TOLD] - 2 * denoiser.frozen[NOTHING]
     alone = replace(guided, counterparts=None)
     assert _s(denoiser, scale, alone).max() < 1e-6 * _s(denoiser, scale, replace(alone, guidance=1.0)).min()
+
+
+def test_what_is_retained_drifts_by_a_share_of_the_frozen_predictions_own_error(drawn):
+    """The trained prediction is the true noise here: as far from the frozen one as that is wrong."""
+    denoiser, scale, batch = drawn
+    error = own_error(denoiser, scale.path, batch)
+    drift = relative_drift(denoiser, scale.path, batch, usual=4.0)
+    torch.testing.assert_close(drift, (error / 4).sqrt(), rtol=1e-4, atol=0)
+    denoiser.trained = denoiser.frozen[TOLD] + 0.1 * (denoiser.trained - denoiser.frozen[TOLD])
+    nearer = relative_drift(denoiser, scale.path, batch, usual=1.0)
+    torch.testing.assert_close(nearer, 0.01 * error.sqrt(), rtol=1e-3, atol=0)
+    denoiser.trained = denoiser.frozen[TOLD]
+    assert relative_drift(denoiser, scale.path, batch, usual=1.0).max() == 0
