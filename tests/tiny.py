@@ -96,7 +96,6 @@ def sampled(of: Family, count: int = 4) -> Sampled:
         origin_latents=latents[:count], anchor=circle, target=Conditioning.cat([star, shape, nothing, shape]),
         concept=torch.zeros(count, dtype=torch.long), retain_latents=latents[count : 2 * count],
         retain=Conditioning.cat([moon, star, shape, nothing]), unconditional=nothing[:1],
-        retain_frozen=Conditioning.cat([moon, moon, shape, nothing]),
         counterparts=latents[2 * count :].unflatten(0, (count, 2)),
     )  # fmt: skip
 

@@ -128,7 +128,7 @@ def random_latents(model: Family, size: Size) -> latents.Sampled:
     embeddings = latents.encode(model, PROMPTS)
     target, anchor = (Conditioning.stack([embeddings[prompt]] * pool) for prompt in PROMPTS)
     concept = torch.arange(pool, device=kept.device) % size.concepts
-    return latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:0], anchor[:1])
+    return latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.config import Config
+from harness.data.kept import OF_RETAINED
 from harness.data.latents import Sampled
 from harness.models.family import Conditioning
 from harness.models.path import GaussianPath
@@ -19,6 +20,9 @@ the noise that leads elsewhere grows without bound, and single rows would have t
 SEEN = 0.75
 """Of the schedule: above, a picture of the target looks like any other, and what a model predicts that is told neither
 the target nor what an adversary found is said by the retained pictures alone."""
+
+REPLACED = OF_RETAINED.index("replaced")
+"""The kind that the trained model alone is told; the frozen one is told the first."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             opposed = (kinds[:n] == sampled.kinds - 1) & (options.adversary_every > 0)
             times[0] = torch.where((kinds[:n] == 0) | opposed, times[0], seen)
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
+        told.append(torch.where(kinds[n:] == REPLACED, retained, told[1]))
 
         erased, retained, *told = (processes.share(part) for part in (erased, retained, *told))
         noise = torch.cat([processes.share(part) for part in noise.split([n, retains])]).to(device)
@@ -102,7 +107,7 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             noise=noise,
             timesteps=timesteps,
             trained=Conditioning.cat([sampled.target[told[0]], sampled.retain[told[1]]]),
-            frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain_frozen[told[1]]]),
+            frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain[told[2]]]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
             guidance=options.anchor_guidance,

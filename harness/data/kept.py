@@ -20,7 +20,7 @@ OF_TARGET, OF_RETAINED = ("own", "general", "none", "general"), ("own", "replace
 """What the trained model is told of a picture, each as often as the others: its own prompt, that without the concept,
 or nothing. The last kind of the target's is the adversary's to add to. A counterpart is told the prompt of the target
 that it takes the place of, too: a picture that is asked for by the target's name ends up there. Of what is retained the
-frozen model is told the same, but for that."""
+frozen model is told the same, but its own prompt in place of that."""
 
 
 class Drawn(NamedTuple):
@@ -119,7 +119,6 @@ def sample_kept(
         concept=torch.tensor([each.concept for each in drawn], device=origin_latents.device),
         retain_latents=retain_latents,
         retain=sampler.told(retained, OF_RETAINED, replaced),
-        retain_frozen=sampler.told(retained, OF_RETAINED),
         unconditional=sampler.stack([""]),
         counterparts=counterparts,
     )

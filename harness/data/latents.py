@@ -85,9 +85,7 @@ class Sampled:
     retain_latents: Tensor
     """(m, c, h, w)"""
     retain: Conditioning
-    """What the trained model is told of them, (kinds m, ...)."""
-    retain_frozen: Conditioning
-    """What the frozen model is told of them, of the same shape."""
+    """What is told of them, (kinds m, ...); the second kind to the trained model alone, and the first to the frozen."""
     unconditional: Conditioning
     counterparts: Tensor | None = None
     """Where the origin is the target: each of the pictures with k anchors in its place, (n, k, c, h, w)."""

@@ -32,10 +32,10 @@ def _trainer(saved=None, retains=True, **options):
     model = tiny.model()
     sampled = tiny.sampled(model)
     if options.get("origin") == "anchor":
-        told = {name: getattr(sampled, name)[:4] for name in ("target", "retain", "retain_frozen")}
+        told = {name: getattr(sampled, name)[:4] for name in ("target", "retain")}
         sampled = replace(sampled, **told, counterparts=None)
     if not retains:
-        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain", "retain_frozen")}
+        nothing = {name: getattr(sampled, name)[:0] for name in ("retain_latents", "retain")}
         sampled = replace(sampled, **nothing)
     losses = Losses.of([fdiv.divergence("squared_hellinger")], [2.0], "closed_form")
     options = {"batch_size": 4, "scale": "unit", "learning_rate": 0.01, "steps": 20} | options

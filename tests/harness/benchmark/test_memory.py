@@ -53,7 +53,7 @@ def _ours(model, precision, losses):
     prompts = Conditioning(torch.randn(ROWS, TOKENS, WIDTH))
     latents = torch.randn(ROWS, 4, SIDE // 8, SIDE // 8)
     concept = torch.zeros(ROWS, dtype=torch.long)
-    sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:0], prompts[:1])
+    sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:1])
     options = loops.Size(batch_size=ROWS, precision=precision).options
     trainer = Trainer(model, sampled, losses, options)
     batch = Batch(latents, latents, torch.randint(1, 999, (ROWS,)), prompts, prompts, concept, prompts[:1])

@@ -111,8 +111,7 @@ def test_each_is_told_its_own_prompt_one_without_the_concept_and_none(model):
     assert _prompts(sampled.target, embeddings) == [*own, *general, *[""] * 6, *general]
     own = _prompts(sampled.retain[:12], embeddings)
     general = [chosen.general[prompt] for prompt in own]
-    assert _prompts(sampled.retain_frozen, embeddings) == [*own, *own, *general, *[""] * 12]
-    # counterparts are told the targets' prompts too, where the frozen model is told their own
+    # counterparts are told the targets' prompts too
     replaced = [*own[:6], *(prompt.replace("a circle", "a star") for prompt in own[6:])]
     assert _prompts(sampled.retain, embeddings) == [*own, *replaced, *general, *[""] * 12]
     assert _prompts(sampled.unconditional, embeddings) == [""]
@@ -120,9 +119,9 @@ def test_each_is_told_its_own_prompt_one_without_the_concept_and_none(model):
 
 def test_prompts_that_nobody_says_how_to_put_without_the_concept_are_told_as_none(model):
     sampled, _, embeddings = _kept(model, options=replace(OPTIONS, retain=("a moon", "a ring")))
-    told = _prompts(sampled.retain_frozen, embeddings)
+    told = _prompts(sampled.retain, embeddings)
     assert {*told[:6]} == {"a moon", "a ring"}
-    assert told[12:24] == told[:12]
+    assert told[12:18] == told[:6]
     assert told[24:30] == told[36:][:6] == [""] * 6
 
 
@@ -145,7 +144,7 @@ def test_guidance_away_from_the_target_has_no_counterparts_and_tells_the_target_
 
 def test_nothing_retained_is_no_row(model):
     sampled, _, _ = _kept(model, options=replace(OPTIONS, retain_weight=0.0))
-    assert [len(each) for each in (sampled.retain_latents, sampled.retain, sampled.retain_frozen)] == [0, 0, 0]
+    assert [len(each) for each in (sampled.retain_latents, sampled.retain)] == [0, 0]
     assert len(sampled.counterparts) == 6
 
 

@@ -21,7 +21,7 @@ def _calibrated(target_prompt, specs):
         target, anchor = (model.encode([prompt] * 4) for prompt in (target_prompt, "a circle"))
     kept = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     concept = torch.arange(4) % len(specs)
-    sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:0], anchor[:1])
+    sampled = latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
     losses = Losses.of([fdiv.resolve(spec) for spec in specs], [1.0] * len(specs), "closed_form")
     path, denoiser = model.path(), Denoiser(model, "cross-attention-kv")
     drawn = [batches(sampled, path, options, torch.Generator().manual_seed(7)) for _ in range(2)]
