@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fdiv.record import Divergence
 
 _LARGEST = 1 << 20  # bytes; a certificate has about 10,000
@@ -58,10 +60,10 @@ def _sources() -> str:
     return digest_of_sources(Path(__file__).parents[1])
 
 
-def digest_of_sources(root: Path) -> str:
-    """Return the SHA-256 of every Python file below a folder, with their names."""
+def digest_of_sources(root: Path, patterns: Iterable[str] = ("**/*.py",)) -> str:
+    """Return the SHA-256 of every Python file below a folder that one of the patterns fits, with their names."""
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

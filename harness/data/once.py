@@ -24,6 +24,8 @@ from harness.runs import processes
 OPTIONS = ("sampling_steps", "guidance_scale", "precision", "batch_size")
 """Those that change a sample; the batch it is in does so in its last digits."""
 COMPUTING = ("torch", "diffusers", "transformers", "accelerate", "numpy")
+SAMPLING = ("attacking", "config", "data", "discovery", "judging", "miniature", "models", "prompts", "runs")
+"""The harness's parts that sampling, attacks and judging are made of; no other can change what is kept here."""
 
 
 def sample_once(
@@ -147,7 +149,8 @@ def _processor() -> str:
 
 @cache
 def sources() -> str:
-    """A SHA-256 of the harness's own sources."""
+    """A SHA-256 of the sources of `SAMPLING`."""
     from fdiv.evidence.store import digest_of_sources
 
-    return digest_of_sources(Path(__file__).parents[1])
+    patterns = [pattern for part in SAMPLING for pattern in (f"{part}.py", f"{part}/**/*.py")]
+    return digest_of_sources(Path(__file__).parents[1], patterns)

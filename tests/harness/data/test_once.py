@@ -1,6 +1,8 @@
 """Samples from the cache: equal to the last bit to those that would be made, and known by all that determines them."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from tests import tiny
 
 PROMPTS = ("a star", "a circle")
 OPTIONS = Config(sampling_steps=2, batch_size=1)
+HARNESS = Path(once.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +166,20 @@ def test_whatever_else_computes_has_another_key(model, embeddings, monkeypatch, 
     before = _key(model, embeddings)
     monkeypatch.setattr(*COMPUTERS[what])
     assert _key(model, embeddings) != before
+
+
+def _imported(file):
+    """The harness's parts that a file imports, of its own package too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [f"{node.module}.{each.name}" if node.module == "harness" else node.module for each in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("harness."))
+
+
+def test_the_sources_that_the_key_knows_import_none_that_it_does_not():
+    files = [file for part in once.SAMPLING for file in (*HARNESS.glob(f"{part}.py"), *HARNESS.glob(f"{part}/**/*.py"))]
+    assert len(files) > 50
+    assert {part for file in files for part in _imported(file)} <= {*once.SAMPLING}
+    assert {*_imported(HARNESS / "train.py")} - {*once.SAMPLING} == {"loss", "show"}  # which are left out
