@@ -5,8 +5,9 @@
 
 Every divergence is trained at each scale and from each origin, and beside them concept ablation (2303.13516), ESD
 (2303.07345) and UCE (2308.14761) at some learning rates each. Runs that are finished are not run again, and one that
-was killed goes on; what no erasure changes is sampled once for all (the user's cache). At the end there are table.md
-and pareto.png in the output: medians over the seeds, with the lowest and the highest.
+was killed goes on; what no erasure changes is sampled once for all (the user's cache). At the end there are rows.json,
+table.md and pareto.png in the output, of all finished runs there, those of earlier sweeps too: medians over the seeds,
+with the lowest and the highest.
 """
 
 import json
@@ -25,10 +26,11 @@ import tyro
 from harness.config import Config, UsageError, check, from_dict
 from harness.plan import Plan
 from harness.runs.ends import run_command
-from harness.runs.files import read_json
+from harness.runs.files import read_json, write_json
 from harness.runs.folder import find_unfinished
 
 VARIED = ("divergence", "objective", "scale", "origin")
+KIND = ("method", *VARIED)
 Row = dict[str, Any]
 BASELINES: dict[str, dict[str, Any]] = {
     "concept_ablation": {"origin": "anchor"},
@@ -111,8 +113,9 @@ def run(sweep: Sweep) -> list[Row]:
     for each in _part(runs, sweep.part):
         if not _finished(each):
             _do(each)
-    rows = [_row(each) for each in runs if _finished(each)]
     sweep.output.mkdir(parents=True, exist_ok=True)
+    rows = collected(sweep.output)
+    write_json(sweep.output / "rows.json", {"rows": rows})
     (sweep.output / "table.md").write_text(table(rows) + "\n")
     pareto(sweep.output / "pareto.png", rows)
     print(table(rows))
@@ -147,15 +150,29 @@ def _baseline(name: str, seed: int, sweep: Sweep) -> Iterator[Run]:
     common = {"divergence": "kl", "scale": "unit", "parameter_group": "cross-attention-kv", "adversary_every": 0}
     options = replace(sweep.base, seed=seed, relearning_steps=0, **(common | BASELINES[name]))  # type: ignore[arg-type]
     for rate in RATES if options.steps else RATES[:1]:
-        method = f"{name} {rate:g}" if options.steps else name
+        method = f"{name}-{rate:g}" if options.steps else name
         yield _placed(method, replace(options, learning_rate=rate), sweep.output)
+
+
+def collected(output: Path) -> list[Row]:
+    """A row for each finished run in the folder: ours before the baselines, and seed by seed."""
+    runs = []
+    for file in output.glob("*/run.json"):
+        options = from_dict(read_json(file, "config")["config"])
+        folder = file.parent
+        runs.append(Run(folder.name.removesuffix(_varied(options)), replace(options, output=folder)))
+    return [_row(each) for each in sorted(runs, key=lambda each: (each.method != "ours", each.key, each.options.seed))]
 
 
 def _placed(method: str, options: Config, output: Path) -> Run:
     """The run with a folder of its own."""
-    parts = [method, *(getattr(options, name) for name in VARIED), options.seed]
-    name = re.sub(r"[^\w.=-]+", "-", "-".join(map(str, parts)))
-    return Run(method, replace(options, output=output / name))
+    return Run(method, replace(options, output=output / (method + _varied(options))))
+
+
+def _varied(options: Config) -> str:
+    """How the folder's name ends after the method: what is varied, and the seed."""
+    parts = ["", *(getattr(options, name) for name in VARIED), options.seed]
+    return re.sub(r"[^\w.=-]+", "-", "-".join(map(str, parts)))
 
 
 def _part(runs: Sequence[Run], part: str) -> Sequence[Run]:
@@ -199,32 +216,56 @@ def _row(each: Run) -> Row:
     steps = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     weights = [row["relative_weight"] for row in steps if "relative_weight" in row]
     return {
-        "key": each.key,
+        **dict(zip(KIND, each.key, strict=True)),
         "seed": each.options.seed,
         "seconds": summary["seconds"]["training"],
         "weights": [statistics.mean(column) for column in zip(*weights, strict=True)] if weights else None,
-        "gaps": {name: metrics[name] and metrics[name]["value"] for name in GAPS},
         "metrics": {short: metrics[name]["erased"] for name, short in SHOWN.items() if name in metrics},
+        "attacks": {name: found["erased"] for name, found in metrics.get("attacks", {}).items()},
+        "gaps": {name: metrics[name] and {key: metrics[name][key] for key in ("value", "interval")} for name in GAPS},
     }
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A Markdown table: of each kind of run the medians over its seeds, with the lowest and the highest."""
-    heads = ["method", *VARIED, "seeds", *SHOWN.values(), *(name.replace("_", " ") for name in GAPS)]
-    lines = [" | ".join([*heads, "w(s)/w(0), 10, 50, 90 %", "training, s"]), "|".join(["---"] * (len(heads) + 2))]
-    for key, group in _by_key(rows).items():
-        cells = [*key, str(len(group))]
+    """A Markdown table of each kind of run: medians over its seeds with the lowest and the highest.
+
+    The gaps of a kind with one seed come with their own 95 % interval, which is over the pictures.
+    """
+    attacks = list(dict.fromkeys(name for row in rows for name in row["attacks"]))
+    heads = [*KIND, "seeds", *SHOWN.values(), *attacks, *GAPS, "w(s)/w(0), 10, 50, 90 %", "training, s"]
+    lines = [" | ".join(heads).replace("_", " "), "|".join(["---"] * len(heads))]
+    for kind, group in _by_kind(rows).items():
+        cells = [*kind, str(len(group))]
         cells += [_median([row["metrics"].get(short) for row in group]) for short in SHOWN.values()]
-        cells += [_median([row["gaps"][name] for row in group]) for name in GAPS]
+        cells += [_median([row["attacks"].get(name) for row in group]) for name in attacks]
+        cells += [_gap([row["gaps"][name] for row in group]) for name in GAPS]
         weights = [row["weights"] for row in group if row["weights"]]
         cells.append(", ".join(f"{statistics.median(column):.2g}" for column in zip(*weights, strict=True)) or "-")
         lines.append(" | ".join([*cells, f"{statistics.median(row['seconds'] for row in group):.0f}"]))
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def _by_key(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
-    keys = dict.fromkeys(row["key"] for row in rows)
-    return {key: [row for row in rows if row["key"] == key] for key in keys}
+def _by_kind(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in KIND), []).append(row)
+    return found
+
+
+def _gap(gaps: Sequence[Row | None]) -> str:
+    """A gap's range in words; a dash for none."""
+    there = [gap for gap in gaps if gap is not None]
+    if not there:
+        return "-"
+    low, middle, high = _range(there)
+    return f"{middle:.3f} ({'95 %: ' if len(there) == 1 else ''}{low:.3f} to {high:.3f})"
+
+
+def _range(gaps: Sequence[Row]) -> tuple[float, float, float]:
+    """Lowest, median and highest of several seeds; of one its value between the ends of its own interval."""
+    values = [gap["value"] for gap in gaps]
+    low, high = gaps[0]["interval"] if len(gaps) == 1 else (min(values), max(values))
+    return low, statistics.median(values), high
 
 
 def _median(values: Sequence[float | None]) -> str:
@@ -237,16 +278,15 @@ def _median(values: Sequence[float | None]) -> str:
 
 
 def pareto(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the forgetting gap against the collateral gap, a point for each kind of run, with its seeds' range."""
+    """Draw the forgetting gap against the collateral gap, a point for each kind of run, with its range."""
     from harness.show.figures import trade_off
 
     points = {}
-    for key, group in _by_key(rows).items():
-        pairs = [tuple(row["gaps"][name] for name in GAPS) for row in group]
-        if all(value is not None for pair in pairs for value in pair):
-            method, divergence, objective, scale, origin = key
+    for (method, divergence, objective, scale, origin), group in _by_kind(rows).items():
+        if all(row["gaps"][name] for row in group for name in GAPS):
             label = f"{divergence}, {scale}" if method == "ours" else method
-            points[f"{label}, critic" if objective == "variational" else label, origin] = pairs
+            forgetting, collateral = (_range([row["gaps"][name] for row in group]) for name in GAPS)
+            points[f"{label}, critic" if objective == "variational" else label, origin] = forgetting, collateral
     if points:
         trade_off(path, points)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 SHOWN = 8
+Range = tuple[float, float, float]
+"""Lowest, middle and highest value."""
 
 
 def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None], concepts: Concepts) -> None:
@@ -97,22 +98,19 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     plt.close(figure)
 
 
-def trade_off(path: Path, points: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> None:
+def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]]) -> None:
     """Draw the forgetting gap against the collateral gap.
 
     Args:
         path: of the picture.
-        points: by kind of run and origin of its pictures, both gaps of each seed.
+        points: by kind of run and origin of its pictures, the range of both gaps.
     """
     figure, axis = plt.subplots(figsize=(9, 6))
     markers = {"target": "o", "anchor": "s"}
-    for (label, origin), pairs in points.items():
-        forgetting, collateral = (np.array(column) for column in zip(*pairs, strict=True))
-        middle = np.median(forgetting), np.median(collateral)
-        across, up = (
-            [[m - each.min()], [each.max() - m]] for m, each in zip(middle, (forgetting, collateral), strict=True)
-        )
-        axis.errorbar(*middle, yerr=up, xerr=across, fmt=markers[origin], capsize=2)
+    for (label, origin), (forgetting, collateral) in points.items():
+        middle = forgetting[1], collateral[1]
+        across, up = ([[m - low], [high - m]] for low, m, high in (forgetting, collateral))
+        axis.errorbar(*middle, yerr=up, xerr=across, fmt=markers[origin], capsize=2, elinewidth=0.7)
         axis.annotate(_escaped(label), middle, (4, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="forgetting gap", ylabel="collateral gap", title="nearer to the origin is nearer to the oracle")
     axis.plot([], [], "ko", label="origin: target")

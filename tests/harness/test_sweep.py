@@ -82,8 +82,8 @@ def test_what_is_finished_is_not_run_again_and_what_was_interrupted_goes_on(smal
 
 def test_each_part_does_its_own_and_the_last_has_the_table(small):
     first, second = (sweep.Sweep(**{**vars(small), "part": f"{i}/2"}) for i in (1, 2))
-    assert [row["key"][1] for row in sweep.run(first)] == ["kl"]
-    assert [row["key"][1] for row in sweep.run(second)] == ["kl", "pearson"]
+    assert [row["divergence"] for row in sweep.run(first)] == ["kl"]
+    assert [row["divergence"] for row in sweep.run(second)] == ["kl", "pearson"]
 
 
 def test_a_run_with_other_options_is_not_taken_for_one_of_the_sweeps(small):
@@ -97,7 +97,7 @@ def test_a_baseline_is_what_its_paper_says():
     runs = {
         run.method: run.options for run in sweep.configurations(sweep.Sweep(baselines=tuple(sweep.BASELINES), seeds=1))
     }
-    ablation, esd, uce = runs["concept_ablation 0.0003"], runs["esd 0.001"], runs["uce"]
+    ablation, esd, uce = runs["concept_ablation-0.0003"], runs["esd-0.001"], runs["uce"]
     assert {each.parameter_group for each in (ablation, esd, uce)} == {"cross-attention-kv"}
     assert {(each.divergence, each.scale) for each in (ablation, esd, uce)} == {("kl", "unit")}
     assert {(each.adversary_every, each.relearning_steps) for each in (ablation, esd, uce)} == {(0, 0)}
@@ -107,9 +107,13 @@ def test_a_baseline_is_what_its_paper_says():
 
 
 def test_the_picture_shows_both_gaps(small, tmp_path):
+    def gap(value):
+        return {"value": value, "interval": [0, 1]}
+
     def row(name, forgetting, collateral):
         gaps = {"forgetting_gap": forgetting, "collateral_gap": collateral}
-        return {"key": ("ours", name, "closed_form", "auto", "target"), "gaps": gaps}
+        kind = dict(zip(sweep.KIND, ("ours", name, "closed_form", "auto", "target"), strict=True))
+        return kind | {"gaps": {key: value is not None and gap(value) for key, value in gaps.items()}}
 
     sweep.pareto(tmp_path / "p.png", [row("kl", None, 0.1)])
     assert not (tmp_path / "p.png").exists()  # no attacks, so no gap
