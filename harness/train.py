@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from harness.config import Config
+from harness.config import Config, UsageError
 from harness.data.batches import Batch, batches
 from harness.data.latents import Sampled
 from harness.loss import closed_form, critic
@@ -56,8 +56,13 @@ class Trainer:
             saved: a checkpoint of a training of the same model with the same options, to go on from.
 
         Raises:
-            UsageError: the parameter group selects no weight, or nothing can be learnt from what was sampled.
+            UsageError: the parameter group selects no weight, nothing can be learnt from what was sampled, or another
+                version wrote the checkpoint.
         """
+        if saved and (lacking := {"measured", *STATE} - set(saved.values)):
+            raise UsageError(
+                f"--resume: another version began this run, without {', '.join(sorted(lacking))}; start another"
+            )
         # For adapters, the critic's weights and its samples; all else has a generator of its own.
         torch.manual_seed(options.seed)
         self.options, self.losses = options, losses
