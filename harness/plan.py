@@ -48,7 +48,7 @@ class Plan:
         count = processes.launched()
         if options.batch_size % count:
             raise UsageError(f"--batch-size {options.batch_size}: must be a multiple of {count}, one share a process")
-        source = resolve(options.model)
+        source = resolve(options.model, options.variant)
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)

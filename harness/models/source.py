@@ -1,5 +1,6 @@
 """Where a model is read from: what can be said of that before anything heavy is imported."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,11 +16,21 @@ PICKLE_REFUSED = (
 )
 
 
-def resolve(model: str) -> Path | str:
+OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that an index may name and its folder lack: a pipeline is loaded without them."""
+_HEADER = 8
+"""Bytes at the start of a safetensors file that give the length of its JSON header, least first."""
+
+
+def resolve(model: str, variant: str = "") -> Path | str:
     """The folder of a local pipeline, a single-file checkpoint, or the hub id as given.
 
+    Args:
+        model: as `--model` has it.
+        variant: of the weights' files, such as fp16.
+
     Raises:
-        UsageError: a path that is neither, pickled weights, or a folder that holds no pipeline.
+        UsageError: a path that is neither, pickled or damaged weights, or a folder that holds no whole pipeline.
     """
     if model == MINIATURE:
         return WEIGHTS
@@ -29,11 +40,11 @@ def resolve(model: str) -> Path | str:
             raise UsageError(
                 f"--model {model}: no model_index.json in it, so it is no pipeline in the diffusers layout"
             )
-        for part in path.glob("*/"):
-            if any(file.suffix in PICKLES for file in part.iterdir()) and not list(part.glob("*.safetensors")):
-                raise UsageError(f"--model {model}: {part.name} has pickled weights alone; {PICKLE_REFUSED}")
+        for name in _parts(path / INDEX):
+            _check_part(path / name, variant)
         return path
     if path.is_file() and path.suffix == ".safetensors":
+        _check_header(path)
         return path
     if path.is_file() and path.suffix in PICKLES:
         raise UsageError(f"--model {model}: {PICKLE_REFUSED}")
@@ -43,3 +54,41 @@ def resolve(model: str) -> Path | str:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not path.parent.is_dir():
         return model
     raise UsageError(f"--model {model}: no such folder; choices: {choices}")
+
+
+def _parts(index: Path) -> list[str]:
+    """The parts that a pipeline's index names, but for those that may be missing."""
+    try:
+        content = json.loads(index.read_text())
+    except ValueError as error:
+        raise UsageError(f"--model {index.parent}: {index} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or "_class_name" not in content:
+        raise UsageError(f"--model {index.parent}: {index} names no `_class_name`, so it is no pipeline's index")
+    named = {name: value for name, value in content.items() if isinstance(value, list) and any(value)}
+    return [name for name in named if name not in OPTIONAL]
+
+
+def _check_part(folder: Path, variant: str) -> None:
+    """UsageError for a part that is missing, or whose weights are pickled, damaged, or of another variant."""
+    model, name = folder.parent, folder.name
+    if not folder.is_dir():
+        raise UsageError(f"--model {model}: {INDEX} names {name}, but there is no folder {folder}")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights and any(file.suffix in PICKLES for file in folder.iterdir()):
+        raise UsageError(f"--model {model}: {name} has pickled weights alone; {PICKLE_REFUSED}")
+    for file in weights:
+        _check_header(file)
+    variants = {re.sub(r"-\d+-of-\d+$", "", file.stem).partition(".")[2] for file in weights}
+    if weights and not variants & {"", variant}:
+        found = " or ".join(f"--variant {each}" for each in sorted(variants))
+        asked = f"of variant {variant}" if variant else "without a variant"
+        raise UsageError(f"--model {model}: {name} has no weights {asked}; choices: {found}")
+
+
+def _check_header(file: Path) -> None:
+    """UsageError for a file that is not what its name says, such as an empty one or a page of text."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_HEADER), "little")
+        if size < _HEADER or length > size - _HEADER or opened.read(1) != b"{":
+            raise UsageError(f"--model: {file} ({size} bytes) holds no safetensors: damaged, or a pointer to the file")

@@ -1,6 +1,7 @@
 """Loading: what is read, from where, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -43,6 +44,50 @@ def test_a_folder_with_broken_weights_is_one_line(tmp_path, part):
     with pytest.raises(UsageError, match="diffusers cannot load it") as caught:
         models.load(folder, torch.device("cpu"))
     assert "\n" not in str(caught.value)
+
+
+def _broken(tmp_path, how):
+    """A tiny pipeline's folder with something wrong in it."""
+    folder = tiny.folder(tmp_path / "model")
+    unet, index = next((folder / "unet").glob("*.safetensors")), folder / "model_index.json"
+    changes = {
+        "part": lambda: shutil.rmtree(folder / "tokenizer"),
+        "empty": lambda: unet.write_bytes(b""),
+        "pointer": lambda: unet.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "cut": lambda: unet.write_bytes(unet.read_bytes()[:100]),
+        "variant": lambda: unet.rename(unet.with_suffix(".fp16.safetensors")),
+        "json": lambda: index.write_text('{"a": '),
+        "list": lambda: index.write_text("[1]"),
+        "optional": lambda: index.write_text(index.read_text().replace("{", '{"safety_checker": ["a", "B"],', 1)),
+    }
+    changes[how]()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("part", r"model_index\.json names tokenizer, but there is no folder \S+model/tokenizer$"),
+        ("empty", r"unet/diffusion_pytorch_model\.safetensors \(0 bytes\) holds no safetensors: damaged, or a pointer"),
+        ("pointer", r"model\.safetensors \(43 bytes\) holds no safetensors"),
+        ("cut", r"model\.safetensors \(100 bytes\) holds no safetensors"),
+        ("variant", r"unet has no weights without a variant; choices: --variant fp16$"),
+        ("json", r"model/model_index\.json cannot be read as JSON: "),
+        ("list", r"model/model_index\.json names no `_class_name`"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said_of_the_file_before_anything_is_loaded(tmp_path, how, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(str(_broken(tmp_path, how)))
+
+
+def test_a_variant_and_parts_that_no_erasure_needs_may_be_missing(tmp_path):
+    folder = _broken(tmp_path, "variant")
+    assert resolve(str(folder), "fp16") == folder
+    with pytest.raises(UsageError, match=r"no weights of variant fp8; choices: --variant fp16$"):
+        resolve(str(folder), "fp8")
+    shutil.rmtree(folder)
+    assert resolve(str(_broken(tmp_path, "optional"))) == folder
 
 
 def test_an_empty_index_is_no_pipeline(tmp_path):
