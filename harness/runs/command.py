@@ -1,12 +1,15 @@
 """The command line: flags, an optional file of them, and the options of the run that is resumed or continued."""
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -112,8 +115,25 @@ def flags(path: Path) -> list[str]:
         if flag in seen:
             raise UsageError(f"--config {path}: {flag} is given twice")
         seen.add(flag)
-        result += _words(f"--config {path}: {key}", flag, value, kinds[flag] is bool)
+        words = _words(f"--config {path}: {key}", flag, value, kinds[flag] is bool)
+        if flag not in ("--resume", "--continue"):  # which are read before all others
+            _check_readable(path, str(key), words)
+        result += words
     return result
+
+
+def _check_readable(path: Path, key: str, words: list[str]) -> None:
+    """UsageError, with what the command line's reader says of it, for a value that is of another type."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            tyro.cli(Config, args=words)
+    except SystemExit as end:
+        lines = [
+            line.strip("╭╮╰╯│─- ") for line in said.getvalue().splitlines()
+        ]  # an empty one was a rule of its frame
+        reason = " ".join(takewhile(bool, dropwhile(lambda line: line in ("", "Value error", "Parsing error"), lines)))
+        raise UsageError(f"--config {path}: {key}: {reason or 'cannot be read'}") from end
 
 
 def _words(where: str, flag: str, value: Any, switch: bool) -> list[str]:

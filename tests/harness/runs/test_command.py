@@ -63,6 +63,23 @@ def test_a_bad_file_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "origin: anchor\nsteps: many\n",
+            "steps: Error parsing --steps: invalid literal for int() with base 10: 'many'",
+        ),
+        ("scale: big\n", "scale: invalid choice 'big' for argument '--scale'. Expected one of ('auto', 'posterior'"),
+    ],
+)
+def test_a_value_of_another_type_is_said_to_be_the_files(tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        parse(["--config", str(tmp_path / "run.yaml")])
+    assert str(caught.value).startswith(f"--config {tmp_path / 'run.yaml'}: {message}")
+
+
 def test_a_value_of_a_file_may_begin_with_a_dash(tmp_path):
     (tmp_path / "run.yaml").write_text("target: -star\n")
     assert parse(["--config", str(tmp_path / "run.yaml")]).target == "-star"
