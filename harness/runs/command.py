@@ -129,10 +129,8 @@ def _check_readable(path: Path, key: str, words: list[str]) -> None:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             tyro.cli(Config, args=words)
     except SystemExit as end:
-        lines = [
-            line.strip("╭╮╰╯│─- ") for line in said.getvalue().splitlines()
-        ]  # an empty one was a rule of its frame
-        reason = " ".join(takewhile(bool, dropwhile(lambda line: line in ("", "Value error", "Parsing error"), lines)))
+        _title, *lines = (line.strip("╭╮╰╯│─- ") for line in said.getvalue().splitlines())  # rules become empty
+        reason = " ".join(takewhile(bool, dropwhile(lambda line: not line, lines)))
         raise UsageError(f"--config {path}: {key}: {reason or 'cannot be read'}") from end
 
 
