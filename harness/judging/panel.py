@@ -1,5 +1,6 @@
 """The prompts that a model is judged on, each with what it names and what of that counts for which metric."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,8 +90,19 @@ def _general_panel(concepts: Concepts) -> Panel:
     most = None if len(concepts.erased) == 1 else 1  # one prompt of each is enough to look at
     targets = [Row(prompt, each.target, {}) for each in concepts.erased for prompt in each.target_prompts[:most]]
     earlier = [Row(target, target, {}) for target in concepts.earlier]
-    kept = [Row(prompt, "retained", {}) for prompt in concepts.retain_prompts[:GENERAL_RETAINED]]
+    kept = [Row(prompt, "retained", {}) for prompt in _spread(concepts.retain_prompts, GENERAL_RETAINED)]
     return Panel((*targets, *earlier, *kept), len(targets), len(earlier))
+
+
+def _spread(prompts: Sequence[str], most: int) -> list[str]:
+    """So many of the prompts, or all, from beginning to end: in every template, and not of one name alone."""
+    count = len(prompts)
+    if count <= most:
+        return list(prompts)
+    # Prompts are in the order of templates and, within each, of names: a step that shares no factor with their number
+    # shares none with that of the names, so both vary.
+    step = next(step for step in range(count // most, count) if math.gcd(step, count) == 1)
+    return [prompts[i * step % count] for i in range(most)]
 
 
 def _known_panel(concepts: Concepts, vocabulary: Vocabulary) -> Panel:

@@ -10,12 +10,13 @@ from harness.judging.comparison import accuracy_by_target, compare, measured, re
 from harness.judging.judge import find, present
 from harness.judging.metric import metrics, share, wilson
 from harness.judging.metrics.kernel_inception_distance import FEWEST, kernel_distance
-from harness.judging.panel import panel
+from harness.judging.panel import GENERAL_RETAINED, panel
 from harness.judging.references import References
 from harness.judging.stopping import StopRule
 from harness.miniature import judge, world
 from harness.miniature.recipe import JUDGE
 from harness.prompts.draft import Draft
+from harness.prompts.templates import bank
 from harness.prompts.vocabulary import read_vocabulary
 from harness.show.screen import metric_lines
 from tests.drop_in import dropped_in
@@ -184,6 +185,19 @@ def test_a_model_without_a_judge_gets_no_numbers():
     assert 0 < general.targets < len(general.rows)
     pictures = torch.zeros(len(general.rows), 3, 8, 8)
     assert compare(pictures, general, References(pictures, None, None, None)) == {}
+
+
+def test_what_is_kept_is_shown_in_every_template_and_under_many_names():
+    """Sixteen of a real model's retained prompts, which would be the first template alone if the first were taken."""
+    concepts = choose(Config(target="Van Gogh", anchor="a painting", concept_type="style"), None)
+    shown = panel(concepts, None)
+    kept = shown.prompts[shown.retained :]
+    assert len(set(kept)) == len(kept) == GENERAL_RETAINED < len(concepts.retain_prompts)
+    of_style = bank("style")
+    names = {name for name in of_style.retain for prompt in kept if name in prompt}
+    scenes = {template.split("[")[0].split("{")[0] for template in of_style.templates}
+    assert len(names) >= 6
+    assert len({scene for scene in scenes for prompt in kept if scene and prompt.startswith(scene)}) >= 6
 
 
 def test_several_concepts_are_judged_each_on_its_own_axis(vocabulary):
