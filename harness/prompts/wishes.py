@@ -69,9 +69,11 @@ def known_wish(options: Config, weight: float, vocabulary: Vocabulary, gone: Seq
         UsageError: a target or an anchor that the vocabulary does not have, or one that is gone.
     """
     if options.concept_type:
+        asked = f"--concept-type {options.concept_type}"
+        if options.concepts:
+            asked = f"--concepts {options.concepts}: {options.target}: concept_type {options.concept_type}"
         raise UsageError(
-            f"--concept-type {options.concept_type}: this model's vocabulary.json has templates of its own, which "
-            "--prompts FILE can replace"
+            f"{asked}: this model's vocabulary.json has templates of its own, which --prompts FILE can replace"
         )
     target = options.target or vocabulary.default_target
     axis = vocabulary.axis_of(target)

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,7 +12,9 @@ import pytest
 
 import fdiv
 from harness import unlearn
-from harness.config import Config
+from harness.config import WEIGHTS, Config
+from harness.prompts.draft import Draft
+from harness.prompts.vocabulary import read_vocabulary
 from harness.runs.command import parse
 
 ROOT = Path(__file__).parents[2]
@@ -57,14 +60,29 @@ def _commands(module, text):
 
 @pytest.mark.parametrize("line", _commands("harness.unlearn", README + unlearn.__doc__))
 def test_every_command_shown_has_flags_that_exist_and_a_divergence_that_is_in_the_catalogue(line):
-    import shlex
-
-    # the files and runs that a command reads are not there
-    line = re.sub(r"--(config|continue|resume) \S+", "", line.split("#")[0])
-    arguments = shlex.split(line)
-    options = parse(arguments)
+    line = re.sub(r"--(continue|resume) \S+", "", line.split("#")[0])  # runs that are not there
+    options = parse(shlex.split(line))
     assert isinstance(options, Config)
     fdiv.resolve(options.divergence)
+
+
+def test_what_a_command_of_the_readme_reads_is_shipped_or_written_by_one_before_it():
+    written, readings = set(), 0
+    for flag, path in re.findall(r"(--\w+|harness\.evaluate) ((?:runs|docs)/\S+)", README.partition("## Erasing")[2]):
+        if flag == "--output":
+            written.add(path)
+        else:
+            assert path in written or (ROOT / path).is_file(), path
+            readings += 1
+    assert readings >= 5
+
+
+def test_the_example_of_several_concepts_can_be_used():
+    options = Config(concepts=ROOT / "docs" / "examples" / "concepts.yaml")
+    draft = Draft.of(options, read_vocabulary(WEIGHTS))
+    assert [wish.target for wish in draft.erased] == ["star", "mosaic", "pink"]
+    for wish in draft.erased:
+        fdiv.resolve(wish.divergence)
 
 
 def _tree():

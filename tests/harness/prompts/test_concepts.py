@@ -289,6 +289,9 @@ def test_templates_of_the_users_own_go_before_the_vocabularys_and_the_banks(tmp_
     assert all(prompt.startswith("a shiny ") for prompt in general.retain_prompts)
     with pytest.raises(UsageError, match=r"--concept-type style: this model's vocabulary\.json has templates"):
         choose(Config(concept_type="style"), vocabulary)
+    entry = _concepts(tmp_path, "[{target: star, concept_type: style}]")
+    with pytest.raises(UsageError, match=r"^--concepts \S+: star: concept_type style: this model's vocabulary"):
+        choose(entry, vocabulary)
 
 
 @pytest.mark.parametrize("name", get_args(ConceptType))
