@@ -85,6 +85,9 @@ def verdict(content: Row) -> str:
     if accuracy["original"] > 0.5:
         seen = 1 - accuracy["original"]
         return f"Cannot be told: the judge sees the concept in {seen:.0%} of the original's own pictures of it."
+    if blind := [each for each in _kept(content) if content[each.name]["original"] < 0.5]:
+        share = content[blind[0].name]["original"]
+        return f"Cannot be told: on the original's own pictures of what is kept {blind[0].short} is {share:.0%}."
     if accuracy["change"][0] <= 0:
         return "Not erased: prompts that name the concept still call it up as on the original, within the interval."
     lost = _lost(content)

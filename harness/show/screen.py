@@ -162,6 +162,8 @@ def last_screen(folder: Path, summary: Row, content: Row) -> str:
     lines += [f"Ledger: {line}." for line in ledger_lines(summary["ledger"])]
     if summary["stopped"]:
         lines.append(f"Stopped at step {summary['stopped']['step']}: {summary['stopped']['reason']}.")
+    elif rule := summary["config"]["stop_when"]:
+        lines.append(f"--stop-when {rule} was never met: all {steps} steps were taken.")
     if summary["warning"]:
         lines.append(f"Note: {summary['warning']}.")
     lines.append(f"Look at {folder / 'report.html'} and {folder / 'before_after.png'}; everything is in {folder}.")

@@ -154,6 +154,7 @@ def test_a_run_stops_once_its_conditions_hold_and_not_before(judged, tmp_path, r
     else:
         assert summary["stopped"] is None
         assert rows[-1]["step"] == 5
+        assert "--stop-when UA>=0,CRA>=1 was never met: all 5 steps were taken." in capsys.readouterr().out
 
 
 def test_a_general_model_retains_the_neighbours_of_its_target(model, tmp_path):

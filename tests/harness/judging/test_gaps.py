@@ -95,6 +95,10 @@ LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8], "
         ({}, "Cannot be told: no judge"),
         ({"unlearning_accuracy": ACCURACY | {"original": 0.9}}, "^Cannot be told: the judge sees the concept in 10%"),
         (
+            {"unlearning_accuracy": ACCURACY, "in_domain_retain_accuracy": KEPT | {"original": 0.05}},
+            r"^Cannot be told: on the original's own pictures of what is kept IRA is 5%\.$",
+        ),
+        (
             {"unlearning_accuracy": ACCURACY | {"erased": 0.02, "interval": [0.0, 0.1], "change": [-0.04, 0.1]}},
             "^Not erased",
         ),
