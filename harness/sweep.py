@@ -15,7 +15,6 @@ import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -27,7 +26,7 @@ from harness.config import Config, UsageError, check, from_dict
 from harness.plan import Plan
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
-from harness.runs.folder import find_unfinished
+from harness.runs.folder import find_unfinished, unfinished
 
 VARIED = ("divergence", "objective", "scale", "origin")
 KIND = ("method", *VARIED)
@@ -201,7 +200,7 @@ def _do(each: Run) -> None:
     from harness.unlearn import run as unlearn
 
     options = each.options
-    with suppress(UsageError):  # it never began
+    if unfinished(each.folder.absolute()):
         options = replace(options, resume=find_unfinished(each.folder))
     try:
         unlearn(options)

@@ -51,6 +51,12 @@ def run_folder(options: Config, target: str, divergence: str) -> Path:
     return folder
 
 
+def unfinished(run: Path) -> list[Path]:
+    """The folders in which a run began, or lies, that has not finished."""
+    found = [run] if ".unfinished-" in run.name else sorted(_unfinished_beside(run))
+    return [folder for folder in found if (folder / RESUME / OPTIONS).is_file()]
+
+
 def _unfinished_beside(folder: Path) -> Iterator[Path]:
     return folder.parent.glob(f".{glob.escape(folder.name)}.unfinished-*")
 
@@ -62,14 +68,13 @@ def find_unfinished(run: Path) -> Path:
         UsageError: there is none, or more than one.
     """
     run = usable("--resume", run).absolute()
-    found = [run] if ".unfinished-" in run.name else sorted(_unfinished_beside(run))
-    found = [folder for folder in found if (folder / RESUME / OPTIONS).is_file()]
+    found = unfinished(run)
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"--resume {run}: several unfinished runs; name one: {', '.join(map(str, found))}")
-    finished = "; it has finished already" if (run / "run.json").is_file() else ""
-    raise UsageError(f"--resume {run}: no unfinished run there{finished}")
+    done = "; it has finished already" if (run / "run.json").is_file() else ""
+    raise UsageError(f"--resume {run}: no unfinished run there{done}")
 
 
 def finished(run: Path) -> dict[str, Any]:

@@ -80,6 +80,15 @@ def test_what_is_finished_is_not_run_again_and_what_was_interrupted_goes_on(smal
     assert (folders[1] / "unet_delta.safetensors").read_bytes() == weights
 
 
+def test_of_several_unfinished_runs_of_one_kind_none_is_taken_for_the_sweeps(small):
+    for end in ("a", "b"):
+        folder = small.output / f".ours-kl-closed_form-unit-target-0.unfinished-{end}" / "resume"
+        folder.mkdir(parents=True)
+        (folder / "options.json").write_text("{}")
+    with pytest.raises(UsageError, match="several unfinished runs; name one"):
+        sweep.run(small)
+
+
 def test_each_part_does_its_own_and_the_last_has_the_table(small):
     first, second = (sweep.Sweep(**{**vars(small), "part": f"{i}/2"}) for i in (1, 2))
     assert [row["divergence"] for row in sweep.run(first)] == ["kl"]
