@@ -1,9 +1,12 @@
 """The options of an erasure: one frozen dataclass from which flags, file and documentation derive."""
 
+import ast
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 import yaml
@@ -146,6 +149,16 @@ def _without_empty(mapping: Any) -> Any:
     return {key: value for key, value in mapping.items() if value not in ("", "~", "null")}
 
 
+def meanings(options: type) -> dict[str, str]:
+    """Of each field that a dataclass of options defines itself, what it means: the literal that stands below it."""
+    body = ast.parse(inspect.getsource(options)).body[0].body  # type: ignore[attr-defined]
+    return {
+        ast.unparse(node.target): " ".join(ast.literal_eval(below.value).split())
+        for node, below in pairwise(body)
+        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
 def flag_of(name: str) -> str:
     """The flag of a field."""
     return "--" + name.removesuffix("_from").replace("_", "-")  # `continue` cannot be a field's name
@@ -171,7 +184,8 @@ def from_dict(content: Mapping[str, Any]) -> Config:
 
 
 def check(options: Config) -> None:
-    """UsageError for a number out of its range."""
+    """UsageError for a value that is no choice or of another type, as Python lets in, or for a number out of range."""
+    _check_types(options)
     counts = ("batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
     ranges = {
         **dict.fromkeys(counts, (1, 10**9, "a count from 1")),
@@ -205,3 +219,21 @@ def check(options: Config) -> None:
         value = getattr(options, name)
         if not least <= value <= most:
             raise UsageError(f"{flag_of(name)} {value}: must be {words}")
+
+
+def _check_types(options: Config) -> None:
+    """UsageError for a value that its field's annotation does not have."""
+    for name, hint in get_type_hints(Config).items():
+        value = getattr(options, name)
+        kinds = [each for each in (get_args(hint) or (hint,)) if each is not Ellipsis]
+        choices = [choice for kind in (hint, *kinds) if get_origin(kind) is Literal for choice in get_args(kind)]
+        if choices:
+            fits, words = value in choices or (value is None and type(None) in kinds), f"one of {', '.join(choices)}"
+        elif get_origin(hint) is tuple:
+            fits, words = isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a tuple of texts"
+        else:
+            wanted = (float, int) if hint is float else tuple(kinds)
+            fits = isinstance(value, wanted) and (hint is bool or not isinstance(value, bool))
+            words = f"a {next(kind for kind in kinds if kind is not type(None)).__name__}"
+        if not fits:
+            raise UsageError(f"{flag_of(name)} {value!r}: must be {words}")

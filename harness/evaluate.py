@@ -144,9 +144,9 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     from harness.examine import examine
     from harness.judging.panel import SEED
     from harness.models.edits import edit
-    from harness.prepare import prepare
+    from harness.prepare import loaded, prepare
 
-    prepared = prepare(plan)
+    prepared = prepare(plan, loaded(plan))
     subjects: dict[str, Edit] = {"original": nullcontext}
     subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
     print(f"{options.erased}: {said}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import Config, UsageError
+from harness.config import Config, UsageError, check
 from harness.judging import judge
 from harness.judging.attack import Attack, chosen_attacks
 from harness.models.source import resolve
@@ -38,17 +38,22 @@ class Plan:
     attacks: tuple[Attack, ...]
 
     @classmethod
-    def of(cls, options: Config) -> "Plan":
-        """Check the model's place, the concepts and the divergences, what takes long last.
+    def of(cls, options: Config, place: Path | str | None = None) -> "Plan":
+        """Check the options, the model's place, the concepts and the divergences, what takes long last.
+
+        Args:
+            options: of the run.
+            place: where a model that is loaded already came from; by default `--model` is looked up.
 
         Raises:
             UsageError: an option that cannot be used, or two that contradict each other.
             fdiv.Refused: a divergence without the certificate for its loss; fdiv has other errors for one that is none.
         """
+        check(options)
         count = processes.launched()
         if options.batch_size % count:
             raise UsageError(f"--batch-size {options.batch_size}: must be a multiple of {count}, one share a process")
-        source = resolve(options.model, options.variant)
+        source = resolve(options.model, options.variant) if place is None else place
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)

@@ -79,17 +79,26 @@ class Prepared:
         return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
 
 
-def prepare(plan: Plan) -> Prepared:
-    """Load the model, check that it can do what is asked, and encode the prompts.
+def loaded(plan: Plan) -> Family:
+    """The model at the place that was planned, on the device; the libraries' notes go off the screen.
 
     Raises:
-        UsageError: no such device, no such model, or one that cannot do what is asked.
+        UsageError: no such device, or no such model.
     """
     quieten_libraries()
     options = plan.options
     device = models.resolve_device(options.device)
     processes.join(device)
-    model = models.load(plan.source, device, options.variant, options.revision, options.offline)
+    return models.load(plan.source, device, options.variant, options.revision, options.offline)
+
+
+def prepare(plan: Plan, model: Family) -> Prepared:
+    """Check that a model can do what is asked, and encode the prompts.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    options = plan.options
     models.check_sampling(model, options.sampling_steps)
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     chosen = _choose(plan, model)

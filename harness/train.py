@@ -34,6 +34,8 @@ LOG_EVERY = 10
 MOST_SKIPPED = 5
 STATE = ("step", "rows", "skipped", "stopped")
 """What changes from step to step and is no tensor, so that a checkpoint holds it as JSON."""
+Callback = Callable[[int, Seen], object]
+"""Is told of a step by its number, from 1, and what it saw; a text that it gives is a reason to stop there."""
 
 
 class OverflowedError(FloatingPointError):
@@ -97,12 +99,18 @@ class Trainer:
         if saved:
             self._restore(saved)
 
-    def train(self, store: Store | None = None, watch: Callable[[int], str] | None = None) -> None:
+    def train(
+        self,
+        store: Store | None = None,
+        watch: Callable[[int], str] | None = None,
+        callback: Callback | None = None,
+    ) -> None:
         """Take all steps that are left.
 
         Args:
             store: gets the rows and the checkpoints.
             watch: gives a reason to stop after a step, or nothing.
+            callback: is told of every step, and may give a reason to stop too.
 
         Raises:
             OverflowedError: `MOST_SKIPPED` steps in a row were skipped.
@@ -114,8 +122,10 @@ class Trainer:
         with between_steps() as signalled:
             for step in bar:
                 seen = self.take_step()
-                if watch and step < most:
-                    self.stopped = watch(step)
+                said = callback(step, seen) if callback else None
+                if step < most:
+                    self.stopped = said if isinstance(said, str) else ""
+                    self.stopped = self.stopped or (watch(step) if watch else "")
                 overflowed = self.skipped >= min(MOST_SKIPPED, most)
                 interrupted = signalled()
                 ends = interrupted or overflowed or bool(self.stopped) or step == most

@@ -37,8 +37,10 @@ FLOORS = {
         ("laws",),
     ),
     "harness": (
+        ("__init__",),
         ("sweep",),
         ("unlearn", "evaluate", "export", "benchmark"),
+        ("erasure",),
         ("examine",),
         ("train", "prepare"),
         ("plan",),
@@ -51,7 +53,7 @@ FLOORS = {
         ("models",),
         ("prompts",),
         ("runs",),
-        ("config", "discovery", "__init__"),
+        ("config", "discovery"),
     ),
 }
 """From the top down. A room is a folder, or a file beside the folders; rooms of one floor do not import each other."""

@@ -46,11 +46,26 @@ def load(
         text = " ".join(str(error).split())[:300]
         hint = f"; {PICKLE_REFUSED}" if "safetensors" in text and "bin" in text else ""
         raise UsageError(f"--model {source}: diffusers cannot load it: {text}{hint}") from error
+    model = placed(model, f"--model {source}", device)
+    model.pipeline.to(torch.float32)
+    return model
+
+
+def placed(model: Family, named: str, device: torch.device) -> Family:
+    """A pipeline that is in memory, found usable: quiet, its denoiser on the device.
+
+    Args:
+        model: whose pipeline is changed in place.
+        named: what it is called in an error.
+        device: where the denoiser goes.
+
+    Raises:
+        UsageError: another kind of pipeline, or one with a noise that s cannot be read from.
+    """
     if problem := model.problem():
-        raise UsageError(f"--model {source}: no {type(model).__name__} text-to-image model: {problem}")
+        raise UsageError(f"{named}: no {type(model).__name__} text-to-image model: {problem}")
     model.path()  # refuses what has none that s can be read from
     model.pipeline.set_progress_bar_config(disable=True)
-    model.pipeline.to(torch.float32)
     model.network.to(device)
     return model
 

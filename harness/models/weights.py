@@ -84,9 +84,14 @@ def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base
         metadata: goes into it.
         base: the original's values of what earlier runs changed, which training started from.
     """
-    if not processes.is_main():
-        return
-    weights, original = _earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}
+    if processes.is_main():
+        write_delta(_earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}, path, metadata)
+
+
+def write_delta(
+    weights: Mapping[str, Tensor], original: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write changed weights, or adapters' factors, and a digest of the original's values of what they change."""
     save_tensors(weights, path, {"format": "pt", "original_sha256": fingerprint(original), **metadata})
 
 

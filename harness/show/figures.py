@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from harness.judging.panel import Panel
 from harness.prompts.concepts import Concepts
 from harness.show.screen import caption
 from harness.show.steps import BINS, DECADES, Row
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 SHOWN = 8
 Range = tuple[float, float, float]
@@ -31,7 +28,8 @@ def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None]
         concepts: names the targets, the anchors and what was retained.
     """
     rows = _rows(panel, [model for model, there in pictures.items() if there is not None])
-    figure, axes = plt.subplots(len(rows), SHOWN, figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5), squeeze=False)
+    figure = Figure(figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5))
+    axes = figure.subplots(len(rows), SHOWN, squeeze=False)
     for row, (group, model) in zip(axes, rows, strict=True):
         # Strides that share no factor with the group, so that every axis of a world varies along the row.
         stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
@@ -50,7 +48,6 @@ def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None]
     margins = {"left": 1.5 / (SHOWN * 1.1 + 1.6), "right": 0.99, "bottom": 0.01, "top": 1 - 0.45 / height}
     figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
     figure.savefig(path, dpi=80)
-    plt.close(figure)
 
 
 def _rows(panel: Panel, models: Sequence[str]) -> list[tuple[list[int], str]]:
@@ -77,7 +74,8 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     rows = [row for row in rows if "s" in row]
     if not rows:  # no step was taken, so there is nothing to see
         return
-    figure, (distance, weight, retained, divergence, origin) = plt.subplots(1, 5, figsize=(18, 3.4))
+    figure = Figure(figsize=(18, 3.4))
+    distance, weight, retained, divergence, origin = figure.subplots(1, 5)
     distance.set(title="s of the target prompts", xlabel="step", yscale="log")
     _quantiles(distance, rows, "s")
     weight.set(title="w(s) / w(0)", xlabel="step")
@@ -95,7 +93,6 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     figure.suptitle(_escaped(title))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]]) -> None:
@@ -105,7 +102,8 @@ def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]])
         path: of the picture.
         points: by kind of run and origin of its pictures, the range of both gaps.
     """
-    figure, axis = plt.subplots(figsize=(9, 6))
+    figure = Figure(figsize=(9, 6))
+    axis = figure.subplots()
     markers = {"target": "o", "anchor": "s"}
     for (label, origin), (forgetting, collateral) in points.items():
         middle = forgetting[1], collateral[1]
@@ -118,7 +116,6 @@ def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]])
     axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _quantiles(axis: Any, rows: Sequence[Row], key: str) -> None:

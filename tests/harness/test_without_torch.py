@@ -81,3 +81,10 @@ def test_an_error_in_the_input_needs_no_torch(ended, arguments, code):
 @pytest.mark.parametrize(("command", "arguments"), OTHERS)
 def test_an_error_in_another_commands_input_needs_no_torch(ended, command, arguments):
     assert ended[command, arguments] == [2, []]
+
+
+def test_the_package_needs_no_torch_until_it_is_asked_for_something():
+    script = f"import harness, sys; harness.UsageError; print(set({HEAVY}) & sys.modules.keys(), dir(harness))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith("set() ")
+    assert "'erase'" in done.stdout
