@@ -40,8 +40,7 @@ def sample(
 
     Every picture has a seed of its own, drawn from `seed`, so it does not depend on the batch it is in.
     """
-    seeds = torch.randint(2**62, (len(prompts),), generator=torch.Generator().manual_seed(seed)).tolist()
-    ours = processes.share(list(zip(prompts, seeds, strict=True)), padded=True)
+    ours = processes.share(list(zip(prompts, seeds(len(prompts), seed), strict=True)), padded=True)
     size = 2 * options.batch_size
     results = []
     with model.whole(), few_steps(model.pipeline), model.arithmetic(options.precision):
@@ -59,6 +58,11 @@ def sample(
             images = result.images.float()
             results.append(images.cpu() if output == "pt" else images)
     return processes.gather(torch.cat(results), len(prompts))
+
+
+def seeds(count: int, seed: int) -> list[int]:
+    """The seeds of so many pictures, a generator's each."""
+    return torch.randint(2**62, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:

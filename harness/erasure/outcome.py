@@ -10,12 +10,12 @@ from torch import Tensor
 from harness.examine import Examined
 from harness.prompts.concepts import Concepts
 from harness.runs.files import write_json
-from harness.show import figures
+from harness.show import figures, sheet
 from harness.show.page import title_of, write_page
 from harness.show.screen import caption
 from harness.show.steps import Row
 
-PICTURE, CURVES, REPORT = "before_after.png", "curves.png", "report.html"
+PICTURE, PICTURES, CURVES, REPORT = "before_after.png", "pictures", "curves.png", "report.html"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Outcome:
         """Write metrics, pictures, curves, page and summary into a run folder whose name will be `name`."""
         write_json(out / "metrics.json", self.examined.content)
         self.draw(out / PICTURE)
+        sheet.save_pictures(out / PICTURES, self.examined.seen.panel, self.examined.seen.pictures)
         self.draw_curves(out / CURVES)
         attack = f"python -m harness.evaluate {shlex.quote(name)}"
         self.write_report(out / REPORT, attack)
@@ -47,7 +48,7 @@ class Outcome:
     def draw(self, path: Path) -> None:
         """The same seeds before and after, as a PNG."""
         seen = self.examined.seen
-        figures.before_after(path, seen.panel, seen.pictures, self.concepts)
+        sheet.before_after(path, seen.panel, seen.pictures, self.concepts)
 
     def draw_curves(self, path: Path) -> None:
         """How the training went, as a PNG; none where no step was taken."""

@@ -1,72 +1,29 @@
-"""What a person sees of a run: the same seeds before and after, and curves of the training."""
+"""What a person sees of a training: its curves; and of a sweep: what was forgotten against what was lost."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from harness.judging.panel import Panel
-from harness.prompts.concepts import Concepts
-from harness.show.screen import caption
 from harness.show.steps import BINS, DECADES, Row
 
-SHOWN = 8
 Range = tuple[float, float, float]
 """Lowest, middle and highest value."""
 
 
-def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None], concepts: Concepts) -> None:
-    """Draw the same seeds before and after: rows of targets, of earlier ones, and of retained values, labelled.
-
-    Args:
-        path: the PNG to write.
-        panel: which prompt made which picture.
-        pictures: by model, in the order of the rows, (prompts, 3, H, W) in [0, 1]; None for a model there is not.
-        concepts: names the targets, the anchors and what was retained.
-    """
-    rows = _rows(panel, [model for model, there in pictures.items() if there is not None])
-    figure = Figure(figsize=(SHOWN * 1.1 + 1.6, len(rows) * 1.1 + 0.5))
-    axes = figure.subplots(len(rows), SHOWN, squeeze=False)
-    for row, (group, model) in zip(axes, rows, strict=True):
-        # Strides that share no factor with the group, so that every axis of a world varies along the row.
-        stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
-        chosen = [group[stride * k % len(group)] for k in range(min(SHOWN, len(group)))]
-        for cell in row:
-            cell.axis("off")
-        for cell, i in zip(row, chosen, strict=False):
-            cell.imshow(pictures[model][i].permute(1, 2, 0).numpy(), interpolation="nearest")  # type: ignore[index]
-        label = _escaped(f'"{panel.named[group[0]]}"\n{model}')
-        row[0].text(-0.15, 0.5, label, ha="right", va="center", transform=row[0].transAxes, fontsize=10)
-    height = figure.get_size_inches()[1]
-    title = f"{caption(concepts.target, concepts.anchor)}, same seeds"
-    if pictures.get("oracle") is not None:
-        title += f'; oracle: never saw a "{concepts.target}"'
-    figure.suptitle(_escaped(title), fontsize=11, y=1 - 0.12 / height)
-    margins = {"left": 1.5 / (SHOWN * 1.1 + 1.6), "right": 0.99, "bottom": 0.01, "top": 1 - 0.45 / height}
-    figure.subplots_adjust(**margins, wspace=0.05, hspace=0.05)
-    figure.savefig(path, dpi=80)
-
-
-def _rows(panel: Panel, models: Sequence[str]) -> list[tuple[list[int], str]]:
-    """The rows of the picture, each the places of one name's prompts in the panel and a model.
-
-    Six erased names and three kept ones have room; of what is kept there is nothing to compare with the oracle.
-    """
-    gone = list(dict.fromkeys(panel.named[: panel.retained]))[:6]
-    kept = list(dict.fromkeys(panel.named[panel.retained :]))[:3]
-    rows = []
-    for name in (*gone, *kept):
-        group = [i for i, value in enumerate(panel.named) if value == name]
-        rows += [(group, model) for model in models if name in gone or model != "oracle"]
-    return rows
-
-
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     """Two dollars would begin and end a formula."""
     return words.replace("$", r"\$")
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure as a PNG; a character that matplotlib's font lacks becomes a box without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        figure.savefig(path, dpi=dpi)
 
 
 def curves(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -90,9 +47,9 @@ def curves(path: Path, rows: Sequence[Row], title: str) -> None:
     if divergence.lines:
         divergence.legend()
     _origin(origin, rows)
-    figure.suptitle(_escaped(title))
+    figure.suptitle(escaped(title))
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]]) -> None:
@@ -109,13 +66,13 @@ def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]])
         middle = forgetting[1], collateral[1]
         across, up = ([[m - low], [high - m]] for low, m, high in (forgetting, collateral))
         axis.errorbar(*middle, yerr=up, xerr=across, fmt=markers[origin], capsize=2, elinewidth=0.7)
-        axis.annotate(_escaped(label), middle, (4, 4), textcoords="offset points", fontsize=8)
+        axis.annotate(escaped(label), middle, (4, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="forgetting gap", ylabel="collateral gap", title="nearer to the origin is nearer to the oracle")
     axis.plot([], [], "ko", label="origin: target")
     axis.plot([], [], "ks", label="origin: anchor")
     axis.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def _quantiles(axis: Any, rows: Sequence[Row], key: str) -> None:

@@ -73,12 +73,18 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
 
 
 def caption(target: str, anchor: str) -> str:
-    """What an erasure does; with guidance below 0 the target is its own anchor."""
+    """What an erasure does, in characters that print; with guidance below 0 the target is its own anchor."""
+    target, anchor = _printable(target), _printable(anchor)
     if anchor == RETAINED:
         return f'"{target}" led towards what is retained'
     if target != anchor:
         return f'"{target}" led towards "{anchor}"'
     return f'"{target}" led away from {"themselves" if "," in target else "itself"}'
+
+
+def _printable(text: str) -> str:
+    """Text whose control characters, which could steer a terminal, are spelt out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def flags_chosen(options: Row) -> list[str]:

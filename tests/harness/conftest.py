@@ -6,7 +6,7 @@ import io
 import pytest
 
 from harness import unlearn
-from harness.show import figures
+from harness.show import figures, sheet
 from tests import tiny
 
 STAR_TO_CIRCLE = ["--target", "a star", "--anchor", "a circle"]
@@ -33,8 +33,8 @@ def drawn():
 def _blank_figures(request, monkeypatch):
     """Half of a tiny run's seconds are figures, which are left out where no test asks for them."""
     if "drawn" not in request.fixturenames:
-        for name in ("before_after", "curves"):
-            monkeypatch.setattr(figures, name, lambda path, *_: path.write_bytes(b"left out"))
+        for module, name in ((sheet, "before_after"), (figures, "curves")):
+            monkeypatch.setattr(module, name, lambda path, *_: path.write_bytes(b"left out"))
 
 
 @pytest.fixture(scope="session")

@@ -22,15 +22,9 @@ from tests import tiny
 FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps", "1", *tiny.UNOPPOSED]
 RECIPE = ("--origin", "anchor", "--parameter-group", "cross-attention-kv", "--divergence", "squared_hellinger")
 FILES = {
-    "run.json",
-    "prompts.json",
-    "steps.jsonl",
-    "metrics.json",
-    "report.html",
-    "before_after.png",
-    "curves.png",
-    "unet_delta.safetensors",
-}
+    "run.json", "prompts.json", "steps.jsonl", "metrics.json", "report.html", "before_after.png", "pictures",
+    "curves.png", "unet_delta.safetensors",
+}  # fmt: skip
 
 
 @pytest.fixture

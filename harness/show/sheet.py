@@ -1,0 +1,131 @@
+"""The same seeds before and after on one sheet, and each picture of it in a file of its own."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from harness.data.latents import seeds
+from harness.judging.panel import SEED, Panel
+from harness.prompts.concepts import Concepts
+from harness.runs.files import write_json
+from harness.show.figures import escaped, save
+from harness.show.screen import caption
+
+COLUMNS = 8
+KEPT = 3
+"""Kept values of a vocabulary that a sheet has room for."""
+INCHES, SMALL_INCHES = 1.9, 1.1
+"""A picture's side: with its prompt over it, and without."""
+WRAPPED = 30
+"""Characters in a line of a prompt."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Up to `COLUMNS` pictures of a panel, shown once for each model."""
+
+    places: tuple[int, ...]
+    """In the panel."""
+    name: str
+    """What all of them name; empty where the prompts are shown."""
+    erased: bool
+
+
+def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None], concepts: Concepts) -> None:
+    """Draw the same seeds before and after: lines of targets, of earlier ones, and of what is retained.
+
+    Of a model with a vocabulary each line is of one name, and of any other each picture has its prompt over it.
+
+    Args:
+        path: the PNG to write.
+        panel: which prompt made which picture.
+        pictures: by model, in the order of the rows, (prompts, 3, H, W) in [0, 1]; None for a model there is not.
+        concepts: names the targets and the anchors.
+    """
+    rows = [(line, model) for line in lines(panel) for model in _models(pictures, line)]
+    side = SMALL_INCHES if panel.labelled else INCHES
+    width, height = COLUMNS * side + 1.6, len(rows) * side + 0.5
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
+    shown = None
+    for row, (line, model) in zip(axes, rows, strict=True):
+        for cell in row:
+            cell.axis("off")
+        for cell, i in zip(row, line.places, strict=False):
+            cell.imshow(_levels(pictures[model][i]), interpolation="nearest")  # type: ignore[index]
+            if not line.name and line is not shown:
+                cell.set_title(escaped(textwrap.fill(panel.prompts[i], WRAPPED)), fontsize=6, pad=2)
+        shown = line
+        label = f'"{line.name}"\n{model}' if line.name else f"{'target' if line.erased else 'retained'}\n{model}"
+        row[0].text(-0.15, 0.5, escaped(label), ha="right", va="center", transform=row[0].transAxes, fontsize=10)
+    title = f"{caption(concepts.target, concepts.anchor)}, same seeds"
+    if pictures.get("oracle") is not None:
+        title += f'; oracle: never saw a "{concepts.target}"'
+    figure.suptitle(escaped(title), fontsize=11, y=1 - 0.12 / height)
+    space = 0.05 if panel.labelled else 0.22  # for the prompts
+    margins = {
+        "left": 1.5 / width,
+        "right": 0.99,
+        "bottom": 0.01,
+        "top": 1 - (0.45 if panel.labelled else 0.85) / height,
+    }
+    figure.subplots_adjust(**margins, wspace=0.05, hspace=space)
+    save(figure, path, 80 if panel.labelled else 100)
+
+
+def lines(panel: Panel) -> list[Line]:
+    """What a sheet shows of a panel: of a vocabulary every erased name and some kept ones, of all else everything."""
+    if not panel.labelled:
+        groups = [(range(panel.retained), True), (range(panel.retained, len(panel.rows)), False)]
+        return [
+            Line(tuple(group[start : start + COLUMNS]), "", erased)
+            for group, erased in groups
+            for start in range(0, len(group), COLUMNS)
+        ]
+    gone = list(dict.fromkeys(panel.named[: panel.retained]))
+    kept = list(dict.fromkeys(panel.named[panel.retained :]))[:KEPT]
+    return [Line(_varied(panel, name), name, name in gone) for name in (*gone, *kept)]
+
+
+def _varied(panel: Panel, name: str) -> tuple[int, ...]:
+    """Places of one name's prompts, by a stride that shares no factor with their number: every axis varies."""
+    group = [i for i, value in enumerate(panel.named) if value == name]
+    stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
+    return tuple(group[stride * k % len(group)] for k in range(min(COLUMNS, len(group))))
+
+
+def _models(pictures: Mapping[str, Tensor | None], line: Line) -> list[str]:
+    """Those that there are; of what is kept there is nothing to compare with the oracle."""
+    return [model for model, there in pictures.items() if there is not None and (line.erased or model != "oracle")]
+
+
+def save_pictures(folder: Path, panel: Panel, pictures: Mapping[str, Tensor | None]) -> None:
+    """Write each picture of the sheet at its full size, and pictures.json, which says what prompt and seed made it.
+
+    Args:
+        folder: to make and fill with PLACE-MODEL.png.
+        panel: which prompt made which picture.
+        pictures: as for `before_after`.
+    """
+    folder.mkdir()
+    own = seeds(len(panel.rows), SEED)
+    made = []
+    for line in lines(panel):
+        for model in _models(pictures, line):
+            for i in line.places:
+                name = f"{i:03}-{model}.png"
+                Image.fromarray(_levels(pictures[model][i])).save(folder / name)  # type: ignore[index]
+                made.append({"file": name, "model": model, "prompt": panel.prompts[i], "seed": own[i]})
+    write_json(folder / "pictures.json", {"pictures": made})
+
+
+def _levels(picture: Tensor) -> NDArray[np.uint8]:
+    """A picture (3, H, W) in [0, 1] as an array (H, W, 3) of levels from 0 to 255."""
+    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
