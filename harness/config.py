@@ -73,7 +73,9 @@ class Config:
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
     learning_rate: float = 5e-4
-    """AdamW's learning rate at the first step; it falls to 0 along a cosine."""
+    """AdamW's learning rate at the first step."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on: down to 0 along a cosine, or not at all."""
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""

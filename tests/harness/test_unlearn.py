@@ -123,7 +123,6 @@ def test_one_seed_gives_one_result_and_another_seed_another(erase, monkeypatch, 
         ["--origin", "anchor"],
         ["--origin", "anchor", "--anchor-guidance", "2"],
         ["--anchor", "a star", "--anchor-guidance", "-1"],
-        ["--anchor", "", "--within", "a shape"],
     ],
     ids=" ".join,
 )
