@@ -32,6 +32,9 @@ class Config:
     """Pipeline folder in the diffusers layout, SD 1.x .safetensors file, hub id, or `miniature`, the embedded one."""
     target: str = ""
     """Concept to erase; by default the model's own default (miniature: star)."""
+    within: str = ""
+    """Erase the target as an attribute of this concept alone: of `cowboy` the target `cowboy hat`; away from the target
+    by `--anchor-guidance`, here -1 where none is given, as ESD has it."""
     anchor: str = ""
     """Concept or prompt put in its place, or `retained`, `superclass`, `empty`, `near` (docs/erasure.md says when); by
     default `retained`, or with `--origin anchor` the model's own, the first other value of its axis, or `superclass`.
@@ -70,7 +73,9 @@ class Config:
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
     learning_rate: float = 5e-4
-    """AdamW's learning rate at the first step; it falls to 0 along a cosine."""
+    """AdamW's learning rate at the first step."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on: down to 0 along a cosine, or not at all."""
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
@@ -117,6 +122,11 @@ class Config:
     """Take what no erasure changes from the user's cache of samples, and keep it there; --no-cache samples anew."""
     save_pipeline: bool = False
     """Write the whole erased pipeline too, for diffusers to load."""
+
+    @property
+    def guidance(self) -> float:
+        """On the anchor: what is given, or with `--within`, which has to lead away from the target, -1."""
+        return -1.0 if self.within and self.anchor_guidance == 1 else self.anchor_guidance
 
 
 def read_yaml(flag: str, path: Path) -> Any:
@@ -201,6 +211,8 @@ def check(options: Config) -> None:
     }
     if options.retain and options.retain_weight == 0:
         raise UsageError("--retain: names prompts to keep, and --retain-weight 0 keeps nothing; leave out one")
+    if options.start == "closed-form" and options.within:
+        raise UsageError(f"--within {options.within!r}: leads away from the target, which --start closed-form cannot")
     if options.start == "closed-form" and options.parameter_group == "lora":
         raise UsageError(
             "--start closed-form: moves keys and values, where --parameter-group lora trains adapters alone"
@@ -210,7 +222,10 @@ def check(options: Config) -> None:
             f"--anchor-guidance {options.anchor_guidance:g}: guides the anchor's frozen prediction, which --origin "
             "target has no use for; choose --origin anchor, or a guidance below 0, which is ESD"
         )
-    for name in ("target", "anchor", "retain"):
+    if options.within and (options.origin == "anchor" or options.concepts):
+        other = "--origin anchor" if options.origin == "anchor" else f"--concepts {options.concepts}"
+        raise UsageError(f"--within {options.within!r}: erases in the pictures of one concept; leave out {other}")
+    for name in ("target", "within", "anchor", "retain"):
         try:
             "".join(getattr(options, name)).encode()
         except UnicodeEncodeError as error:

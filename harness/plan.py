@@ -96,7 +96,7 @@ class Plan:
             {
                 "target": concept.target,
                 "anchor": concept.anchor,
-                "anchor_guidance": options.anchor_guidance,
+                "anchor_guidance": options.guidance,
                 "divergence": divergence.spec,
                 "weight": concept.weight,
                 "sampling": [options.sampling_steps, options.guidance_scale],

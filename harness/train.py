@@ -144,7 +144,7 @@ class Trainer:
         if self.soft_prompts and self.step % self.options.adversary_every == 0:
             self.soft_prompts.learn()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * cosine(self.step, self.options.steps)
+            group["lr"] = self.options.learning_rate * learning_rate_left(self.step, self.options)
         seen, gradients = self.backward(next(self.batches))
         if not seen.skipped:  # a gradient of zero would not do: the optimiser's momentum would still move the weights
             self.move(gradients)
@@ -244,9 +244,11 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
 
 
-def cosine(step: int, steps: int) -> float:
-    """The share of the learning rate that is left after so many steps, falling from 1 to 0 (1608.03983)."""
-    return (1 + math.cos(math.pi * step / steps)) / 2
+def learning_rate_left(step: int, options: Config) -> float:
+    """The share of the learning rate after so many steps: all of it, or falling from 1 to 0 (1608.03983)."""
+    if options.schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * step / options.steps)) / 2
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:

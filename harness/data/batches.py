@@ -42,6 +42,8 @@ class Batch:
     unconditional: Conditioning
     guidance: float = 1.0
     """On the anchor."""
+    within: bool = False
+    """Whether it leads from what the frozen model predicts when it is told what the trained one is, not nothing."""
     counterparts: Tensor | None = None
     """What x_0 may be on the rows that erase, (n, k, c, h, w), in place of a frozen prediction."""
     adversary: Tensor | None = None
@@ -110,7 +112,8 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain[told[2]]]),
             concept=sampled.concept[erased.to(device)],
             unconditional=sampled.unconditional,
-            guidance=options.anchor_guidance,
+            guidance=options.guidance,
+            within=bool(options.within),
         )
         if sampled.counterparts is not None:
             batch = replace(batch, counterparts=sampled.counterparts[erased])

@@ -63,13 +63,18 @@ def _trained_noise(denoiser: Denoiser, path: GaussianPath, batch: Batch) -> Tens
 
 
 def _frozen_prediction(denoiser: Denoiser, batch: Batch) -> Tensor:
-    """The frozen model's raw output, (n, c, h, w), with guidance on the anchor where a row erases."""
+    """The frozen model's raw output, (n, c, h, w), with guidance on the anchor where a row erases.
+
+    Guided by g it is e(nothing) + g (e(anchor) - e(nothing)); within another concept, of which the trained model is
+    told, it begins at e(that concept) instead of the first e(nothing), as ESD has it (2303.07345, its `erase_from`).
+    """
     frozen = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.frozen)
     if batch.guidance == 1:
         return frozen
     nothing = Conditioning.cat([batch.unconditional] * len(batch.frozen))
     base = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, nothing)
-    return base + batch.guidance * (frozen - base)
+    start = denoiser.frozen_denoiser(batch.noisy, batch.timesteps, batch.trained) if batch.within else base
+    return start + batch.guidance * (frozen - base)
 
 
 def squared_distance(difference: Tensor) -> Tensor:

@@ -94,8 +94,8 @@ class Draft:
                 raise UsageError(f"--anchor {anchor!r}: erased too, so nothing can be put in its place")
             prompts = [target for target, _ in wish.pairs(anchor, self.vocabulary, self._gone(wish))]
             for prompt in self.options.retain:
-                if any(same(prompt, erased) for erased in (wish.target, *prompts)):
-                    raise UsageError(f"--retain {prompt!r}: is to be erased, with {wish.target!r}")
+                if any(same(prompt, erased) for erased in (wish.named, *prompts)):
+                    raise UsageError(f"--retain {prompt!r}: is to be erased, with {wish.named!r}")
         left = self.vocabulary.without(names) if self.vocabulary else {}
         if empty := [axis for axis, values in left.items() if not values]:
             raise UsageError(f"--target {names[0]!r}: no {empty[0]} would be left, so nothing to retain or to judge by")
@@ -138,7 +138,7 @@ class Draft:
 
         Each prompt comes with what it says without the name.
         """
-        targets = {word for wish in self.erased for word in words(wish.target)}
+        targets = {word for wish in self.erased for name in (wish.target, wish.named) for word in words(name)}
         by_templates: dict[tuple[str, ...], list[str]] = {}
         for wish in self.erased:
             names = [name for name in bank(wish.options.concept_type).retain if not words(name) & targets]
@@ -149,7 +149,7 @@ class Draft:
         anchors = {
             anchor: general[target] if anchor else ""
             for each in erased
-            if each.anchor != each.target
+            if each.anchor != each.target or self.options.within  # there the target is kept by itself
             for target, anchor in zip(each.target_prompts, each.anchor_prompts, strict=True)
         }
         filled: dict[str, str] = {}

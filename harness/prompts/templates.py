@@ -64,7 +64,7 @@ def pairs(config: Config, target: str, anchor: str) -> list[tuple[str, str]]:
             f"--prompts {config.prompts}: {plain[0]!r} does not say what stands in the concept's place; write "
             "[WITH {}|WITHOUT] around it, or choose another --anchor"
         )
-    return [(fill(each, target), _anchor_prompt(each, anchor)) for each in templates]
+    return [(fill(each, config.within or target), _anchor_prompt(each, anchor)) for each in templates]
 
 
 def _anchor_prompt(template: str, anchor: str) -> str:

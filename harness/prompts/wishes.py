@@ -33,6 +33,11 @@ class Wish:
     """Whether they do."""
 
     @property
+    def named(self) -> str:
+        """What its prompts name: the target, or the concept that this is an attribute of."""
+        return self.options.within or self.target
+
+    @property
     def divergence(self) -> str:
         """As the options name it."""
         return self.options.divergence
@@ -75,6 +80,11 @@ def known_wish(options: Config, weight: float, vocabulary: Vocabulary, gone: Seq
         raise UsageError(
             f"{asked}: this model's vocabulary.json has templates of its own, which --prompts FILE can replace"
         )
+    if options.within:
+        raise UsageError(
+            f"--within {options.within!r}: this model's captions name each of its attributes, so that none is hidden "
+            "in another concept; leave it out"
+        )
     target = options.target or vocabulary.default_target
     axis = vocabulary.axis_of(target)
     others = [value for value in vocabulary.axes[axis] if value not in (target, *gone)]
@@ -91,7 +101,7 @@ def known_wish(options: Config, weight: float, vocabulary: Vocabulary, gone: Seq
 def _usual_anchor(options: Config, vocabulary: Vocabulary, target: str, others: Sequence[str]) -> str:
     """The target itself with guidance away from it, what is retained where the target's pictures are noised, the
     world's default, or the first other value of the axis."""
-    if options.anchor_guidance < 0:
+    if options.guidance < 0:
         return target
     if options.origin == "target" and others:
         return RETAINED
@@ -109,8 +119,10 @@ def general_wish(options: Config, weight: float, gone: Sequence[str]) -> Wish:
     target = options.target
     if not target.strip():
         raise UsageError("--target is needed: this model has no vocabulary.json with a default concept")
+    if options.within and same(options.within, target):
+        raise UsageError(f"--within {options.within!r}: equal to the target; leave it out to erase that everywhere")
     anchor = options.anchor
-    if not anchor and options.anchor_guidance < 0:
+    if not anchor and options.guidance < 0:
         anchor = target
     if not anchor:
         anchor = RETAINED if options.origin == "target" else SUPERCLASS
@@ -164,7 +176,7 @@ def _entry(options: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, 
 
 
 def _check_anchor(options: Config, target: str, anchor: str) -> None:
-    equal, away = same(target, anchor), options.anchor_guidance < 0
+    equal, away = same(target, anchor), options.guidance < 0
     if equal and not away:
         raise UsageError(
             f"--anchor {anchor!r}: equal to the target, so there is nothing to erase; choose another concept, or an "

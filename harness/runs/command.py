@@ -25,14 +25,15 @@ TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "n
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
-    """Read the flags; those of an optional `--config FILE.yaml` come first, so the command line goes over them.
+    """Read the flags; those of a `--preset NAME` come first, then those of a `--config FILE.yaml`, each over the last.
 
     Raises:
-        UsageError: an unreadable file, a number out of range, or an option that the run to resume had another value
-            of. Wrong flags end the process with exit code 2.
+        UsageError: no such preset, an unreadable file, a number out of range, or an option that the run to resume had
+            another value of. Wrong flags end the process with exit code 2.
     """
     path, rest = _take("--config", sys.argv[1:] if arguments is None else arguments)
-    resume, rest = _take("--resume", rest if path is None else [*flags(path), *rest])
+    preset, rest = _take("--preset", rest if path is None else [*flags(path), *rest])
+    resume, rest = _take("--resume", rest if preset is None else [*flags_of_preset(str(preset)), *rest])
     continued, rest = _take("--continue", rest)
     if resume is not None and continued is not None:
         raise UsageError(f"--continue {continued}: a run that is resumed has the options that it began with")
@@ -41,7 +42,10 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         before = saved_options(resume)
     elif continued is not None:
         before = continued_options(continued)
-    description = f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it."
+    description = (
+        f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it. "
+        f"--preset NAME sets those of a recipe first: {', '.join(presets())}."
+    )
     options = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
     options = absolute(options)
     if resume is not None:
@@ -104,6 +108,24 @@ def flags(path: Path) -> list[str]:
     content = read_yaml("--config", path) or {}
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: expected a mapping of options, got a {type(content).__name__}")
+    return _flags(f"--config {path}", content)
+
+
+def presets() -> dict[str, Any]:
+    """Each recipe by its name, with its source and its options: those of presets.yaml."""
+    return read_yaml("--preset", Path(__file__).with_name("presets.yaml"))
+
+
+def flags_of_preset(name: str) -> list[str]:
+    """The options of a recipe as command-line flags; UsageError where there is none of this name."""
+    known = presets()
+    if name not in known:
+        raise UsageError(f"--preset {name}: no such recipe; choices: {', '.join(known)}")
+    return _flags(f"--preset {name}", known[name]["options"])
+
+
+def _flags(where: str, content: dict[str, Any]) -> list[str]:
+    """Options as flags; `where` begins an error's message."""
     hints = get_type_hints(Config)
     kinds = {flag_of(name): hints[name] for name in (field.name for field in fields(Config))}
     result: list[str] = []
@@ -111,18 +133,18 @@ def flags(path: Path) -> list[str]:
     for key, value in content.items():
         flag = flag_of(str(key).replace("-", "_"))
         if flag not in kinds:
-            raise UsageError(f"--config {path}: unknown option {key!r}; choices: {', '.join(kinds)}")
+            raise UsageError(f"{where}: unknown option {key!r}; choices: {', '.join(kinds)}")
         if flag in seen:
-            raise UsageError(f"--config {path}: {flag} is given twice")
+            raise UsageError(f"{where}: {flag} is given twice")
         seen.add(flag)
-        words = _words(f"--config {path}: {key}", flag, value, kinds[flag] is bool)
+        words = _words(f"{where}: {key}", flag, value, kinds[flag] is bool)
         if flag not in ("--resume", "--continue"):  # which are read before all others
-            _check_readable(path, str(key), words)
+            _check_readable(f"{where}: {key}", words)
         result += words
     return result
 
 
-def _check_readable(path: Path, key: str, words: list[str]) -> None:
+def _check_readable(where: str, words: list[str]) -> None:
     """UsageError, with what the command line's reader says of it, for a value that is of another type."""
     said = io.StringIO()
     try:
@@ -131,7 +153,7 @@ def _check_readable(path: Path, key: str, words: list[str]) -> None:
     except SystemExit as end:
         _title, *lines = (line.strip("╭╮╰╯│─- ") for line in said.getvalue().splitlines())  # rules become empty
         reason = " ".join(takewhile(bool, dropwhile(lambda line: not line, lines)))
-        raise UsageError(f"--config {path}: {key}: {reason or 'cannot be read'}") from end
+        raise UsageError(f"{where}: {reason or 'cannot be read'}") from end
 
 
 def _words(where: str, flag: str, value: Any, switch: bool) -> list[str]:

@@ -13,7 +13,7 @@ from harness.loss.gap import difference, squared_distance
 from harness.loss.objective import Losses
 from harness.models.weights import fingerprint
 from harness.runs.checkpoint import Saved
-from harness.train import Trainer, cosine
+from harness.train import Trainer, learning_rate_left
 from tests import tiny
 
 RECIPE = {"origin": "anchor", "parameter_group": "cross-attention-kv"}
@@ -159,7 +159,9 @@ def test_the_learning_rate_falls_to_0_along_a_cosine():
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx(expected)
-    assert (cosine(0, 7), cosine(7, 7), cosine(3, 6)) == (1.0, 0.0, pytest.approx(0.5))
+    left = [learning_rate_left(step, Config(steps=6)) for step in (0, 6, 3)]
+    assert left == [1.0, 0.0, pytest.approx(0.5)]
+    assert learning_rate_left(5, Config(steps=6, schedule="constant")) == 1.0
     assert math.isclose(rates[0], 0.01)
 
 

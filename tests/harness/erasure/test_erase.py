@@ -154,6 +154,15 @@ def test_a_group_that_is_offloaded_is_erased_too():
     assert _changed(before, _bits(pipe))
 
 
+def test_an_attribute_is_erased_within_a_concept():
+    pipe = tiny.pipeline()
+    before = _bits(pipe)
+    erased = harness.erase(pipe, target="a star", within="a shape", retain=("a moon",), **FEW, **KV)
+    assert erased.summary["ledger"][0]["anchor_guidance"] == -1.0
+    assert all("a shape" in prompt for prompt in erased.outcome.concepts.erased[0].target_prompts)
+    assert _changed(before, _bits(pipe))
+
+
 def test_a_callback_sees_every_step_and_may_stop():
     seen = []
 

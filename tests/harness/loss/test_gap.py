@@ -107,6 +107,16 @@ def test_guidance_is_on_the_frozen_prediction_and_moves_no_counterpart(drawn):
     assert _s(denoiser, scale, alone).max() < 1e-6 * _s(denoiser, scale, replace(alone, guidance=1.0)).min()
 
 
+def test_an_attribute_is_led_away_from_the_concept_that_it_is_within(drawn):
+    """ESD's erase_from: e(cowboy) - (e(cowboy hat) - e(nothing)), to which whoever is told of a cowboy is led."""
+    denoiser, scale, batch = drawn
+    told = Conditioning(torch.full((4, 1, 1), 2.0))
+    within = replace(batch, trained=told, counterparts=None, guidance=-1.0, within=True)
+    denoiser.frozen[2.0] = cowboy = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    denoiser.trained = cowboy - (denoiser.frozen[TOLD] - denoiser.frozen[NOTHING])
+    assert _s(denoiser, scale, within).max() < 1e-6 * _s(denoiser, scale, replace(within, within=False)).min()
+
+
 def test_what_is_retained_drifts_by_a_share_of_the_frozen_predictions_own_error(drawn):
     """The trained prediction is the true noise here: as far from the frozen one as that is wrong."""
     denoiser, scale, batch = drawn

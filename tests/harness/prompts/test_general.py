@@ -1,10 +1,11 @@
 """What prompts say without the concept, and anchors that take turns."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
-from harness.config import WEIGHTS, Config, UsageError
+from harness.config import WEIGHTS, Config, UsageError, check
 from harness.miniature import world
 from harness.prompts.draft import Draft
 from harness.prompts.templates import bank
@@ -185,3 +186,38 @@ def test_retained_leads_to_something_so_guidance_away_from_the_target_refuses_it
 def test_an_unknown_anchor_is_refused_with_the_keywords_among_the_choices(vocabulary):
     with pytest.raises(UsageError, match=r"for the shape 'star': circle, .*, superclass, empty, near, retained$"):
         choose(Config(anchor="elephant"), vocabulary)
+
+
+def test_within_a_concept_its_prompts_are_erased_and_the_target_by_itself_is_kept():
+    chosen = choose(Config(target="cowboy hat", within="cowboy"), None)
+    (one,) = chosen.erased
+    assert one.target_prompts == tuple(
+        template.replace("[{}|an object]", "cowboy") for template in bank(None).templates
+    )
+    assert one.anchor_prompts == tuple(prompt.replace("cowboy", "cowboy hat") for prompt in one.target_prompts)
+    assert set(one.anchor_prompts) <= set(chosen.retain_prompts)
+    assert not set(one.target_prompts) & set(chosen.retain_prompts)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"within": "A hat"}, "--within 'A hat': equal to the target"),
+        ({"within": "cowboy", "retain": ("a photo of cowboy",)}, "is to be erased, with 'cowboy'"),
+        ({"within": "cowboy", "anchor": "a cap"}, "an --anchor-guidance below 0 leads away from the anchor"),
+    ],
+)
+def test_what_can_not_be_within_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Draft.of(Config(target="hat", **options), None)
+
+
+def test_a_world_whose_captions_name_everything_hides_nothing_within(vocabulary):
+    with pytest.raises(UsageError, match="--within 'red': this model's captions name each of its attributes"):
+        Draft.of(Config(target="star", within="red"), vocabulary)
+
+
+@pytest.mark.parametrize("other", [{"origin": "anchor"}, {"start": "closed-form"}, {"concepts": Path("two.yaml")}])
+def test_within_is_refused_with_what_it_contradicts(other):
+    with pytest.raises(UsageError, match="--within 'cowboy': "):
+        check(Config(target="hat", within="cowboy", **other))

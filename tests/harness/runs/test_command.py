@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import Config, UsageError, flag_of, from_dict, to_dict
-from harness.runs.command import flags, parse
+from harness.config import Config, UsageError, check, flag_of, from_dict, to_dict
+from harness.runs.command import flags, parse, presets
 
 
 def test_no_flags_give_the_defaults():
@@ -78,6 +78,25 @@ def test_a_value_of_another_type_is_said_to_be_the_files(tmp_path, text, message
     with pytest.raises(UsageError) as caught:
         parse(["--config", str(tmp_path / "run.yaml")])
     assert str(caught.value).startswith(f"--config {tmp_path / 'run.yaml'}: {message}")
+
+
+def test_a_preset_goes_before_a_file_and_flags_go_over_both(tmp_path):
+    (tmp_path / "run.yaml").write_text("steps: 7\nseed: 3\n")
+    read = parse(["--preset", "f-dmu", "--steps", "9", "--config", str(tmp_path / "run.yaml")])
+    assert (read.steps, read.seed, read.schedule) == (9, 3, "constant")
+    recipe = parse(["--preset", "f-dmu"])
+    assert (recipe.steps, recipe.batch_size, recipe.origin, recipe.scale) == (500, 2 * 2, "anchor", "unit")
+    assert recipe.learning_rate == pytest.approx(7e-5 * 2 * 2)
+    assert (recipe.parameter_group, recipe.retain_weight, recipe.latents) == ("cross-attention-kv", 0.0, 1000)
+    with pytest.raises(UsageError, match="--preset dmu: no such recipe; choices: f-dmu"):
+        parse(["--preset", "dmu"])
+
+
+def test_every_preset_says_what_it_rests_on_and_can_be_used():
+    for name, recipe in presets().items():
+        assert recipe.keys() == {"source", "apart", "options"}
+        assert "arXiv" in recipe["source"]
+        check(parse(["--preset", name]))
 
 
 def test_a_value_of_a_file_may_begin_with_a_dash(tmp_path):
