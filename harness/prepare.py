@@ -58,7 +58,7 @@ class Prepared:
 
     def references(self, oracle: Edit | None = None) -> References:
         """Sample the original model on the panel's prompts, and the oracle: one given, or the model's own, if any."""
-        return sample_references(self.plan.folder, self.panel, self.draw_once, oracle or self.oracle)
+        return sample_references(self.plan.judge, self.model, self.panel, self.draw_once, oracle or self.oracle)
 
     @cached_property
     def oracle(self) -> Edit | None:
@@ -93,7 +93,7 @@ def prepare(plan: Plan) -> Prepared:
     models.check_sampling(model, options.sampling_steps)
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     chosen = _choose(plan, model)
-    shown = panel(chosen, plan.vocabulary)
+    shown = panel(chosen, plan.vocabulary, plan.words)
     prompts = [*chosen.prompts, *shown.prompts, ""]
     models.check_prompts(model, prompts)
     embeddings = latents.encode(model, prompts)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from torch import Tensor
 
+from harness.data.pictures import images
 from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import Panel
@@ -19,7 +19,7 @@ SHOWN = 8
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
-PLACES = ("model", "prompts", "concepts", "continue_from")
+PLACES = ("model", "prompts", "concepts", "continue_from", "judge", "inception")
 """Options that may name a folder of the machine, of which others need no more than the last part."""
 Strip = tuple[str, list[tuple[str, str]]]
 """A model, and its pictures as data URLs, each with its prompt."""
@@ -127,8 +127,7 @@ def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
 def _images(pictures: Tensor, words: Sequence[str]) -> list[tuple[str, str]]:
     """Pictures (n, 3, H, W) in [0, 1] as data URLs."""
     result = []
-    for picture, prompt in zip(pictures[:SHOWN], words, strict=False):
-        image = Image.fromarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    for image, prompt in zip(images(pictures[:SHOWN]), words, strict=False):
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82)
