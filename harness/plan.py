@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
+from harness.data.inception import check_inception
 from harness.judging.attack import Attack, chosen_attacks
 from harness.judging.judge import Choice, choose
 from harness.models.source import resolve
@@ -57,6 +58,7 @@ class Plan:
         draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, draft, earlier)
         judge = choose(options, folder, draft)
+        check_inception(options.inception)
         rule, attacks = _stop_rule(options, judge), chosen_attacks(options.attacks)
         if attacks and judge is None:
             raise UsageError(

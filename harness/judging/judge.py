@@ -5,10 +5,11 @@ such a judge, without reading it; `check(choice)` refuses, before anything heavy
 unusable; and `load(choice, device)` reads it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from safetensors import SafetensorError
 
@@ -44,7 +45,11 @@ class Judge(Protocol):
 class TextJudge(Judge, Protocol):
     """A judge that reads texts too, as CLIP does; its features have length one."""
 
-    def text_features(self, texts: list[str]) -> "Tensor":
+    @property
+    def words(self) -> Words:
+        """What it is asked to tell apart."""
+
+    def text_features(self, texts: Sequence[str]) -> "Tensor":
         """m texts to features (m, d) of length one, whose products with those of pictures are their cosines."""
 
 
@@ -66,6 +71,18 @@ class Choice:
         """As a message begins with it."""
         where = f"{self.kind}:{self.place}" if self.place else self.kind
         return f"--judge {where}" if self.named else f"--model: {self.place}"
+
+    def network(self, model_class: Any, device: "torch.device") -> Any:
+        """A transformers model read from the place, in fp32; UsageError where some of its weights are not there.
+
+        Without that transformers would draw them at random, and go on.
+        """
+        network, found = model_class.from_pretrained(
+            self.place, use_safetensors=True, local_files_only=self.offline, output_loading_info=True
+        )
+        if missing := sorted(map(str, found["missing_keys"])):
+            raise UsageError(f"{self}: {len(missing)} of its weights are not in its files, such as {missing[0]}")
+        return network.float().eval().requires_grad_(False).to(device)
 
     def load(self, device: "torch.device") -> Judge:
         """Read it; UsageError where it cannot be read, or cannot tell the words apart."""

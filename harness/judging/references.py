@@ -8,6 +8,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from harness.config import UsageError
+from harness.data.inception import Inception
 from harness.judging.judge import Choice, Judge
 from harness.judging.metric import Measure, wilson
 from harness.judging.panel import SEED, Panel
@@ -32,6 +33,8 @@ class References:
     judge: Judge | None
     features: Tensor | None
     """The judge's of the original model's retained pictures; None where nothing can be judged."""
+    inception: Inception | None = None
+    """With the user's weights, for KID."""
 
 
 def sample_references(

@@ -142,7 +142,7 @@ def _url(content: bytes, kind: str) -> str:
 def _run(run: Row) -> list[tuple[str, str]]:
     """What a reader wants to know of a training."""
     seconds = run["seconds"]
-    named = {name: Path(value).name if name in PLACES and value else value for name, value in run["config"].items()}
+    named = {name: _last(str(value)) if name in PLACES and value else value for name, value in run["config"].items()}
     return [
         ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
         ("options that are not the defaults", " ".join(flags_chosen(named)) or "none"),
@@ -154,6 +154,12 @@ def _run(run: Row) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)),
         *([("note", run["warning"])] if run["warning"] else []),
     ]
+
+
+def _last(place: str) -> str:
+    """The last part of a path, with the kind of judge that may stand before it."""
+    kind, colon, path = place.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}"
 
 
 def _load(run: Row) -> str:

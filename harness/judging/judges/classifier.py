@@ -100,9 +100,8 @@ def load(choice: Choice, device: "torch.device") -> Judge:
     config = AutoConfig.from_pretrained(choice.place, **where)
     _check_architecture(choice, config.architectures)
     places = matched(choice, config.id2label)
-    network = AutoModelForImageClassification.from_pretrained(choice.place, use_safetensors=True, **where)
+    network = choice.network(AutoModelForImageClassification, device)
     processor = AutoImageProcessor.from_pretrained(choice.place, **where)
-    network = network.float().eval().requires_grad_(False).to(device)
     return Classifier(network, processor, config.id2label, choice.words, places)
 
 

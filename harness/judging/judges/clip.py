@@ -112,7 +112,6 @@ def load(choice: Choice, device: "torch.device") -> Judge:
 
     where = {"local_files_only": choice.offline}
     _check_type(choice, AutoConfig.from_pretrained(choice.place, **where).model_type)
-    network = CLIPModel.from_pretrained(choice.place, use_safetensors=True, **where)
     processor = AutoImageProcessor.from_pretrained(choice.place, **where)
     tokenizer = AutoTokenizer.from_pretrained(choice.place, **where)
-    return Clip(network.float().eval().requires_grad_(False).to(device), processor, tokenizer, choice.words)
+    return Clip(choice.network(CLIPModel, device), processor, tokenizer, choice.words)

@@ -23,4 +23,5 @@ METRIC = Metric(
     is_share=False,
     order=6,
     measure=measure,
+    in_collateral_gap=True,
 )
