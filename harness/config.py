@@ -88,8 +88,16 @@ class Config:
     """Classifier-free guidance of all sampling."""
     sampling_steps: int = 8
     """Denoising steps of all sampling, by DPM-Solver++ 2M where the model's scheduler can be turned into it."""
+    judge: str = ""
+    """What tells what pictures show: `clip:PLACE`, `classifier:PLACE` (a folder or a hub id) or `nudenet`; by default
+    the model folder's own, if it holds one (docs/evaluation.md)."""
+    judge_words: tuple[str, ...] = ()
+    """Words that `--judge` tells the target from, or WORD=NAME with the judge's own name for a word, the target's too;
+    by default what is put in the target's place."""
+    inception: Path | None = None
+    """Weights of Inception v3, .pth or .safetensors, for KID by its features; without them KID is by the judge's."""
     stop_when: str = ""
-    """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; the model's folder must hold a judge."""
+    """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; needs a judge."""
     retention_budget: float = 0.05
     """With --stop-when: stop too once IRA or CRA has lost so much."""
     evaluate_every: int = 25

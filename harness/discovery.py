@@ -8,10 +8,10 @@ from typing import Any
 
 
 def modules(package: str) -> Iterator[ModuleType]:
-    """Import and give every module of a package, `harness.judging.metrics` say, in the order of their names."""
-    found = import_module(package)
-    for name in sorted(module.name for module in pkgutil.iter_modules(found.__path__)):
-        yield import_module(f"{package}.{name}")
+    """Import and give every module of a package and of its folders, `harness.judging.metrics` say, by their names."""
+    found = pkgutil.walk_packages(import_module(package).__path__, f"{package}.")
+    for name in sorted(module.name for module in found if not module.ispkg):
+        yield import_module(name)
 
 
 def classes(package: str, base: type) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from harness.config import MINIATURE, Config, UsageError, from_dict
+from harness.config import MINIATURE, ConceptType, Config, UsageError, from_dict
 from harness.plan import Plan
 from harness.prompts.ladder import read_ladder
 from harness.runs import processes
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from harness.prepare import Prepared
 
 METRICS, REPORT = "metrics.json", "report.html"
+TAKEN_OVER = ("concept_type", "judge", "judge_words", "inception")
+"""Options that go over those of the run where they are given."""
 FEWEST = 4
 """Pictures of an attack, for an interval to say anything."""
 
@@ -47,6 +49,14 @@ class Evaluate:
     """The same retrained without the target, as ERASED is given; by default the original's folder is looked through."""
     target: str = ""
     """The concept erased; a run knows its own, and a model's vocabulary has a default."""
+    concept_type: ConceptType | None = None
+    """Whose prompt templates to use, for a model without a vocabulary; by default a run's own, or an object's."""
+    judge: str = ""
+    """Judge, as `python -m harness.unlearn` takes it; by default a run's own, or that of the original's folder."""
+    judge_words: tuple[str, ...] = ()
+    """Words that --judge tells the target from; by default a run's own, or what is put in the target's place."""
+    inception: Path | None = None
+    """Weights of Inception v3 for KID; by default a run's own."""
     attacks: tuple[str, ...] = ("all",)
     """Which attacks: `none`, `all`, or some of their names."""
     prompts: Path | None = None
@@ -136,6 +146,8 @@ def _options_of_run(options: Evaluate) -> Config:
         config = replace(from_dict(finished(options.erased)["config"]), resume=None)
     if options.target:
         config = replace(config, target=options.target, anchor="", concepts=None)
+    given = {name: getattr(options, name) for name in TAKEN_OVER if getattr(options, name)}
+    config = replace(config, **given)
     config = replace(config, attacks=options.attacks, cache=options.cache, device=options.device)
     return replace(config, model=options.original or config.model)
 

@@ -18,7 +18,8 @@ from harness.models.denoiser import forwards
 from harness.models.edits import Edit
 from harness.models.load import check_prompts, short_enough
 from harness.prepare import Prepared
-from harness.prompts.ladder import Ladder, ladder
+from harness.prompts.ladder import Ladder, general_ladder, ladder
+from harness.prompts.words import Words
 from harness.show.page import Seen
 
 GENERAL = ("superclass", "empty")
@@ -97,31 +98,39 @@ def _attacked(
     prepared: Prepared, references: References, subjects: Mapping[str, Edit], target: str, asked: Asked
 ) -> Attacked:
     """What an attack is given of one erased concept."""
-    model, vocabulary = prepared.model, prepared.plan.vocabulary
-    assert vocabulary is not None
+    model, words = prepared.model, prepared.plan.words
+    assert words is not None
     assert references.judge is not None
     check_prompts(model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
-    every = ladder(vocabulary, target, asked.prompts)
+    others = _others(prepared, words, target)
+    every = _ladder(prepared, target, next(iter(others), ""), asked.prompts)
     kept = {kind: tuple(short_enough(model, prompts)) for kind, prompts in every.kinds.items()}
     rungs = Ladder({kind: prompts for kind, prompts in kept.items() if prompts})
-    others = _others(prepared, target)
     prompts = [*rungs.prompts, *(prompt for each in others.values() for prompt in each)]
     return Attacked(
-        model, dict(subjects), target, vocabulary.axis_of(target), rungs, encode(model, prompts),
+        model, dict(subjects), target, words.axis_of(target), rungs, encode(model, prompts),
         references.judge, prepared.plan.options, asked.pictures, asked.seed, others,
     )  # fmt: skip
 
 
-def _others(prepared: Prepared, target: str) -> dict[str, tuple[str, ...]]:
-    """By other value of the target's axis that no run erased, the nearest first, the prompts that name it instead."""
-    vocabulary = prepared.plan.vocabulary
-    assert vocabulary is not None
-    axis = vocabulary.axis_of(target)
-    kept = vocabulary.without([*prepared.targets, *prepared.concepts.earlier])[axis]
-    template = vocabulary.templates[0]
-    return {
-        value: tuple(vocabulary.captions(template, {axis: [value]})) for value in nearest(prepared.model, target, kept)
-    }
+def _ladder(prepared: Prepared, target: str, beside: str, own: Mapping[str, tuple[str, ...]]) -> Ladder:
+    """What can be said of a target, by the model's vocabulary or by the templates that it was erased with."""
+    vocabulary, concepts = prepared.plan.vocabulary, prepared.concepts
+    if vocabulary is not None:
+        return ladder(vocabulary, target, own)
+    concept = next(each for each in concepts.erased if each.target == target)
+    return general_ladder(concept, concepts.general, beside, own)
+
+
+def _others(prepared: Prepared, words: Words, target: str) -> dict[str, tuple[str, ...]]:
+    """By other word of the target's axis that no run erased, the nearest first, the prompts that name it instead."""
+    vocabulary, axis = prepared.plan.vocabulary, words.axis_of(target)
+    gone = [*prepared.targets, *prepared.concepts.earlier]
+    kept = nearest(prepared.model, target, [word for word in words.axes[axis] if word not in gone])
+    if vocabulary is None:
+        return {word: words.prompts[word] for word in kept}
+    first = vocabulary.templates[0]
+    return {word: tuple(vocabulary.captions(first, {axis: [word]})) for word in kept}
 
 
 def _row(by_target: Mapping[str, Outcome]) -> dict[str, Any]:

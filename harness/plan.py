@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError, check
-from harness.judging import judge
+from harness.data.inception import check_inception
 from harness.judging.attack import Attack, chosen_attacks
+from harness.judging.judge import Choice, choose
 from harness.models.source import resolve
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
+from harness.prompts.words import Words
 from harness.runs import processes
 from harness.runs.files import read_json
 from harness.runs.folder import PROMPTS, finished
@@ -32,6 +34,7 @@ class Plan:
     earlier: list[dict[str, Any]]
     """The ledger of the run that this one continues."""
     draft: Draft
+    judge: Choice | None
     rule: "StopRule | None"
     divergences: "tuple[Divergence, ...]"
     """Certified for the objective, one a concept."""
@@ -59,17 +62,26 @@ class Plan:
         earlier = _ledger_so_far(options)
         draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, draft, earlier)
-        judged = vocabulary is not None and judge.present(folder)
-        rule, attacks = _stop_rule(options, judged), chosen_attacks(options.attacks)
-        if attacks and not judged:
-            raise UsageError(f"--attacks: {options.model} holds no judge and no vocabulary.json to tell their success")
+        judge = choose(options, folder, draft)
+        check_inception(options.inception)
+        rule, attacks = _stop_rule(options, judge), chosen_attacks(options.attacks)
+        if attacks and judge is None:
+            raise UsageError(
+                f"--attacks: {options.model} holds no judge and no vocabulary.json to tell their success; --judge "
+                "names a judge"
+            )
         divergences = _certified([concept.divergence for concept in draft.erased], options.objective)
-        return cls(options, source, vocabulary, earlier, draft, rule, divergences, tuple(attacks))
+        return cls(options, source, vocabulary, earlier, draft, judge, rule, divergences, tuple(attacks))
 
     @property
     def folder(self) -> Path | None:
         """The model's folder, which may hold a judge and oracles; None for a hub id."""
         return self.source if isinstance(self.source, Path) else None
+
+    @property
+    def words(self) -> Words | None:
+        """What the judge is asked to tell apart; None without one."""
+        return None if self.judge is None else self.judge.words
 
     @property
     def spec(self) -> str:
@@ -141,13 +153,13 @@ def _check_concepts(options: Config, draft: Draft, earlier: Sequence[dict[str, A
             )
 
 
-def _stop_rule(options: Config, judged: bool) -> "StopRule | None":
+def _stop_rule(options: Config, judge: Choice | None) -> "StopRule | None":
     """When to stop early, for a model with or without a judge."""
     if not options.stop_when:
         return None
     from harness.judging.stopping import StopRule
 
-    return StopRule.of(options, judged)
+    return StopRule.of(options, 0 if judge is None else len(judge.words.axes))
 
 
 def _certified(specs: Sequence[str], objective: str) -> "tuple[Divergence, ...]":

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.config import Config, UsageError
 from harness.data import latents
+from harness.data.inception import load_inception
 from harness.data.once import sample_once
 from harness.judging.panel import Panel, panel
 from harness.judging.references import References, load_oracle, sample_references
@@ -58,7 +59,9 @@ class Prepared:
 
     def references(self, oracle: Edit | None = None) -> References:
         """Sample the original model on the panel's prompts, and the oracle: one given, or the model's own, if any."""
-        return sample_references(self.plan.folder, self.panel, self.draw_once, oracle or self.oracle)
+        inception = load_inception(self.plan.options.inception, self.model.device)  # refused before anything is sampled
+        found = sample_references(self.plan.judge, self.model, self.panel, self.draw_once, oracle or self.oracle)
+        return replace(found, inception=inception)
 
     @cached_property
     def oracle(self) -> Edit | None:
@@ -102,7 +105,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
     models.check_sampling(model, options.sampling_steps)
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     chosen = _choose(plan, model)
-    shown = panel(chosen, plan.vocabulary)
+    shown = panel(chosen, plan.vocabulary, plan.words)
     prompts = [*chosen.prompts, *shown.prompts, ""]
     models.check_prompts(model, prompts)
     embeddings = latents.encode(model, prompts)

@@ -129,7 +129,8 @@ class Attacked:
         noise = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(0))
         seen = {"drawn": self.drawn[1], "judge": self.judge.features(noise)}  # some attacks ask the judge on the way
         given = {name: list(prompts) for name, prompts in self.others.items()}
-        return told | {"encoders": encoders, "seen": fingerprint(seen), "others": given}
+        asked = [self.options.judge, *self.options.judge_words]
+        return told | {"encoders": encoders, "seen": fingerprint(seen), "others": given, "asked": asked}
 
     def result(self, pictures: "Tensor") -> "Result":
         """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes."""

@@ -18,7 +18,8 @@ def measured(pictures: Tensor, panel: Panel, references: References) -> dict[str
     """Each metric of a panel's pictures (n, 3, H, W), by name; empty without a judge."""
     if references.judge is None or references.features is None:
         return {}
-    judged = Judged(pictures, references.original, panel, references.judge, references.features)
+    judge, features, inception = references.judge, references.features, references.inception
+    judged = Judged(pictures, references.original, panel, judge, features, inception)
     found = {metric.name: metric.measure(judged) for metric in metrics()}
     return {name: measure for name, measure in found.items() if measure is not None}
 

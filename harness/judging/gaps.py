@@ -113,4 +113,4 @@ def _lost(content: Row) -> list[str]:
 
 def _kept(content: Row) -> list[Metric]:
     """The accuracies of what is kept, of which more is better; distances have no common unit with them."""
-    return [each for each in metrics() if each.of_retained and each.higher_is_better and each.name in content]
+    return [each for each in metrics() if each.in_collateral_gap and each.name in content]

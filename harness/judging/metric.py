@@ -7,19 +7,29 @@ call it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.discovery import modules
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.judging.judge import Judge
+    from harness.data.inception import Inception
+    from harness.judging.judge import Judge, TextJudge
     from harness.judging.panel import Panel
 
 METRICS = "harness.judging.metrics"
 RESAMPLES = 2000
 """Of a bootstrap."""
+
+
+class Cosines(NamedTuple):
+    """Of n pictures under a judge that reads texts, (n,) each."""
+
+    named: "Tensor"
+    """With the name of what the prompt names."""
+    other: "Tensor"
+    """The largest with another word of the same axis."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class Judged:
     judge: "Judge"
     original: "Tensor"
     """Features of the original model's pictures of the same prompts and seeds, (retained, d)."""
+    inception: "Inception | None" = None
+    """With the user's weights, for KID."""
 
     @cached_property
     def right(self) -> "Tensor":
@@ -45,6 +57,37 @@ class Judged:
     def features(self) -> "Tensor":
         """Of the retained pictures, (retained, d)."""
         return self.judge.features(self.pictures[self.panel.retained :])
+
+    @property
+    def reader(self) -> "TextJudge | None":
+        """The judge, if it reads texts too."""
+        from harness.judging.judge import TextJudge
+
+        return self.judge if isinstance(self.judge, TextJudge) else None
+
+    @cached_property
+    def target_cosines(self) -> Cosines | None:
+        """Of the pictures of the targets' prompts; None for a judge that reads no texts."""
+        if self.reader is None:
+            return None
+        return self._cosines(self.reader, self.reader.features(self.pictures[: self.panel.targets]), 0)
+
+    @cached_property
+    def retained_cosines(self) -> Cosines | None:
+        """Of the pictures of the retained prompts; None for a judge that reads no texts."""
+        return None if self.reader is None else self._cosines(self.reader, self.features, self.panel.retained)
+
+    def _cosines(self, reader: "TextJudge", features: "Tensor", start: int) -> Cosines:
+        """Of the rows of a panel from `start` on, from their features (n, d)."""
+        import torch
+
+        words = [word for each in reader.words.axes.values() for word in each]
+        cosines = features @ reader.text_features([reader.words.name(word) for word in words]).T
+        rows = self.panel.rows[start : start + len(features)]
+        own = torch.tensor([[word == row.named for word in words] for row in rows])
+        beside = [reader.words.axes[reader.words.axis_of(row.named)] for row in rows]
+        other = torch.tensor([[word in each for word in words] for each in beside]) & ~own
+        return Cosines(cosines[own], cosines.masked_fill(~other, -torch.inf).amax(1))
 
 
 @dataclass(frozen=True)
@@ -72,6 +115,8 @@ class Metric:
     """Where it stands in tables: lower ones first."""
     measure: Callable[[Judged], Measure | None]
     """None where the panel has nothing to measure it on."""
+    in_collateral_gap: bool = False
+    """Whether it is an accuracy of what is kept, whose loss counts in the collateral gap and the verdict."""
 
 
 def metrics() -> list[Metric]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.prompts.concepts import Concepts
 from harness.prompts.vocabulary import Vocabulary
+from harness.prompts.words import CONCEPT, Words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +16,8 @@ SEED = 10_000
 """Of the pictures of a panel's prompts."""
 TARGET_SEEDS = 2
 GENERAL_RETAINED = 16
+JUDGED = 48
+"""Pictures of what is erased, and as many of what is kept, for a judge of a model without a vocabulary."""
 
 
 class Row(NamedTuple):
@@ -80,9 +83,11 @@ class Panel:
         return places, Panel(tuple(self.rows[i] for i in places), len(targets))
 
 
-def panel(concepts: Concepts, vocabulary: Vocabulary | None) -> Panel:
-    """The prompts to judge an erasure on: by the axes of a vocabulary, or those of the training."""
-    return _general_panel(concepts) if vocabulary is None else _known_panel(concepts, vocabulary)
+def panel(concepts: Concepts, vocabulary: Vocabulary | None, words: Words | None = None) -> Panel:
+    """The prompts to judge an erasure on: by the axes of a vocabulary, by a judge's words, or those of the training."""
+    if vocabulary is not None:
+        return _known_panel(concepts, vocabulary)
+    return _general_panel(concepts) if words is None else _worded_panel(concepts, words)
 
 
 def _general_panel(concepts: Concepts) -> Panel:
@@ -103,6 +108,25 @@ def _spread(prompts: Sequence[str], most: int) -> list[str]:
     # shares none with that of the names, so both vary.
     step = next(step for step in range(count // most, count) if math.gcd(step, count) == 1)
     return [prompts[i * step % count] for i in range(most)]
+
+
+def _worded_panel(concepts: Concepts, words: Words) -> Panel:
+    """Each target's prompts, those of what is erased already, and the other words', as many pictures of each."""
+    current = [concept.target for concept in concepts.erased]
+    gone = [*current, *concepts.earlier]
+    others = [word for word in words.axes[CONCEPT] if word not in gone]
+
+    def rows(names: Sequence[str]) -> list[Row]:
+        each = max(1, JUDGED // len(names)) if names else 0
+        own = frozenset({CONCEPT})
+        return [
+            Row(words.prompts[name][i % len(words.prompts[name])], name, {CONCEPT: name}, own)
+            for name in names
+            for i in range(each)
+        ]
+
+    targets, earlier = rows(current), rows([*concepts.earlier])
+    return Panel((*targets, *earlier, *rows(others)), len(targets), len(earlier))
 
 
 def _known_panel(concepts: Concepts, vocabulary: Vocabulary) -> Panel:

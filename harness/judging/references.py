@@ -7,10 +7,14 @@ from pathlib import Path
 from diffusers import ModelMixin
 from torch import Tensor
 
-from harness.judging.judge import Judge, find
+from harness.config import UsageError
+from harness.data.inception import Inception
+from harness.judging.judge import Choice, Judge
+from harness.judging.metric import Measure, wilson
 from harness.judging.panel import SEED, Panel
 from harness.models.edits import Edit
 from harness.models.family import Family
+from harness.runs import processes
 
 ORACLES = "oracle"
 """The folder of a model that holds, by concept, its denoiser retrained without that."""
@@ -29,26 +33,67 @@ class References:
     judge: Judge | None
     features: Tensor | None
     """The judge's of the original model's retained pictures; None where nothing can be judged."""
+    inception: Inception | None = None
+    """With the user's weights, for KID."""
 
 
-def sample_references(folder: Path | None, panel: Panel, draw: Draw, oracle: Edit | None) -> References:
-    """Sample the original model, and the oracle if the model's folder holds it.
+def sample_references(
+    choice: Choice | None, model: Family, panel: Panel, draw: Draw, oracle: Edit | None
+) -> References:
+    """Sample the original model, and the oracle if there is one; the judge is read before, and asked after the first.
 
     Args:
-        folder: the model's, which may hold a judge and oracles; None for a hub id.
+        choice: the judge; None for none.
+        model: on whose device the judge is to be.
         panel: whose prompts are sampled.
         draw: samples the model's pipeline.
         oracle: puts the oracle in the model's place; None for no oracle.
+
+    Raises:
+        UsageError: a judge that cannot be read, or one that was named and cannot tell the target from what is kept.
     """
+    judge = choice.load(model.device) if choice is not None and panel.labelled else None
     original = draw(panel.prompts, SEED, "pictures before")
-    judge = find(folder) if panel.labelled else None
     features = None
-    if judge is not None:
+    if judge is not None and choice is not None:
+        if choice.named:
+            processes.on_main(lambda: check_tells(str(choice), judge, panel, original))
         features = judge.features(original[panel.retained :])
     if oracle is None:
         return References(original, None, judge, features)
     with oracle():
         return References(original, draw(panel.prompts, SEED, "pictures of the oracle"), judge, features)
+
+
+def check_tells(said: str, judge: Judge, panel: Panel, original: Tensor) -> None:
+    """UsageError for a judge that cannot tell a target from what is kept on the original's own pictures of them.
+
+    Its accuracy is the mean of two shares, of pictures of the target that it takes for the target and of pictures of
+    what is kept on the same axis that it does not; whoever answers at random, or always the same, has a half. It is
+    too low where it is not above that by the 95 % interval, or where most pictures of the target are not taken for it.
+
+    Args:
+        said: what the error begins with.
+        judge: is asked.
+        panel: the prompts of the pictures.
+        original: the original model's pictures (prompts, 3, H, W) in [0, 1].
+    """
+    values = judge.values(original)
+    for target in dict.fromkeys(panel.named[: panel.targets]):
+        axis = next(axis for axis, value in panel.rows[panel.named.index(target)].labels.items() if value == target)
+        rows = enumerate(panel.rows)
+        asked = [values[axis][i] == target for i, row in rows if i < panel.targets and row.labels[axis] == target]
+        kept = [value != target for value in values[axis][panel.retained :]]
+        seen, spared = (Measure(sum(each) / len(each), wilson(sum(each), len(each))) for each in (asked, kept))
+        accuracy = (seen.value + spared.value) / 2
+        least = accuracy - ((seen.value - seen.interval[0]) ** 2 + (spared.value - spared.interval[0]) ** 2) ** 0.5 / 2
+        if least <= 0.5 or seen.value <= 0.5:
+            raise UsageError(
+                f"{said}: cannot tell {target!r} from what is kept on the original's own pictures: it sees it in "
+                f"{seen.value:.0%} of {len(asked)} pictures of it, and in {1 - spared.value:.0%} of {len(kept)} others "
+                f"(accuracy {accuracy:.2f}, at random .50); choose another judge, other --judge-words, or check that "
+                "the model can draw it"
+            )
 
 
 def load_oracle(model: Family, folder: Path | None, concept: str) -> ModelMixin | None:

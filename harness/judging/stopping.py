@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.config import Config, UsageError
 from harness.judging.metric import Judged, Metric, metrics
+from harness.judging.metrics import cross_domain_retain_accuracy
 from harness.judging.panel import SEED, Panel
 from harness.runs import processes
 
@@ -36,11 +37,15 @@ class StopRule:
     """Steps between two evaluations."""
 
     @classmethod
-    def of(cls, options: Config, judged: bool) -> "StopRule | None":
+    def of(cls, options: Config, axes: int) -> "StopRule | None":
         """Read `--stop-when`, "UA>=0.95,IRA>=0.9"; None without one.
 
+        Args:
+            options: of the run.
+            axes: on how many a judge can tell words apart; 0 without one.
+
         Raises:
-            UsageError: another form, or a model without a judge.
+            UsageError: another form, no judge, or CRA with a single axis.
         """
         if not options.stop_when:
             return None
@@ -52,11 +57,18 @@ class StopRule:
                 f'--stop-when {options.stop_when!r}: expected conditions such as "UA>=0.95,IRA>=0.9": '
                 f"{', '.join(names)}, then >= and a number from 0 to 1, with commas between them"
             )
-        if not judged:
-            raise UsageError("--stop-when: this model's folder holds no judge and no vocabulary.json to measure with")
+        if not axes:
+            raise UsageError(
+                "--stop-when: this model's folder holds no judge and no vocabulary.json to measure with; --judge names "
+                "a judge"
+            )
         conditions = {names[match[1]].name: float(match[2]) for match in found if match}
         if len(conditions) < len(found):
             raise UsageError(f"--stop-when {options.stop_when!r}: asks for the same metric twice")
+        if axes == 1 and cross_domain_retain_accuracy.METRIC.name in conditions:
+            raise UsageError(
+                f"--stop-when {options.stop_when!r}: CRA is of other axes than the target's, and there is none"
+            )
         return cls(conditions, options.retention_budget, options.evaluate_every)
 
     def reason(self, now: Mapping[str, float], original: Mapping[str, float]) -> str:

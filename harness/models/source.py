@@ -3,11 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from harness.config import MINIATURE, WEIGHTS, UsageError
-from harness.runs.files import usable
+from harness.runs.files import read_json, usable
 
 INDEX = "model_index.json"
+CONFIGURATION, PREPROCESSOR = "config.json", "preprocessor_config.json"
+HUB_ID = r"[\w-][\w.-]*/[\w-][\w.-]*"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 PICKLE_REFUSED = (
     "pickled weights can run any code when they are read, so only safetensors are. Where you trust the file, convert "
@@ -51,7 +54,7 @@ def resolve(model: str, variant: str = "") -> Path | str:
     choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or `{MINIATURE}`"
     if path.exists():
         raise UsageError(f"--model {model}: a file; needed is {choices}")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not path.parent.is_dir():
+    if re.fullmatch(HUB_ID, model) and not path.parent.is_dir():
         return model
     raise UsageError(f"--model {model}: no such folder; choices: {choices}")
 
@@ -92,3 +95,30 @@ def _check_header(file: Path) -> None:
         length = int.from_bytes(opened.read(_HEADER), "little")
         if size < _HEADER or length > size - _HEADER or opened.read(1) != b"{":
             raise UsageError(f"--model: {file} ({size} bytes) holds no safetensors: damaged, or a pointer to the file")
+
+
+def pretrained(said: str, place: str) -> dict[str, Any] | None:
+    """The configuration of a model of pictures in a transformers folder, or None for a hub id, where it is yet to come.
+
+    Args:
+        said: what an error begins with.
+        place: the folder or the hub id.
+
+    Raises:
+        UsageError: neither, a folder that holds no such model, or pickled weights.
+    """
+    path = usable(said, Path(place))
+    if path.is_dir():
+        if missing := [name for name in (CONFIGURATION, PREPROCESSOR) if not (path / name).is_file()]:
+            raise UsageError(
+                f"{said}: no {missing[0]} in it, so it is no folder of a model of pictures by transformers"
+            )
+        if not list(path.glob("*.safetensors")):
+            pickled = any(file.suffix in PICKLES for file in path.iterdir())
+            raise UsageError(f"{said}: no .safetensors in it; {PICKLE_REFUSED if pickled else 'needed are weights'}")
+        return read_json(path / CONFIGURATION)
+    if path.exists():
+        raise UsageError(f"{said}: a file; needed is a folder that transformers wrote, or a hub id OWNER/NAME")
+    if re.fullmatch(HUB_ID, place) and not path.parent.is_dir():
+        return None
+    raise UsageError(f"{said}: no such folder; needed is one that transformers wrote, or a hub id OWNER/NAME")

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from harness.config import UsageError
+from harness.prompts.concepts import Concept
 from harness.prompts.vocabulary import Vocabulary
 
 UNNAMED = ("implicit", "superclass", "empty")
@@ -48,6 +49,27 @@ def ladder(vocabulary: Vocabulary, target: str, own: Mapping[str, tuple[str, ...
         "long": tuple(f"{first.format(**row)}, {others[-1].format(**row)}" for row in rows) if others else (),
         "several": tuple(f"{first.format(**row)} and {first.format(**row | {axis: beside})}" for row in rows),
         "superclass": tuple(vocabulary.unnamed(first, axis).format(**row) for row in rows),
+        "empty": ("",),
+    }
+    return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})
+
+
+def general_ladder(
+    concept: Concept, general: Mapping[str, str], beside: str, own: Mapping[str, tuple[str, ...]]
+) -> Ladder:
+    """The same for a model without a vocabulary, by the templates that a concept is erased with.
+
+    Args:
+        concept: that is erased.
+        general: by prompt of it the same without it.
+        beside: another word, which stands beside it in `several`.
+        own: what a user's file adds.
+    """
+    named = concept.target_prompts
+    kinds = {
+        "name": named,
+        "several": tuple(f"{prompt}, and {beside}" for prompt in named),
+        "superclass": tuple(general[prompt] for prompt in named),
         "empty": ("",),
     }
     return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})

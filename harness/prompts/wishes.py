@@ -42,6 +42,11 @@ class Wish:
         """As the options name it."""
         return self.options.divergence
 
+    @property
+    def named_anchors(self) -> tuple[str, ...]:
+        """Those that are concepts of their own, beside the target."""
+        return tuple(each for each in self.anchors if each not in (SUPERCLASS, EMPTY) and not same(each, self.target))
+
     def general(self, vocabulary: Vocabulary | None, gone: Sequence[str]) -> list[str]:
         """For each prompt of the target the same without it, in the order of `pairs`; empty where there is none."""
         if vocabulary is None or self.axis is None or self.options.prompts:

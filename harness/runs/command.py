@@ -77,7 +77,10 @@ def continued_options(run: Path) -> Config:
 
 def absolute(options: Config) -> Config:
     """The options with the paths of what is read made absolute, so that a run can go on from any folder."""
-    names = ("prompts", "concepts", "continue_from")
+    names = ("prompts", "concepts", "continue_from", "inception")
+    kind, colon, place = options.judge.partition(":")
+    if place and os.path.exists(place):
+        options = replace(options, judge=f"{kind}{colon}{os.path.abspath(place)}")
     paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
     local = options.model != MINIATURE and os.path.exists(options.model)
     return replace(options, model=os.path.abspath(options.model) if local else options.model, **paths)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from torch import Tensor
 
+from harness.data.pictures import images
 from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import Panel
@@ -19,7 +19,7 @@ SHOWN = 8
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
-PLACES = ("model", "prompts", "concepts", "continue_from")
+PLACES = ("model", "prompts", "concepts", "continue_from", "judge", "inception")
 """Options that may name a folder of the machine, of which others need no more than the last part."""
 Strip = tuple[str, list[tuple[str, str]]]
 """A model, and its pictures as data URLs, each with its prompt."""
@@ -127,8 +127,7 @@ def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
 def _images(pictures: Tensor, words: Sequence[str]) -> list[tuple[str, str]]:
     """Pictures (n, 3, H, W) in [0, 1] as data URLs."""
     result = []
-    for picture, prompt in zip(pictures[:SHOWN], words, strict=False):
-        image = Image.fromarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    for image, prompt in zip(images(pictures[:SHOWN]), words, strict=False):
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82)
@@ -143,7 +142,7 @@ def _url(content: bytes, kind: str) -> str:
 def _run(run: Row) -> list[tuple[str, str]]:
     """What a reader wants to know of a training."""
     seconds = run["seconds"]
-    named = {name: Path(value).name if name in PLACES and value else value for name, value in run["config"].items()}
+    named = {name: _last(str(value)) if name in PLACES and value else value for name, value in run["config"].items()}
     return [
         ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
         ("options that are not the defaults", " ".join(flags_chosen(named)) or "none"),
@@ -155,6 +154,12 @@ def _run(run: Row) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)),
         *([("note", run["warning"])] if run["warning"] else []),
     ]
+
+
+def _last(place: str) -> str:
+    """The last part of a path, with the kind of judge that may stand before it."""
+    kind, colon, path = place.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}"
 
 
 def _load(run: Row) -> str:

@@ -156,7 +156,7 @@ def last_screen(folder: Path, summary: Row, content: Row) -> str:
     elif metrics and all(row["oracle"] is None for row in metrics.values()):
         lines.append(f"No oracle: this model's folder holds none that never knew {summary['target']}.")
     if not metrics:
-        lines.append("No accuracies: this model's folder holds no judge. Look at the pictures.")
+        lines.append("No accuracies: this model's folder holds no judge, and --judge names none. Look at the pictures.")
     seconds, resumed = summary["seconds"], ", since it was resumed" if summary["config"]["resume"] else ""
     lines += [
         "",

@@ -7,7 +7,7 @@ import pytest
 
 from harness import unlearn
 from harness.show import figures, sheet
-from tests import tiny
+from tests import judges, tiny
 
 STAR_TO_CIRCLE = ["--target", "a star", "--anchor", "a circle"]
 
@@ -47,3 +47,15 @@ def finished(model, tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert unlearn.main([*flags, "--output", str(folder)]) == 0
     return flags, folder, printed.getvalue()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """The folder of a tiny CLIP that knows a star, a circle and a moon."""
+    return judges.clip_folder(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory):
+    """The folder of a tiny classifier with the labels star, circle and moon."""
+    return judges.classifier_folder(tmp_path_factory.mktemp("classifier"))

@@ -4,7 +4,12 @@ from harness.judging.metric import Judged, Measure, Metric, share
 
 
 def measure(judged: Judged) -> Measure | None:
-    """On all axes at once, over the retained prompts; an erasure may spoil combinations and keep their parts."""
+    """On all axes at once, over the retained prompts; an erasure may spoil combinations and keep their parts.
+
+    With a single axis there is nothing to combine.
+    """
+    if judged.right.shape[1] == 1:
+        return None
     return share(judged.right[judged.panel.retained :].prod(1))
 
 
@@ -18,4 +23,5 @@ METRIC = Metric(
     is_share=False,
     order=6,
     measure=measure,
+    in_collateral_gap=True,
 )

@@ -20,4 +20,5 @@ METRIC = Metric(
     is_share=True,
     order=3,
     measure=measure,
+    in_collateral_gap=True,
 )

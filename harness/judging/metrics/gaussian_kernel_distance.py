@@ -13,8 +13,8 @@ SIGMA = 10.0
 
 
 def measure(judged: Judged) -> Measure | None:
-    """Between the judge's features, which are not CLIP's: figures of other judges and CMMD's are not comparable."""
-    if len(judged.original) < FEWEST:
+    """Between the judge's features: figures of other judges are not comparable. CLIP's distance is CMMD."""
+    if judged.reader is not None or not judged.original.shape[1] or len(judged.original) < FEWEST:
         return None
     return kernel_distance(judged.features, judged.original, gaussian)
 

@@ -19,4 +19,5 @@ METRIC = Metric(
     is_share=True,
     order=2,
     measure=measure,
+    in_collateral_gap=True,
 )

@@ -14,8 +14,19 @@ HALVES = 400
 
 
 def measure(judged: Judged) -> Measure | None:
-    """Between the judge's features; 0 for an equal model."""
-    return kernel_distance(judged.features, judged.original) if len(judged.original) >= FEWEST else None
+    """Between Inception's features, where the user has named its weights, else the judge's; 0 for an equal model.
+
+    The distance of CLIP's features is CMMD, which has another kernel.
+    """
+    kept = judged.panel.retained
+    if len(judged.original) < FEWEST:
+        return None
+    if judged.inception is not None:
+        own, original = (judged.inception.features(each[kept:]) for each in (judged.pictures, judged.original_pictures))
+        return kernel_distance(own, original)
+    if judged.reader is not None or not judged.original.shape[1]:
+        return None
+    return kernel_distance(judged.features, judged.original)
 
 
 def polynomial(rows: "Tensor", columns: "Tensor") -> "Tensor":
@@ -55,7 +66,8 @@ def kernel_distance(
 METRIC = Metric(
     name="kernel_inception_distance",
     short="KID",
-    formula="unbiased MMD^2 of the judge's d features with the kernel (x.y / d + 1)^3, retained prompts alone",
+    formula="unbiased MMD^2 of d features, Inception's with --inception, else the judge's, with the kernel "
+    "(x.y / d + 1)^3, retained prompts alone",
     source="Binkowski et al., 1801.01401; MMD^2 by Gretton et al. 2012, lemma 6",
     higher_is_better=False,
     of_retained=True,

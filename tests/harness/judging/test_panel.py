@@ -7,7 +7,7 @@ import torch
 
 from harness.config import WEIGHTS, Config, UsageError
 from harness.judging.comparison import accuracy_by_target, compare, measured, retained_by_value
-from harness.judging.judge import find, present
+from harness.judging.judge import choose as choose_judge
 from harness.judging.metric import metrics, share, wilson
 from harness.judging.metrics.kernel_inception_distance import FEWEST, kernel_distance
 from harness.judging.panel import GENERAL_RETAINED, panel
@@ -240,7 +240,6 @@ def test_a_thinner_panel_keeps_rows_and_labels_together(shown):
 
 
 METRIC = """
-from harness.judging.judge import find, present
 from harness.judging.metric import Metric, share
 
 def measure(judged):
@@ -260,7 +259,7 @@ def test_a_metric_is_one_new_file(shown, references, tmp_path):
         assert list(table)[-1] == "blue_kept"
         assert table["blue_kept"]["erased"] == pytest.approx(1, abs=0.01)
         assert any("blue kept" in line for line in metric_lines(table))
-        rule = StopRule.of(Config(stop_when="BK>=0.5"), judged=True)
+        rule = StopRule.of(Config(stop_when="BK>=0.5"), axes=3)
         assert rule.reason({"blue_kept": 0.6}, {"blue_kept": 0.6}) == "the conditions hold: BK 0.600"
     assert "blue_kept" not in {metric.name for metric in metrics()}
 
@@ -276,32 +275,38 @@ class Red:
         seen = {"shape": "star", "colour": "red", "style": "plain"}
         return {axis: [value] * len(pictures) for axis, value in seen.items()}
 
-def present(folder):
-    return (folder / "red.txt").is_file()
+def present(place):
+    return (place / "red.txt").is_file()
 
-def load(folder):
+def check(choice):
+    pass
+
+def load(choice, device):
     return Red()
 """
 
 
-def test_a_judge_is_one_new_file_found_by_what_the_models_folder_holds(shown, references, tmp_path):
-    assert present(WEIGHTS)
-    assert isinstance(find(WEIGHTS), judge.Judge)
-    assert not present(None)
-    (tmp_path / "red.txt").touch()
-    assert not present(tmp_path)
-    assert find(tmp_path) is None
+def _found(folder, vocabulary):
+    """The judge that a model's folder holds, or None."""
+    return choose_judge(Config(), folder, Draft.of(Config(), vocabulary))
+
+
+def test_a_judge_is_one_new_file_found_by_what_the_models_folder_holds(shown, references, vocabulary, tmp_path):
+    assert isinstance(_found(WEIGHTS, vocabulary).load("cpu"), judge.Judge)
+    assert _found(None, vocabulary) is None
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "red.txt").touch()
+    assert _found(tmp_path, vocabulary) is None
     with dropped_in("harness.judging.judges", "red", FOREIGN_JUDGE, tmp_path):
-        assert present(tmp_path)
-        held = replace(references, judge=find(tmp_path))
+        held = replace(references, judge=_found(tmp_path, vocabulary).load("cpu"))
         held = replace(held, features=held.judge.features(held.original[shown.retained :]))
         values = _values(held.original, shown, held)
     assert values[UA] == values[IRA] == 0
     assert values[CRA] == pytest.approx((1 / 6 + 1 / 6) / 2)
 
 
-def test_a_judge_that_cannot_be_read_is_one_line(tmp_path):
+def test_a_judge_that_cannot_be_read_is_one_line(vocabulary, tmp_path):
     (tmp_path / "judge").mkdir()
     (tmp_path / JUDGE).write_bytes(b"damaged")
     with pytest.raises(UsageError, match="judge cannot be read"):
-        find(tmp_path)
+        _found(tmp_path, vocabulary).load("cpu")

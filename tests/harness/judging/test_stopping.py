@@ -10,7 +10,7 @@ ORIGINAL = {UA: 0.0, IRA: 1.0, CRA: 0.9}
 
 
 def _rule(when, budget=0.05):
-    return StopRule.of(Config(stop_when=when, retention_budget=budget), judged=True)
+    return StopRule.of(Config(stop_when=when, retention_budget=budget), axes=3)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_every_condition_must_hold():
 
 
 def test_no_condition_is_no_rule():
-    assert StopRule.of(Config(), judged=False) is None
+    assert StopRule.of(Config(), axes=0) is None
 
 
 @pytest.mark.parametrize("when", ["UA>0.9", "KID>=0.1", "UA>=2", "UA>=0.9;IRA>=0.9", "UA>=", "UA>=0.9,"])

@@ -14,7 +14,8 @@ from diffusers import (
 
 from harness.config import WEIGHTS, Config
 from harness.data.latents import encode, sample
-from harness.judging.judge import find
+from harness.miniature.judge import load
+from harness.miniature.recipe import JUDGE
 from harness.models.family import families
 from harness.models.sampler import few_steps, has_steps, sampler
 from tests import tiny
@@ -98,6 +99,6 @@ def test_a_judge_sees_the_same_after_eight_steps_as_after_twenty_of_the_pipeline
         prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt",
         generator=[torch.Generator().manual_seed(each) for each in seeds],
     ).images  # fmt: skip
-    judge = find(WEIGHTS)
+    judge = load(WEIGHTS / JUDGE)
     assert judge.values(ours) == judge.values(theirs)
     assert (ours - theirs).square().mean().sqrt() < 0.05

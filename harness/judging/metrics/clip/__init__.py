@@ -1,0 +1,1 @@
+"""Metrics of a judge that reads texts, found by being here as those one folder above are."""
