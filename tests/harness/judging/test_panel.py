@@ -79,7 +79,7 @@ def test_the_panel_names_the_target_twice_in_every_combination_and_every_other_v
 
 def test_true_pictures_have_nothing_unlearned_and_all_retained(shown, references):
     values = _values(references.original, shown, references)
-    assert list(values) == [metric.name for metric in metrics()]
+    assert list(values) == [metric.name for metric in metrics() if "clip" not in metric.name]
     assert list(values)[:4] == [UA, IRA, CRA, KID]
     assert values[UA] == 0
     assert values[IRA] == pytest.approx(1, abs=0.01)
@@ -171,7 +171,7 @@ def test_intervals_are_wilsons(right, of, low, high):
 
 def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(shown, references):
     table = compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5)))
-    assert list(table) == [metric.name for metric in metrics()]
+    assert list(table) == [metric.name for metric in metrics() if "clip" not in metric.name]
     for row in table.values():
         assert list(row) == ["erased", "original", "oracle", "interval", "change"]
         low, high = row["interval"]
