@@ -18,7 +18,7 @@ from fdiv.derive.conjugate import ConjugatePiece
 from fdiv.exact.symbols import s, t, u, v
 from fdiv.kernel.claims import CLAIMS, verify
 from fdiv.kernel.expressions import measure
-from fdiv.kernel.ratio import Unproved
+from fdiv.kernel.ledger import Unproved
 from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 

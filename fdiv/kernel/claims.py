@@ -16,12 +16,14 @@ from flint import arb, ctx
 
 from fdiv.kernel.expressions import build, measure, number
 from fdiv.kernel.field import End, Field
+from fdiv.kernel.ledger import LARGEST_ORDER, MOST_WORK, Ledger, Unproved, require
 from fdiv.kernel.moments import expectation
-from fdiv.kernel.ratio import LARGEST_ORDER, MOST_WORK, NEAR, Ledger, Ratio, Unproved, as_fraction, ball_sign, require
+from fdiv.kernel.polynomials import bounds
+from fdiv.kernel.ratio import Ratio
 from fdiv.kernel.tails import limit
-from fdiv.kernel.values import ball, substituted
+from fdiv.kernel.values import NEAR, ball, ball_sign, substituted
 
-_MOST_CUTS, _PRECISION = 12, 256
+_PRECISION = 256
 
 
 @dataclass(frozen=True)
@@ -32,29 +34,42 @@ class Verdict:
     reason: str
 
 
+class _Piece:
+    """A piece with the generator f on it, its slope, u f' - f and u^2 f''."""
+
+    def __init__(self, field: Field, generator: Any) -> None:
+        self.field, self.f = field, build(generator, field, {"u": field.u})
+        first = field.theta(self.f)
+        self.slope, self.surplus, self.curvature = first.over(field.u), first - self.f, field.theta(first) - first
+
+
 class _Case:
     """A certificate's generator on its pieces, each with a field of its own."""
 
     def __init__(self, data: Any) -> None:
         order = data["order"]
         require(type(order) is int and 1 <= order <= LARGEST_ORDER, f"the order of roots is 1 to {LARGEST_ORDER}")
-        self.data, self.ledger, self.generator = data, Ledger(order), data["generator"]
+        self.data, self.ledger = data, Ledger(order)
         self.point = Field(self.ledger)
         self.line = Field(self.ledger, self.point)
-        require(len(data["cuts"]) <= _MOST_CUTS, f"more than {_MOST_CUTS} cuts")
-        self.cuts = [self._zero(cut) if type(cut) is dict else build(cut, self.point, {}) for cut in data["cuts"]]
+        ends = [self._end(cut) for cut in data["cuts"]]
+        self.cuts = [end.value for end in ends]
         for lower, upper in pairwise([self.point.constant(0), *self.cuts]):
             require(self.point.sign(upper - lower) == 1, "cuts that do not increase")
-        ends = [None, *map(self._end, self.cuts), None]
-        self.fields = [Field(self.ledger, self.point, low, high) for low, high in pairwise(ends)]
+        fields = [Field(self.ledger, self.point, *sides) for sides in pairwise([None, *ends, None])]
         for i, cover in data.get("covers", {}).items():
-            self.fields[int(i)].set_cover(*map(number, cover))
-        self.f = [build(self.generator, field, {"u": field.u}) for field in self.fields]
-        self.values = [build(self.generator, self.point, {"u": cut}) for cut in self.cuts]
-        self.first = [field.theta(f) for field, f in zip(self.fields, self.f, strict=True)]
-        self.slopes = [first.over(field.u) for field, first in zip(self.fields, self.first, strict=True)]
-        self.curvatures = [field.theta(first) - first for field, first in zip(self.fields, self.first, strict=True)]
-        self.surplus = [first - f for first, f in zip(self.first, self.f, strict=True)]
+            fields[int(i)].set_cover(*map(number, cover))
+        self.pieces = [_Piece(field, data["generator"]) for field in fields]
+        self.values = [self.built(cut) for cut in self.cuts]
+
+    def built(self, place: Ratio) -> Ratio:
+        """The generator at a point."""
+        return build(self.data["generator"], self.point, {"u": place})
+
+    def _end(self, cut: Any) -> End:
+        value = self._zero(cut) if type(cut) is dict else build(cut, self.point, {})
+        exact = value.rational
+        return End(value, *(bounds(ball(value)) if exact is None else (exact, exact)))
 
     def _zero(self, cut: dict[str, Any]) -> Ratio:
         """A zero of a function that changes its sign between two rationals: an atom by a bracket, and its equation."""
@@ -72,75 +87,66 @@ class _Case:
         self.point.relations.append(substituted(x, self.point, found).num)
         return found
 
-    def _end(self, cut: Ratio) -> End:
-        exact = cut.rational
-        if exact is not None:
-            return End(cut, exact, exact)
-        value = ball(cut)
-        return End(cut, as_fraction(value.lower()), as_fraction(value.upper()))
-
     @cache  # noqa: B019  (a case lives as long as one call of `verify`)
-    def end(self, kind: str, i: int, side: int) -> Ratio | str:
-        """The limit of f, its slope or u f' - f at an end of piece i."""
-        return self.fields[i].end({"f": self.f, "slope": self.slopes, "surplus": self.surplus}[kind][i], side)
+    def end(self, kind: str, i: int, side: int) -> Any:
+        """The limit of f, its slope or u f' - f at an end of piece i: a constant, "inf" or "-inf"."""
+        return self.pieces[i].field.end(getattr(self.pieces[i], kind), side)
 
     def jump(self, i: int) -> int:
         """The sign of the jump of f' at cut i."""
-        before, after = self.end("slope", i, 1), self.end("slope", i + 1, -1)
-        assert isinstance(before, Ratio)
-        assert isinstance(after, Ratio)
-        return self.point.sign(after - before)
+        return self.point.sign(self.end("slope", i + 1, -1) - self.end("slope", i, 1))
 
-    def conjugate(self) -> list[tuple[str, Any, Any, int]]:
+    def conjugate(self) -> Iterator[tuple[str, Any, Any, int]]:
         """What f* consists of from left to right: (kind, lower, upper, number of the piece or cut)."""
         start = self.end("slope", 0, -1)
-        found: list[tuple[str, Any, Any, int]] = []
         if start != "-inf":
-            found.append(("constant", "-inf", start, 0))
-        for i, curvature in enumerate(self.curvatures):
-            if not curvature.zero:
-                found.append(("curve", self.end("slope", i, -1), self.end("slope", i, 1), i))
+            yield "constant", "-inf", start, 0
+        for i, piece in enumerate(self.pieces):
+            if not piece.curvature.zero:
+                yield "curve", self.end("slope", i, -1), self.end("slope", i, 1), i
             if i < len(self.cuts) and self.jump(i):
-                found.append(("line", self.end("slope", i, 1), self.end("slope", i + 1, -1), i))
-        return found
+                yield "line", self.end("slope", i, 1), self.end("slope", i + 1, -1), i
 
 
-def _same(found: Ratio | str, stated: Any) -> bool:
+def _equal(found: Any, value: Ratio) -> bool:
+    """Whether a limit is the constant."""
+    return isinstance(found, Ratio) and (found - value).zero
+
+
+def _same(found: Any, stated: Any) -> bool:
     """Whether a limit is the constant, or the infinity, that is stated."""
     if isinstance(found, str) or stated in ("inf", "-inf"):
         return isinstance(found, str) and found == stated
-    return (found - build(stated, found.field, {})).zero
+    return _equal(found, build(stated, found.field, {}))
 
 
 def _vanishes(case: _Case) -> str:
-    require(build(case.generator, case.point, {"u": case.point.constant(1)}).zero, "f(1) is not shown to be 0")
+    require(case.built(case.point.constant(1)).zero, "f(1) is not shown to be 0")
     return "by substitution"
 
 
 def _finite(case: _Case) -> str:
-    return f"defined on {len(case.f)} pieces and at {len(case.values)} cuts"  # or it would not have been built
+    return f"defined on {len(case.pieces)} pieces and at {len(case.values)} cuts"  # or it would not have been built
 
 
 def _convex(case: _Case) -> str:
     for i, value in enumerate(case.values):
-        for limit_there in (case.end("f", i, 1), case.end("f", i + 1, -1)):
-            joined = isinstance(limit_there, Ratio) and (limit_there - value).zero
-            require(joined, "f is not shown to be continuous at a cut")
+        joined = _equal(case.end("f", i, 1), value) and _equal(case.end("f", i + 1, -1), value)
+        require(joined, "f is not shown to be continuous at a cut")
         require(case.jump(i) >= 0, "the slope jumps down at a cut")
-    for field, curvature in zip(case.fields, case.curvatures, strict=True):
-        require(field.sign(curvature, strict=False) >= 0, "f'' is negative")
+    for piece in case.pieces:
+        require(piece.field.sign(piece.curvature, strict=False) >= 0, "f'' is negative")
     return "f'' >= 0 on each piece, f is continuous, and no slope jumps down"
 
 
 def _not_affine(case: _Case) -> str:
-    curved = any(ball(x, field.inside) > 0 for field, x in zip(case.fields, case.curvatures, strict=True))
+    curved = any(ball(piece.curvature, piece.field.inside) > 0 for piece in case.pieces)
     require(curved or any(case.jump(i) > 0 for i in range(len(case.cuts))), "f'' is not told from zero")
     return "f'' is not zero at a point, or f' jumps"
 
 
 def _limits(case: _Case) -> str:
-    ends = {"value_at_zero": ("f", 0, -1), "slope_at_zero": ("slope", 0, -1)}
-    ends["slope_at_infinity"] = ("slope", len(case.f) - 1, 1)
+    ends = {"value_at_zero": ("f", 0, -1), "slope_at_zero": ("slope", 0, -1), "slope_at_infinity": ("slope", -1, 1)}
     for name, place in ends.items():
         require(_same(case.end(*place), case.data["limits"][name]), f"{name} is not shown to be as stated")
     return "by leading terms"
@@ -148,9 +154,8 @@ def _limits(case: _Case) -> str:
 
 def _matched(case: _Case) -> Iterator[tuple[str, int, Any]]:
     """The stated pieces of f*, with what each must be; their ends must be right."""
-    for (kind, lower, upper, i), (below, above, form) in zip(
-        case.conjugate(), case.data["conjugate"]["pieces"], strict=True
-    ):
+    stated = case.data["conjugate"]["pieces"]
+    for (kind, lower, upper, i), (below, above, form) in zip(case.conjugate(), stated, strict=True):
         require(_same(lower, below) and _same(upper, above), "a piece of f* is not shown to have these ends")
         yield kind, i, form
 
@@ -158,75 +163,77 @@ def _matched(case: _Case) -> Iterator[tuple[str, int, Any]]:
 def _conjugate(case: _Case) -> str:
     for kind, i, form in _matched(case):
         if kind == "curve" and form is not None:
-            found = build(form, case.fields[i], {"u": case.fields[i].u, "t": case.slopes[i]})
-            require((found - case.surplus[i]).zero, "f*(f'(u)) is not shown to be u f'(u) - f(u)")
+            piece = case.pieces[i]
+            found = build(form, piece.field, {"u": piece.field.u, "t": piece.slope})
+            require((found - piece.surplus).zero, "f*(f'(u)) is not shown to be u f'(u) - f(u)")
     return "f*(f'(u)) = u f'(u) - f(u) on each curved piece"
 
 
 def _whole_line(case: _Case) -> str:
     for kind, i, form in _matched(case):
         if kind == "constant":
-            value = case.end("f", 0, -1)
-            right = isinstance(value, Ratio) and (value + build(form, value.field, {})).zero
+            right = _equal(case.end("f", 0, -1), build(form, case.pieces[0].field, {}) * -1)
             require(right, "f* is not shown to be -f(0) below f'(0)")
         if kind == "line":
             one = case.line.constant(1)
             place, value = (substituted(x, case.line, one) for x in (case.cuts[i], case.values[i]))
             for t in (case.line.u, case.line.u * -1):  # on both half-lines, hence everywhere
                 require((build(form, case.line, {"t": t}) - t * place + value).zero, "not k t - f(k) at a kink k")
-    top, last = case.end("slope", len(case.f) - 1, 1), case.fields[-1]
-    end = "inf" if isinstance(top, str) else limit(top * last.u - case.f[-1], 1)
+    top, last = case.end("slope", -1, 1), case.pieces[-1]
+    end = "inf" if isinstance(top, str) else limit(top * last.field.u - last.f, 1)
     require(_same(end, case.data["conjugate"]["end"]), "f* at the end of its domain is not shown to be as stated")
     return "-f(0) below f'(0+), k t - f(k) at a kink k, and the end of the domain"
 
 
 def _adjoint(case: _Case) -> str:
-    for field, f, form in zip(case.fields, case.f, reversed(case.data["adjoint"]), strict=True):
-        at_inverse = build(form, field, {"u": field.constant(1).over(field.u)})
-        require((at_inverse * field.u - f).zero, "it is not shown to be u f(1/u)")
+    for piece, form in zip(case.pieces, reversed(case.data["adjoint"]), strict=True):
+        u = piece.field.u
+        at_inverse = build(form, piece.field, {"u": piece.field.inverse(u)})
+        require((at_inverse * u - piece.f).zero, "it is not shown to be u f(1/u)")
     return "u f(1/u) by substitution, which exchanges f(0+) and f'(inf)"
 
 
 def _activation(case: _Case) -> str:
     require(not any(map(case.jump, range(len(case.cuts)))), "f' jumps, and T is no f'(e^v) there")
-    for name, functions in (("output", case.slopes), ("term", case.surplus)):
-        for field, x in zip(case.fields, functions, strict=True):
-            found = build(case.data["activation"][name], field, {"v": field.log(field.u)})
-            require((found - x).zero, f"the {name} is not shown to be that of f'(e^v)")
+    for name, kind in (("output", "slope"), ("term", "surplus")):
+        form = case.data["activation"][name]
+        for piece in case.pieces:
+            found = build(form, piece.field, {"v": piece.field.log(piece.field.u)})
+            require((found - getattr(piece, kind)).zero, f"the {name} is not shown to be that of f'(e^v)")
         for i, cut in enumerate(case.cuts):
-            found = build(case.data["activation"][name], case.point, {"v": case.point.log(cut)})
-            limit_there = case.end("slope" if name == "output" else "surplus", i, 1)
-            require(isinstance(limit_there, Ratio) and (found - limit_there).zero, f"the {name} jumps at a cut")
+            found = build(form, case.point, {"v": case.point.log(cut)})
+            require(_equal(case.end(kind, i, 1), found), f"the {name} jumps at a cut")
     return "T(log u) = f'(u) and f*(T(log u)) = u f'(u) - f(u); T rises with f'"
+
+
+def _gaussian(case: _Case, name: str) -> Ratio:
+    return build(case.data["gaussian"][name], case.line, {"s": case.line.u})
 
 
 def _value(case: _Case) -> str:
     total = case.line.constant(0)
-    for f in case.f:
-        total = total + expectation(f, case.line)
-    stated = build(case.data["gaussian"]["value"], case.line, {"s": case.line.u})
-    require((stated - total).zero, "the formula is not shown to be the sum of the moments")
+    for piece in case.pieces:
+        total = total + expectation(piece.f, case.line)
+    require((_gaussian(case, "value") - total).zero, "the formula is not shown to be the sum of the moments")
     return "the sum of the moments E_Q[u^p (log u)^n] on the pieces"
 
 
 def _weight(case: _Case) -> str:
-    value, weight = (build(case.data["gaussian"][name], case.line, {"s": case.line.u}) for name in ("value", "weight"))
-    require((case.line.theta(value) - weight * case.line.u).zero, "w is not shown to be dD/ds")
+    rate = case.line.theta(_gaussian(case, "value"))
+    require((rate - _gaussian(case, "weight") * case.line.u).zero, "w is not shown to be dD/ds")
     return "dD/ds by the kernel's own differentiation; f'' >= 0"
 
 
 def _reduction(case: _Case) -> str:
     one = case.point.constant(1)
     signs = [case.point.sign(one - cut) for cut in case.cuts]
-    near = {signs.count(1), signs.count(1) + signs.count(0)}  # the pieces that have 1 inside or at an end
-    for i in near:
-        found = substituted(case.curvatures[i], case.point, one)
-        require(
-            _same(found, case.data["curvature"]) and case.point.sign(found) > 0, "f''(1) is not as stated, or not > 0"
-        )
+    for i in {signs.count(1), signs.count(1) + signs.count(0)}:  # the pieces that have 1 inside or at an end
+        found = substituted(case.pieces[i].curvature, case.point, one)
+        right = _same(found, case.data["curvature"]) and case.point.sign(found) > 0
+        require(right, "f''(1) is not as stated, or not > 0")
     require(0 not in signs or case.jump(signs.index(0)) == 0, "f has a kink at 1")
     for i, side in ((0, -1), (-1, 1)):  # an expansion exists, so that f'' is bounded by a power of u
-        limit(case.curvatures[i], side)
+        limit(case.pieces[i].curvature, side)
     return "f'' is continuous at 1 and bounded by powers of u: dominated convergence"
 
 

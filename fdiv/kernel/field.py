@@ -7,32 +7,13 @@ from typing import Any
 
 from flint import arb, fmpq
 
-from fdiv.kernel.ratio import (
-    MOST_ATOMS,
-    ONE,
-    RING,
-    Atom,
-    Ledger,
-    Ratio,
-    Unproved,
-    ball_sign,
-    common_powers,
-    dense,
-    enclose,
-    generator,
-    monomial,
-    power_bound,
-    reduced,
-    require,
-    root_free_sign,
-    split,
-    terms,
-    used,
-)
+from fdiv.kernel.ledger import Ledger, Unproved, require
+from fdiv.kernel.polynomials import FIRST, MOST_ATOMS, RING, factors, monomial, polynomial_sign, reduced, terms, used
+from fdiv.kernel.ratio import Atom, Ratio
 from fdiv.kernel.tails import limit
-from fdiv.kernel.values import atom_balls, ball, substituted
+from fdiv.kernel.values import ball, ball_sign, substituted
 
-_DEEPEST_LADDER, _MOST_BOXES = 4, 40  # boxes that wait at one time
+_LADDER, _MOST_BOXES = 4, 40  # slopes of slopes, and boxes that wait at one time
 
 
 @dataclass(frozen=True)
@@ -50,14 +31,13 @@ class Field:
     The field of constants has no piece: its `point` is None, and nothing in it varies.
     """
 
-    def __init__(self, ledger: Ledger, point: Field | None = None, low: End | None = None, high: End | None = None):
+    def __init__(self, ledger: Ledger, point: Any = None, low: End | None = None, high: End | None = None):
         """Begin with u^(1/order) alone."""
         self.ledger, self.order, self.point, self.low, self.high = ledger, ledger.order, point, low, high
-        self.atoms: list[Atom] = []
+        self.atoms: dict[int, Atom] = {}
         self.keys: dict[Any, int] = {}
         self.slopes: dict[int, Ratio] = {}
         self.relations: list[Any] = []  # polynomials in the atoms that are zero, the latest first
-        self.rungs = 0
         self.cover: tuple[fmpq, fmpq] | None = None
         self.root = self.atom("u", self.constant(1))  # which no constant uses
         self.u = Ratio(self, self.root.num**self.order)
@@ -81,13 +61,13 @@ class Field:
         """The atom of that kind; the argument of a root or logarithm is a polynomial that has no zero on the piece."""
         key = kind, str(argument.num), str(argument.den)
         if key not in self.keys:
-            i = self.keys[key] = len(self.atoms)
-            require(i < MOST_ATOMS, f"more than {MOST_ATOMS} roots, logarithms and exponentials")
+            i = self.keys[key] = FIRST - len(self.atoms)
+            require(i >= 0, f"more than {MOST_ATOMS} roots, logarithms and exponentials")
             positive = kind != "erf" and (kind != "log" or argument.rational is not None)  # a log of a prime
-            self.atoms.append(Atom(kind, argument, kind == "u" or argument.varies, positive))
+            self.atoms[i] = Atom(kind, argument, kind == "u" or argument.varies, positive)
             if kind == "root":
-                self.relations.insert(0, generator(i) ** self.order - argument.num * self.sign(argument))
-        return Ratio(self, generator(self.keys[key]))
+                self.relations.insert(0, RING.gen(i) ** self.order - argument.num * self.sign(argument))
+        return Ratio(self, RING.gen(self.keys[key]))
 
     # Differentiation: theta = u d/du is a derivation, given by its values on the atoms.
 
@@ -100,7 +80,7 @@ class Field:
         total = self.constant(0)
         for i in used(poly):
             if self.atoms[i].varies:
-                total = total + Ratio(self, poly.derivative(MOST_ATOMS - 1 - i)) * self._slope(i)
+                total = total + Ratio(self, poly.derivative(i)) * self._slope(i)
         return total
 
     def _slope(self, i: int) -> Ratio:
@@ -113,7 +93,7 @@ class Field:
                 scale = self.power(self.atom("pi", self.constant(1)), fmpq(-1, 2)) * 2
                 rate = rate * scale * self.exp(atom.argument * atom.argument * -1)
             if atom.kind in ("u", "root", "exp"):
-                rate = rate * Ratio(self, generator(i)) * (1 if atom.kind == "exp" else fmpq(1, self.order))
+                rate = rate * Ratio(self, RING.gen(i)) * (1 if atom.kind == "exp" else fmpq(1, self.order))
             self.slopes[i] = rate
         return self.slopes[i]
 
@@ -134,37 +114,27 @@ class Field:
         """The sum of log|a| over the factors a of x > 0; of a root or exponential, what it is by definition."""
         require(self.sign(x) == 1, "a logarithm or root of what is not positive")
         total = self.constant(0)
-        for base, multiplicity in self._factors(x):
-            atom = self._as_atom(base)
-            if atom is not None and atom.kind == "exp":
-                total = total + atom.argument * multiplicity
-            elif atom is not None and atom.kind == "root":
-                total = total + self.atom("log", atom.argument) * fmpq(multiplicity, self.order)
-            else:
-                total = total + self.atom("log", base) * multiplicity
+        for poly, side in ((x.num, 1), (x.den, -1)):
+            for base, multiplicity in factors(poly):
+                atom = next((atom for i, atom in self.atoms.items() if base == RING.gen(i)), None)
+                kind = "" if atom is None else atom.kind
+                a = atom.argument if atom is not None and kind in ("exp", "root") else Ratio(self, base)
+                share = fmpq(side * multiplicity, self.order if kind == "root" else 1)
+                total = total + (a if kind == "exp" else self.atom("log", a)) * share
         return total
 
     def exp(self, x: Ratio) -> Ratio:
         """Split off c log|a| as |a|^c; then each term with its number as a power of one exponential."""
         result = self.constant(1)
         for i in used(x.num):
-            if self.atoms[i].kind == "log" and i not in used(x.den) and x.num.degrees()[MOST_ATOMS - 1 - i] == 1:
-                factor = x.num.derivative(MOST_ATOMS - 1 - i)
-                c = factor.leading_coefficient() / x.den.leading_coefficient()
-                if factor == x.den * c:
-                    result = result * self._power(self.atoms[i].argument, c)
-                    x = x - Ratio(self, generator(i) * c)
-        if len(x.den) > 1:
-            sign = 1 if x.num.leading_coefficient() > 0 else -1
-            return result * self.atom("exp", x * sign).raised(sign)
-        for powers, c in terms(x.num):
-            term = self.ratio(monomial(powers), x.den)
-            atom = self._as_atom(term)
-            if atom is not None and atom.kind == "log":
-                result = result * self._power(atom.argument, c)
-                continue
-            unit = fmpq(1, 8)  # e^{-x^2/2} at x = k sqrt(s)/2 has eighths
-            unit = unit if (c / unit).q == 1 else abs(c)
+            c = x.num[(monomial(terms(x.den)[0][0]) * RING.gen(i)).monoms()[0]]
+            if self.atoms[i].kind == "log" and c != 0:
+                result = result * self._power(self.atoms[i].argument, c)
+                x = x - Ratio(self, RING.gen(i) * c)
+        way = 1 if len(x.den) == 1 or x.num.leading_coefficient() > 0 else -1
+        parts = [(self.ratio(monomial(powers), x.den), c) for powers, c in terms(x.num)]
+        for term, c in parts if len(x.den) == 1 else [(x * way, fmpq(way))]:
+            unit = fmpq(1, 8) if (c * 8).q == 1 else abs(c)  # e^{-x^2/2} at x = k sqrt(s)/2 has eighths
             result = result * self.atom("exp", term * unit).raised(int((c / unit).p))
         return result
 
@@ -180,10 +150,6 @@ class Field:
         functions = {"log": self.log, "exp": self.exp, "erf": self.erf}
         return functions[kind](a) if kind in functions else self.atom(kind, a)
 
-    def _as_atom(self, x: Ratio) -> Atom | None:
-        found = [i for i in used(x.num) if x.num == generator(i) and x.den == ONE]
-        return self.atoms[found[0]] if found else None
-
     def _power(self, base: Ratio, e: fmpq) -> Ratio:
         """|base|^e for the argument of a logarithm."""
         n = e.floor()
@@ -196,131 +162,88 @@ class Field:
         require(steps.q == 1, f"a root of order {e.q}, which the certificate's {self.order} does not hold")
         return whole * self.atom("root", base).raised(int(steps.p))
 
-    def _factors(self, x: Ratio) -> list[tuple[Ratio, int]]:
-        """Bases and multiplicities whose product is |x|: primes or large numbers, atoms, and polynomials."""
-        found: list[tuple[Any, int]] = []
-        for poly, side in ((x.num, 1), (x.den, -1)):
-            shared = common_powers(poly)
-            number, parts = split(poly // monomial(shared))
-            found += [(generator(i), side * e) for i, e in shared.items()]
-            found += [(part, side * m) for part, m in parts]
-            for whole, way in ((abs(number.p), side), (number.q, -side)):
-                primes = whole.factor(trial_limit=500) if whole.bit_length() <= 300 else [(whole, 1)]
-                found += [(RING.constant(p), way * int(m)) for p, m in primes if p != 1]
-        return [(Ratio(self, base), m) for base, m in found]
-
     # Signs: +1, -1, or 0 for what is identically zero; `Unproved` otherwise. Not strict: zeros inside are allowed.
 
-    def sign(self, x: Ratio, strict: bool = True) -> int:
+    def sign(self, x: Ratio, strict: bool = True, ladder: int = _LADDER) -> int:
         """The sign that a function keeps on the piece."""
-        return 0 if x.zero else self._sign(x.num, strict) * self._sign(x.den, False)
+        return 0 if x.zero else self._sign(x.num, strict, ladder) * self._sign(x.den, False, ladder)
 
-    def _sign(self, poly: Any, strict: bool) -> int:
-        positive = {i: e for i, e in common_powers(poly).items() if self.atoms[i].positive}
-        poly = poly // monomial(positive)
+    def _sign(self, poly: Any, strict: bool, ladder: int) -> int:
+        shared = terms(poly.term_content())[0][0]
+        poly = poly // monomial({i: e for i, e in shared.items() if self.atoms[i].positive})
         atoms = [self.atoms[i] for i in used(poly)]
         signs = {1 if c > 0 else -1 for c in poly.coeffs()}
         if len(signs) == 1 and all(atom.positive for atom in atoms):
             return signs.pop()
         if not any(atom.varies for atom in atoms):
-            return ball_sign(enclose(poly, atom_balls(self, None), self.ledger))
+            return ball_sign(ball(Ratio(self, poly)))
         if all(sum(powers.values()) == 1 for powers, _ in terms(poly)) and all(atom.kind == "log" for atom in atoms):
-            return self.sign(self.exp(Ratio(self, poly)) - self.constant(1), strict)
+            return self.sign(self.exp(Ratio(self, poly)) - self.constant(1), strict, ladder)
         reason = ""
-        for rule in (self._polynomial_sign, self._sum_sign, self._monotone_sign, self._covered_sign):
+        for rule in (self._sum_sign, self._monotone_sign, self._covered_sign):
             try:
-                return rule(poly, strict)
+                return rule(poly, strict, ladder)
             except Unproved as error:
                 reason = str(error)
         raise Unproved(f"no sign is known: {reason}")
 
-    def _polynomial_sign(self, poly: Any, strict: bool) -> int:
-        """The sign of a polynomial in a power of u, from its square-free factors of odd multiplicity."""
-        require(used(poly) in ([], [0]), "no polynomial in u")
-        flat, step = dense(poly)
-        low = fmpq(0) if self.low is None else power_bound(self.low.below, step, self.order, upper=False)
-        high = None if self.high is None else power_bound(self.high.above, step, self.order, upper=True)
-        number, parts = flat.factor_squarefree()
-        sign = 1 if number > 0 else -1
-        for part, multiplicity in parts:
-            if strict or multiplicity % 2:
-                sign *= root_free_sign(part, low, high, self.ledger) ** int(multiplicity)
-        return sign
-
-    def _sum_sign(self, poly: Any, strict: bool) -> int:
+    def _sum_sign(self, poly: Any, strict: bool, ladder: int) -> int:
         """The sign that polynomials in u have in common, which are the coefficients of products of positive atoms."""
         groups: dict[Any, Any] = {}
         for powers, c in terms(poly):
-            others = tuple(sorted((i, e) for i, e in powers.items() if i))
-            require(all(self.atoms[i].positive for i, _ in others), "an atom of either sign")
-            groups[others] = groups.get(others, RING.constant(0)) + monomial({0: powers.get(0, 0)}) * c
-        signs = {self._polynomial_sign(group, True) for group in groups.values()}
+            power = powers.pop(FIRST, 0)
+            require(all(self.atoms[i].positive for i in powers), "an atom of either sign")
+            others = tuple(powers.items())
+            groups[others] = groups.get(others, RING.constant(0)) + monomial({FIRST: power}) * c
+        low, high = self.low and self.low.below, self.high and self.high.above
+        signs = {polynomial_sign(group, low, high, self.ledger, strict) for group in groups.values()}
         require(len(signs) == 1, "terms of either sign")
         return signs.pop()
 
-    def _monotone_sign(self, poly: Any, strict: bool) -> int:
+    def _monotone_sign(self, poly: Any, strict: bool, ladder: int) -> int:
         """The sign of a quotient y of `poly` that is monotone, by its limit at one end, or bends one way, by both."""
-        require(self.rungs < _DEEPEST_LADDER, "no sign is known")
-        self.rungs += 1
+        require(ladder > 0, "no sign is known")
+        i = min(i for i in used(poly) if self.atoms[i].varies)  # its highest power is what y is divided by
+        most = max(powers.get(i, 0) for powers, _ in terms(poly))
+        kept = {i: most if self.atoms[i].kind == "exp" else 0}
+        highest = [monomial({**powers, **kept}) * c for powers, c in terms(poly) if powers.get(i, 0) == most]
+        divisor = Ratio(self, sum(highest, RING.constant(0)))
+        side, y = self.sign(divisor, ladder=ladder - 1), Ratio(self, poly).over(divisor)
+        value, ends = ball_sign(ball(y, self.inside)), [_limit_sign(self.end(y, end)) for end in (-1, 1)]
+        slope = self.theta(y)
         try:
-            i = max(i for i in used(poly) if self.atoms[i].varies)  # its highest power is what y is divided by
-            divisor = self.constant(1)
-            if i:
-                most = max(powers.get(i, 0) for powers, _ in terms(poly))
-                highest = [(powers, c) for powers, c in terms(poly) if powers.get(i, 0) == most]
-                kept = most if self.atoms[i].kind == "exp" else 0
-                divisor = Ratio(
-                    self, sum((monomial({**powers, i: kept}) * c for powers, c in highest), RING.constant(0))
-                )
-            side = self.sign(divisor)
-            y = Ratio(self, poly).over(divisor)
-            value, ends = ball_sign(ball(y, self.inside)), [_limit_sign(self.end(y, end)) for end in (-1, 1)]
-            slope = self.theta(y)
-            try:
-                rising = self.sign(slope, strict=False) * value
-                shown = (rising >= 0 and ends[0] * value >= 0) or (rising <= 0 and ends[1] * value >= 0)
-            except Unproved:  # between two such ends it is enough that y bends away from zero, as a function of log u
-                shown = min(end * value for end in ends) >= 0 >= self.sign(self.theta(slope), strict=False) * value
-            if shown:
-                return value * side
-            raise Unproved("no sign is known")
-        finally:
-            self.rungs -= 1
+            rising = self.sign(slope, False, ladder - 1) * value
+            shown = (rising >= 0 and ends[0] * value >= 0) or (rising <= 0 and ends[1] * value >= 0)
+        except Unproved:  # between two such ends it is enough that y bends away from zero, as a function of log u
+            shown = min(end * value for end in ends) >= 0 >= self.sign(self.theta(slope), False, ladder - 1) * value
+        require(shown, "no sign is known")
+        return value * side
 
-    def _covered_sign(self, poly: Any, strict: bool) -> int:
+    def _covered_sign(self, poly: Any, strict: bool, ladder: int) -> int:
         """The same sign on the three parts into which the witness cuts the piece: by balls on the middle one."""
-        require(self.cover is not None and self.point is not None, "no cover is given")
+        require(self.cover is not None, "no cover is given")
         assert self.cover is not None
-        assert self.point is not None
-        whole, cover = (self.low, self.high), self.cover
-        left, right = (End(self.point.constant(x), x, x) for x in cover)
-        self.cover = None
-        try:
-            signs = {self._boxes_sign(poly, *cover)}
-            for self.low, self.high in ((whole[0], left), (right, whole[1])):
-                signs.add(self._sign(poly, strict))
-        finally:
-            (self.low, self.high), self.cover = whole, cover
+        left, right = (End(self.point.constant(x), x, x) for x in self.cover)
+        signs = {self._boxes_sign(poly, *self.cover)}
+        for low, high in ((self.low, left), (right, self.high)):
+            part = Field(self.ledger, self.point, low, high)
+            signs.add(part.sign(substituted(Ratio(self, poly), part, part.u), strict, ladder))
         require(len(signs) == 1, "it changes its sign between the parts of the cover")
         return signs.pop()
 
     def _boxes_sign(self, poly: Any, low: fmpq, high: fmpq) -> int:
         """The sign on [low, high], by bisection into boxes: the plain enclosure, or the mean value theorem in log u."""
-        slope, signs, boxes = self._theta(poly), set(), [(low, high)]
+        x, slope, signs, boxes = Ratio(self, poly), self._theta(poly), set(), [(low, high)]
         while boxes:
             a, b = boxes.pop()
             middle, box = (a + b) / 2, arb(a).union(arb(b))
-            centre = enclose(poly, atom_balls(self, arb(middle)), self.ledger)
-            for value in (ball(Ratio(self, poly), box), centre + ball(slope, box) * (box / middle).log()):
-                if value > 0 or value < 0:
-                    signs.add(ball_sign(value))
-                    break
-            else:
-                require(
-                    len(boxes) < _MOST_BOXES,
-                    f"boxes do not part it from zero near u = {arb(middle).str(6, radius=False)}",
-                )
+            values = ball(x, box), ball(x, arb(middle)) + ball(slope, box) * (box / middle).log()
+            found = {ball_sign(value) for value in values if value > 0 or value < 0}
+            if not found:
+                near = arb(middle).str(6, radius=False)
+                require(len(boxes) < _MOST_BOXES, f"boxes do not part it from zero near u = {near}")
                 boxes += [(a, middle), (middle, b)]
+            signs |= found
         require(len(signs) == 1, "it changes its sign between boxes")
         return signs.pop()
 
@@ -330,14 +253,11 @@ class Field:
         low = fmpq(0) if self.low is None else self.low.above
         return arb(2 * low + 2 if self.high is None else (low + self.high.below) / 2)
 
-    def end(self, x: Ratio, side: int) -> Ratio | str:
+    def end(self, x: Ratio, side: int) -> Any:
         """The limit at the lower (-1) or upper (1) end of the piece: a constant, "inf" or "-inf"."""
         end = self.low if side < 0 else self.high
-        if end is None:
-            return limit(x, side)
-        assert self.point is not None
-        return substituted(x, self.point, end.value)
+        return limit(x, side) if end is None else substituted(x, self.point, end.value)
 
 
-def _limit_sign(value: Ratio | str) -> int:
+def _limit_sign(value: Any) -> int:
     return {"inf": 1, "-inf": -1}[value] if isinstance(value, str) else value.field.sign(value)

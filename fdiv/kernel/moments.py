@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from flint import fmpq
 
 from fdiv.kernel.field import Field
-from fdiv.kernel.ratio import Ratio, generator, require, terms
+from fdiv.kernel.ledger import require
+from fdiv.kernel.polynomials import RING, terms
+from fdiv.kernel.ratio import Ratio
 from fdiv.kernel.values import substituted
 
 
@@ -37,7 +37,7 @@ def _powers(f: Ratio) -> list[tuple[Ratio, fmpq, int]]:
                 require(atom.kind == "log" and atom.argument.num == field.root.num and e > 0, outside)
                 c, n = c * fmpq(1, field.order**e), n + e
             else:
-                c = c * Ratio(field, generator(i)).raised(e)
+                c = c * Ratio(field, RING.gen(i)).raised(e)
         found.append((c, p, n))
     return found
 
@@ -45,20 +45,19 @@ def _powers(f: Ratio) -> list[tuple[Ratio, fmpq, int]]:
 def _moment(line: Field, piece: Field, p: fmpq, n: int) -> Ratio:
     """E[u^p (log u)^n] on a piece for log u ~ N(-s/2, s): u^p tilts it into N(m, s) with m = (p - 1/2) s."""
     half, s, one = fmpq(1, 2), line.u, line.constant(1)
-    d, m, pi = line.power(s, half), s * (p - half), line.apply("pi", one)
-    require(n <= 8, "a high power of log u")
-    parts = []  # for each end, the integrals up to it of z^j against the standard normal density, j = 0, 1, ..., n
-    for end, mass in ((piece.low, 0), (piece.high, 1)):
-        if end is None:
-            doubled = [line.constant(mass * math.prod(range(1, j, 2)) * (1 - j % 2)) for j in range(n + 1)]
-            parts.append(doubled)
-            continue
-        z = (line.log(substituted(end.value, line, one)) - m).over(d)
-        density = line.exp(z * z * -half) * line.power(pi * 2, -half)
-        parts.append([(line.erf(z * line.power(line.constant(2), -half)) + one) * half, density * -1])
-        for j in range(2, n + 1):  # by parts, as z is minus the logarithmic derivative of the density
-            parts[-1].append(parts[-1][j - 2] * (j - 1) - z.raised(j - 1) * density)
-    total = line.constant(0)
-    for j in range(n + 1):
-        total = total + m.raised(n - j) * d.raised(j) * math.comb(n, j) * (parts[1][j] - parts[0][j])
-    return total * line.exp(s * (p * (p - 1) / 2))
+    deviation, m = line.power(s, half), s * (p - half)
+    found, edges = [line.constant(int(piece.high is None))], []
+    for end, way in ((piece.low, -1), (piece.high, 1)):
+        if end is not None:
+            x = line.log(substituted(end.value, line, one))
+            z = (x - m).over(deviation)
+            found[0] = found[0] + (line.erf(z * line.power(line.constant(2), -half)) + one) * (half * way)
+            density = line.exp(z * z * -half) * line.power(line.apply("pi", one) * 2, -half)
+            edges.append((x, density * deviation * way))  # the density of N(m, s) at x, times s
+    for j in range(1, n + 1):  # by parts, as (x - m)/s is minus the logarithmic derivative of that density
+        found.append(found[-1] * m)
+        if j > 1:
+            found[-1] = found[-1] + found[-3] * s * (j - 1)
+        for x, density in edges:
+            found[-1] = found[-1] - x.raised(j - 1) * density
+    return found[-1] * line.exp(s * (p * (p - 1) / 2))

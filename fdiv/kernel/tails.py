@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 from flint import fmpq
 
-from fdiv.kernel.ratio import Ratio, Unproved, generator, require, terms
+from fdiv.kernel.ledger import Unproved, require
+from fdiv.kernel.polynomials import RING, terms
+from fdiv.kernel.ratio import Ratio
 
 _LENGTHS = (3, 6, 12)  # terms of each expansion; more where they cancel
-Terms = dict[tuple[Fraction, int], Ratio]
-Expansion = tuple[Terms, Any]  # the terms c w^p (log w)^n, and an order: all else is O(w^order (log w)^m) for some m
+_EXACT = fmpq(-(10**9))  # the order of what leaves nothing out
+Terms = dict[tuple[fmpq, int], Ratio]
+Expansion = tuple[Terms, fmpq]  # the terms c w^p (log w)^n, and an order: all else is O(w^order (log w)^m) for some m
 
 
 class _Tail:
@@ -22,26 +24,23 @@ class _Tail:
         self.field, self.side, self.length = field, side, length
 
     def expand(self, poly: Any) -> Expansion:
-        total: Expansion = ({}, -math.inf)
+        total: Expansion = ({}, _EXACT)
         for powers, c in terms(poly):
-            term = self._constant(self.field.constant(c))
+            term = self._term(self.field.constant(c))
             for i, e in powers.items():
                 term = self._times(term, self._atom(i, e))
             total = self._plus(total, term)
         return total
 
-    def lead(self, x: Expansion) -> tuple[tuple[Fraction, int], Ratio]:
+    def lead(self, x: Expansion) -> tuple[tuple[fmpq, int], Ratio]:
         """The leading term, whose coefficient is proved not to be zero."""
         require(bool(x[0]), "no leading term is left")
         key = max(x[0])
         self.field.sign(x[0][key])
         return key, x[0][key]
 
-    def quotient(self, x: Ratio) -> Expansion:
-        return self._times(self.expand(x.num), self._raised(self.expand(x.den), fmpq(-1)))
-
-    def _constant(self, c: Ratio) -> Expansion:
-        return {} if c.zero else {(Fraction(0), 0): c}, -math.inf
+    def _term(self, c: Ratio, p: Any = 0, n: int = 0) -> Expansion:
+        return {} if c.zero else {(fmpq(p), n): c}, _EXACT
 
     def _plus(self, a: Expansion, b: Expansion) -> Expansion:
         found, order = dict(a[0]), max(a[1], b[1])
@@ -54,71 +53,64 @@ class _Tail:
         tops = [max((p for p, _ in x[0]), default=x[1]) for x in (a, b)]
         total: Expansion = ({}, max(tops[0] + b[1], tops[1] + a[1]))
         for (p, n), c in a[0].items():
-            total = self._plus(total, ({(p + q, n + m): c * k for (q, m), k in b[0].items()}, -math.inf))
+            total = self._plus(total, ({(p + q, n + m): c * k for (q, m), k in b[0].items()}, _EXACT))
         return total
 
     def _atom(self, i: int, e: int) -> Expansion:
         """The e-th power of an atom."""
         atom, field = self.field.atoms[i], self.field
         if not atom.varies:
-            return self._constant(Ratio(field, generator(i) ** e))
+            return self._term(Ratio(field, RING.gen(i) ** e))
         if atom.kind == "u":
-            return {(Fraction(self.side * e, field.order), 0): field.constant(1)}, -math.inf
-        argument = self.quotient(atom.argument)
+            return self._term(field.constant(1), fmpq(self.side * e, field.order))
+        above, below = self.expand(atom.argument.num), self.expand(atom.argument.den)
+        argument = self._times(above, self._raised(below, fmpq(-1)))
         if atom.kind == "root":
             return self._raised(argument, fmpq(e, field.order))
         if atom.kind == "exp":
-            return self._exp(self._times(argument, self._constant(field.constant(e))))
+            return self._exp(argument, fmpq(e))
         require(atom.kind == "log" and e <= 8, "no expansion of this function is known")
-        log, power = self._log(argument), self._constant(field.constant(1))
+        log, power = self._log(argument), self._term(field.constant(1))
         for _ in range(e):
             power = self._times(power, log)
         return power
 
-    def _split(self, x: Expansion) -> tuple[Fraction, Ratio, Expansion]:
-        """p, c and d with x = c w^p (1 + d) and d -> 0."""
+    def _raised(self, x: Expansion, e: fmpq) -> Expansion:
+        """|x|^e; for an integer x^e."""
+        sign = self.field.sign(self.lead(x)[1]) if e.q == 1 and e.p % 2 else 1
+        return self._times(self._exp(self._log(x), e), self._term(self.field.constant(sign)))
+
+    def _log(self, x: Expansion) -> Expansion:
+        """log|x| = p log w + log|c| + log(1 + small), where x = c w^p (1 + small)."""
         (p, n), c = self.lead(x)
         require(n == 0, "a logarithm leads")
-        scaled = self._times(x, ({(-p, 0): self.field.constant(1).over(c)}, -math.inf))
-        return p, c, self._plus(scaled, self._constant(self.field.constant(-1)))
+        constant, one = self.field.log(c * self.field.sign(c)), self.field.constant(1)
+        small = self._plus(self._times(x, self._term(one.over(c), -p)), self._term(one * -1))
+        taylor = [fmpq(0)] + [fmpq((-1) ** (j + 1), j) for j in range(1, self.length)]
+        known = self._plus(self._term(one * p, 0, 1), self._term(constant))
+        return self._plus(known, self._series(small, taylor))
+
+    def _exp(self, x: Expansion, e: fmpq) -> Expansion:
+        """exp(e x), where x = c log w + constant + small."""
+        x = self._times(x, self._term(self.field.constant(e)))
+        large = {key: c for key, c in x[0].items() if key[0] >= 0}
+        rate = large.pop((fmpq(0), 1), self.field.constant(0)).rational
+        size = self.field.exp(large.pop((fmpq(0), 0), self.field.constant(0)))
+        require(not large and rate is not None, "an exponential of more than a logarithm")
+        small = {key: c for key, c in x[0].items() if key[0] < 0}, x[1]
+        taylor = [fmpq(1, math.factorial(j)) for j in range(self.length)]
+        return self._times(self._term(size, rate), self._series(small, taylor))
 
     def _series(self, small: Expansion, coefficients: list[fmpq]) -> Expansion:
         """A power series in what tends to zero; what is left out is of the order of the next power."""
         top = max((p for p, _ in small[0]), default=small[1])
         require(top < 0, "an expansion in what does not tend to zero")
         total: Expansion = ({}, len(coefficients) * top)
-        power = self._constant(self.field.constant(1))
+        power = self._term(self.field.constant(1))
         for c in coefficients:
-            total = self._plus(total, self._times(power, self._constant(self.field.constant(c))))
+            total = self._plus(total, self._times(power, self._term(self.field.constant(c))))
             power = self._times(power, small)
         return total
-
-    def _raised(self, x: Expansion, e: fmpq) -> Expansion:
-        """|x|^e; for an integer x^e."""
-        p, c, small = self._split(x)
-        size = c.raised(int(e.p)) if e.q == 1 else self.field.power(c * self.field.sign(c), e)
-        binomial = [fmpq(1)]
-        for j in range(self.length - 1):
-            binomial.append(binomial[-1] * (e - j) / (j + 1))
-        return self._times(({(p * Fraction(int(e.p), int(e.q)), 0): size}, -math.inf), self._series(small, binomial))
-
-    def _log(self, x: Expansion) -> Expansion:
-        p, c, small = self._split(x)
-        slow = {(Fraction(0), 1): self.field.constant(fmpq(p.numerator, p.denominator))}
-        constant = self._constant(self.field.log(c * self.field.sign(c)))
-        taylor = [fmpq(0)] + [fmpq((-1) ** (j + 1), j) for j in range(1, self.length)]
-        return self._plus(self._plus((slow, -math.inf), constant), self._series(small, taylor))
-
-    def _exp(self, x: Expansion) -> Expansion:
-        """exp(c log w + constant + small)."""
-        large = {key: c for key, c in x[0].items() if key[0] >= 0}
-        rate = large.pop((Fraction(0), 1), self.field.constant(0)).rational
-        size = self.field.exp(large.pop((Fraction(0), 0), self.field.constant(0)))
-        require(not large and rate is not None, "an exponential of more than a logarithm")
-        taylor = [fmpq(1, math.factorial(j)) for j in range(self.length)]
-        small = {key: c for key, c in x[0].items() if key[0] < 0}, x[1]
-        power: Any = rate
-        return self._times(({(Fraction(int(power.p), int(power.q)), 0): size}, -math.inf), self._series(small, taylor))
 
 
 def limit(x: Ratio, side: int) -> Ratio | str:

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from flint import arb, fmpq
 
-from fdiv.kernel.ratio import BALLS, Ratio, enclose, terms
+from fdiv.kernel.ledger import require
+from fdiv.kernel.polynomials import terms
+from fdiv.kernel.ratio import Ratio
 
-
-def atom_balls(field: Any, place: Any) -> list[Any]:
-    """The atoms' values for u in a ball; of the constant ones alone if there is none."""
-    values: list[Any] = []
-    for atom in field.atoms:
-        if atom.kind == "u" or (place is None and atom.varies):
-            values.append(arb.nan() if place is None else (place.log() / field.order).exp())
-        else:
-            a, b = (enclose(poly, values, field.ledger) for poly in (atom.argument.num, atom.argument.den))
-            values.append(BALLS[atom.kind](a / b, field.order))
-    return values
+NEAR = fmpq(1, 2**80)  # the relative width of the bracket of a zero
+_BALLS: dict[str, Callable[[Any, int], Any]] = {  # an atom's value by its argument's
+    "log": lambda a, order: abs(a).log(),
+    "root": lambda a, order: (abs(a).log() / order).exp(),
+    "exp": lambda a, order: a.exp(),
+    "erf": lambda a, order: a.erf(),
+    "pi": lambda a, order: arb.pi(),
+    "zero": lambda a, order: a.union(a * (1 + NEAR)),
+}
 
 
 def ball(x: Ratio, place: Any = None) -> Any:
-    """The value for u in a ball, or of a constant."""
-    balls = atom_balls(x.field, place)
-    return enclose(x.num, balls, x.field.ledger) / enclose(x.den, balls, x.field.ledger)
+    """The value for u in a ball, or of what is constant if there is none."""
+    field, values = x.field, dict[int, Any]()
+
+    def value(poly: Any) -> Any:
+        field.ledger.spend(20 * len(poly))
+        parts = (math.prod((values[i] ** e for i, e in powers.items()), start=arb(c)) for powers, c in terms(poly))
+        return sum(parts, arb(0))
+
+    for i, atom in field.atoms.items():
+        if place is not None and atom.kind == "u":
+            values[i] = (place.log() / field.order).exp()
+        elif place is not None or not atom.varies:
+            values[i] = _BALLS[atom.kind](value(atom.argument.num) / value(atom.argument.den), field.order)
+    return value(x.num) / value(x.den)
+
+
+def ball_sign(ball: Any) -> int:
+    """The sign of every number in the ball; raises `Unproved` if it holds zero."""
+    require(bool(ball > 0 or ball < 0), "its sign is not told from zero")
+    return 1 if ball > 0 else -1
 
 
 def substituted(x: Ratio, target: Any, place: Ratio) -> Ratio:

@@ -89,6 +89,13 @@ def _conjugate(end: Any, *pieces: tuple[Any, Any, Any]) -> dict[str, Any]:
 
 
 SIMPLE = [*FOUNDATIONS, *CONJUGATE, "adjoint", "activation", "reduction to MSE"]
+
+
+def _below(z: Any) -> Word:
+    """Phi(z sqrt(s)), of the normal law."""
+    return (1 + of("erf", z * (s / 2) ** "1/2")) / 2
+
+
 _MASS = of("erf", (2 * s) ** "1/2" / 4)  # of the standard normal on (-sqrt(s)/2, sqrt(s)/2)
 TRUE: dict[str, Any] = {
     "kl": statement(
@@ -204,6 +211,13 @@ TRUE: dict[str, Any] = {
             "value": (s + s**2 / 4) * (1 + _MASS) / 2 + s ** "3/2" / 2 * exp(s * "-1/8") / (2 * pi) ** "1/2",
             "weight": (1 + s / 2) * (1 + _MASS) / 2 + s ** "1/2" * exp(s * "-1/8") / (2 * pi) ** "1/2",
         },
+    ),
+    "a kink below 1": statement(of("max", word("1/2") - u, 0), FOUNDATIONS, cuts=("1/2",)),
+    "half a square": statement(
+        of("max", 1 - u, 0) ** 2,
+        [*FOUNDATIONS, "D(s)", "D(0) = 0 <= D(s)"],
+        cuts=("1",),
+        gaussian={"value": exp(s) * _below(word("-3/2")) - 2 * _below(word("-1/2")) + _below(word("1/2"))},
     ),
     "a limit after cancellation": statement(
         (log(1 + u) - u + u**2 / 2) / u**3 + 5,

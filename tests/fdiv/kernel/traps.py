@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from fractions import Fraction
 from typing import Any
 
 from tests.fdiv.kernel.statements import (
@@ -28,8 +30,37 @@ from tests.fdiv.kernel.statements import (
 
 _SHORT = ["finite on (0, inf)", "convexity"]
 _HIDDEN_ZERO = log(1 + word(2) ** "1/2") + log(word(2) ** "1/2" - 1)
-_TANGENT = (word(2) ** "1/2" * "4/3" - 3) * (u - 2) + word(2) ** "1/2" * "16/15" - 3
-_LATE = u ** "5/2" * "4/15" - u**2 * "3/4"  # its second derivative is sqrt(u) - 3/2
+_HAIR = f"{math.isqrt(2 * 10**200) + 1}/{10**100}"  # just above the root of 2
+
+
+def _late(zero: Any) -> Any:
+    """The second derivative is sqrt(u) - zero above 2, where a parabola goes before."""
+    slope, value = word(2) ** "1/2" * "4/3" - 2 * word(zero), word(2) ** "1/2" * "16/15" - 2 * word(zero)
+    late = u ** "5/2" * "4/15" - u**2 * word(zero) / 2
+    return statement(
+        piecewise((slope * (u - 2) + value + (u - 2) ** 2, below(u, 2)), (late, True)), _SHORT, cuts=("2",)
+    )
+
+
+def _early(early: Word, value: Any, slope: Any) -> Any:
+    """A function below 2 that has this value and slope there, where a parabola follows."""
+    late = (u - 2) ** 2 + (u - 2) * word(slope) + word(value)
+    return statement(piecewise((early, below(u, 2)), (late, True)), _SHORT, cuts=("2",))
+
+
+def _below_a_zero() -> str:
+    """A number below the root of 3, and above the lower end of the bracket that the kernel finds in (3/2, 2)."""
+    low, high = Fraction(3, 2), Fraction(2)
+    while high > low * (1 + Fraction(1, 2**80)):
+        middle = (low + high) / 2
+        low, high = (low, middle) if middle**2 > 3 else (middle, high)
+    return str(low + (high - low) / 2**8)
+
+
+def _ends(name: str, piece: int, lower: Any, upper: Any) -> Any:
+    found = copy.deepcopy(TRUE[name])
+    found["conjugate"]["pieces"][piece][:2] = word(lower).json, word(upper).json
+    return found
 
 
 def _other(name: str, **parts: Any) -> Any:
@@ -61,14 +92,18 @@ TRAPS: dict[str, Any] = {
     "a cover that ends before it begins": _other("kl", covers={"0": ["2", "1/2"]}),
     "a cover from 0": _other("kl", covers={"0": ["0", "2"]}),
     "a bracket from 0": _other("kl", cuts=[{"zero": u - 1, "low": "0", "high": "2"}]),
+    "a cut in the bracket of the zero before it": _other(
+        "kl", cuts=[{"zero": u**2 - 3, "low": "3/2", "high": "2"}, _below_a_zero()]
+    ),
     "a cut below 0": _other("kl", cuts=["-1"]),
     "a cubic": statement(u**3 - u**2 * "3/2" + "1/2", _SHORT),
     "a root at a point of bisection": statement(u**4 / 6 - u**5 / 20 - u**3 / 3 + u**2 / 2 - "17/60", _SHORT),
     "concave everywhere": statement(word("5/12") - u**4 / 12 + u**3 / 6 - u**2 / 2, _SHORT),
     "a division by a hidden zero": statement((u - 1) ** 2 * _HIDDEN_ZERO / _HIDDEN_ZERO, _SHORT),
-    "concave just beyond a cut": statement(
-        piecewise((_TANGENT + (u - 2) ** 2, below(u, 2)), (_LATE, True)), _SHORT, cuts=("2",)
-    ),
+    "concave just beyond a cut": _late("3/2"),
+    "concave by a hair beyond a cut": _late(_HAIR),
+    "concave before a cut, and convex far beyond it": _early(u**3 / 6 - u**2 * "3/2", "-14/3", -4),
+    "concave before a cut, and convex below 0": _early(u**4 / 12 - u**3 * "5/12" - u**2 * "3/4", -5, "-16/3"),
     "a hidden kink in log u": statement(-1 * of("abs", log(u)), _SHORT),
     "a pole of erf": statement(1 / of("erf", u - 1), _SHORT),
     "a logarithm of what is negative": statement(-1 * log(-1 * u), _SHORT),
@@ -90,6 +125,8 @@ TRAPS: dict[str, Any] = {
     "a wrong argument of W": _of_lin("W", exp(t) * "-1/2"),
     "a wrong branch of W": _of_lin("W-1", exp(t - 1) * "-1/2"),
     "a wrong constant": _conjugate("pearson", 0, -2),
+    "a wrong lower end": _ends("pearson", 1, -3, "inf"),
+    "a wrong upper end": _ends("pearson", 0, "-inf", -1),
     "a wrong line": _conjugate("total variation", 1, t + "1/7"),
     "a line on one side alone": _conjugate("total variation", 1, of("abs", t)),
     "a wrong end of the domain": _other("Lin's K", conjugate=TRUE["Lin's K"]["conjugate"] | {"end": "2"}),
@@ -106,6 +143,12 @@ TRAPS: dict[str, Any] = {
     "a wrong value": _other("kl", gaussian={"value": s / 2 + 1, "weight": word("1/2")}),
     "a wrong weight": _other("kl", gaussian={"value": s / 2, "weight": word("1/4")}),
     "a wrong curvature": _other("kl", curvature=word(2)),
+    "a curvature of 0": statement(
+        (u - 1) ** 4,
+        [*FOUNDATIONS, "limits", "reduction to MSE"],
+        limits=limits(1, -4, "inf"),
+        curvature=word(0),
+    ),
     "a curvature at a kink": _reduction(of("abs", u - 1) + (u - 1) ** 2, 2),
     "a curvature on one side": _other(
         "a power of a distance",
@@ -121,6 +164,9 @@ TRAPS: dict[str, Any] = {
             "output": piecewise(("-1/2", below(v, 0, "<=")), ("1/2", True)),
             "term": piecewise(("-1/2", below(v, 0, "<=")), ("1/2", True)),
         },
+    ),
+    "the moments of another logarithm": statement(
+        log(2) - log(1 + u), [*_SHORT, "D(s)"], gaussian={"value": log(2) + s / 4, "weight": word("1/4")}
     ),
     "a probability off by a density": _other(
         "total variation", gaussian={"value": of("erf", (2 * s) ** "1/2" / 4) + 1 / pi, "weight": 1 / s}
