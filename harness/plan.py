@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, UsageError
 from harness.judging import judge
 from harness.judging.attack import Attack, chosen_attacks
-from harness.models.source import resolve
+from harness.models.source import resolve, starting_file
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
@@ -49,6 +49,7 @@ class Plan:
         if options.batch_size % count:
             raise UsageError(f"--batch-size {options.batch_size}: must be a multiple of {count}, one share a process")
         source = resolve(options.model)
+        starting_file(options.start)
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)

@@ -27,7 +27,7 @@ from harness.plan import Plan
 from harness.runs import command, processes
 from harness.runs.ends import run_command
 from harness.runs.files import write_json
-from harness.runs.folder import DELTA, INPUTS, PROMPTS, RESUME, keep_same, run_folder, written_whole
+from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same, run_folder, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def run(options: Config) -> Path:
     from harness.data.kept import sample_kept
     from harness.judging.stopping import watch
     from harness.models.denoiser import forwards
-    from harness.models.weights import put_over, save_delta
+    from harness.models.weights import put_over, save_trained
     from harness.prepare import prepare
     from harness.runs.checkpoint import Store
     from harness.show.screen import last_screen
@@ -80,10 +80,10 @@ def run(options: Config) -> Path:
                 trainer = Trainer(model, sampled, prepared.losses, options, store.load())
                 trainer.train(store, watch(plan.rule, panel, references, prepared.draw))
         except OverflowedError:
-            save_delta(trainer.denoiser, out / DELTA, names, base)
+            save_trained(trainer.denoiser, out, names, base)
             raise
         training_seconds = time.perf_counter() - training_started
-        save_delta(trainer.denoiser, out / DELTA, names, base)
+        save_trained(trainer.denoiser, out, names, base)
 
         examined, changed = _examine(prepared, references, trainer, base)
         if not processes.is_main():
@@ -157,10 +157,10 @@ def _save_pipeline(
     import torch
 
     from harness.models.weights import save_pipeline
-    from harness.show.card import model_card
+    from harness.show.card import Written, model_card
 
     save_pipeline(model, changed, folder, torch.float32)
-    (folder / "README.md").write_text(model_card(summary, examined.content, "pipeline", 1.0))
+    (folder / "README.md").write_text(model_card(summary, examined.content, Written("pipeline")))
 
 
 def _write_page(out: Path, output: Path, summary: dict[str, Any], examined: "Examined") -> None:
