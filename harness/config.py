@@ -44,7 +44,8 @@ class Config:
     prompts: Path | None = None
     """Text file of prompt templates instead, one a line: "a painting[ in the style of {}|]"."""
     concepts: Path | None = None
-    """YAML file of many concepts: a list of target, anchor, concept_type, prompts, divergence, weight."""
+    """YAML file of many concepts: a list of target, anchor, concept_type, prompts, divergence, weight; or LECO's, or
+    kohya's .toml (docs/sharing.md)."""
     divergence: str = "kl"
     """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
@@ -66,10 +67,11 @@ class Config:
     anchor_guidance: float = 1.0
     """With `--origin anchor`: classifier-free guidance on the anchor's frozen prediction; below 0, with the target as
     anchor and from any origin, this is ESD."""
-    start: Literal["original", "closed-form"] = "original"
-    """Weights to start from: the model's own, or with keys and values moved in closed form (UCE)."""
+    start: str = "original"
+    """Weights to start from: `original`, the model's own; `closed-form`, with keys and values moved in closed form
+    (UCE); or a .safetensors file of some of the denoiser's weights, as ESD writes."""
     steps: int = 300
-    """Optimiser steps; 0 with `--start closed-form`, which then is all."""
+    """Optimiser steps; 0 with `--start closed-form` or a file, which then is all."""
     batch_size: int = 8
     """Target prompts per step; as many retained prompts go with them."""
     learning_rate: float = 5e-4
@@ -207,7 +209,7 @@ def check(options: Config) -> None:
     counts = ("batch_size", "latents", "sampling_steps", "rank", "checkpoint_every", "evaluate_every")
     ranges = {
         **dict.fromkeys(counts, (1, 10**9, "a count from 1")),
-        "steps": (int(options.start == "original"), 10**9, "a count from 1, or 0 with --start closed-form"),
+        "steps": (int(options.start == "original"), 10**9, "a count from 1, or 0 with --start closed-form or a file"),
         "retain_weight": (0, 1e30, "0, which retains nothing, or a finite number above it"),
         "retention_budget": (1e-30, 1e30, "a finite number above 0"),
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
@@ -221,9 +223,9 @@ def check(options: Config) -> None:
         raise UsageError("--retain: names prompts to keep, and --retain-weight 0 keeps nothing; leave out one")
     if options.start == "closed-form" and options.within:
         raise UsageError(f"--within {options.within!r}: leads away from the target, which --start closed-form cannot")
-    if options.start == "closed-form" and options.parameter_group == "lora":
+    if options.start != "original" and options.parameter_group == "lora":
         raise UsageError(
-            "--start closed-form: moves keys and values, where --parameter-group lora trains adapters alone"
+            f"--start {options.start}: changes weights, where --parameter-group lora trains adapters alone"
         )
     if options.origin == "target" and options.anchor_guidance >= 0 and options.anchor_guidance != 1:
         raise UsageError(

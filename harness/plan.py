@@ -9,7 +9,7 @@ from harness.config import Config, UsageError, check
 from harness.data.inception import check_inception
 from harness.judging.attack import Attack, chosen_attacks
 from harness.judging.judge import Choice, choose
-from harness.models.source import resolve
+from harness.models.source import resolve, starting_file
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
@@ -57,6 +57,7 @@ class Plan:
         if options.batch_size % count:
             raise UsageError(f"--batch-size {options.batch_size}: must be a multiple of {count}, one share a process")
         source = resolve(options.model, options.variant) if place is None else place
+        starting_file(options.start)
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
         earlier = _ledger_so_far(options)

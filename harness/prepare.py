@@ -16,7 +16,7 @@ from harness.judging.panel import Panel, panel
 from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
 from harness.models import load as models
-from harness.models.edits import Edit
+from harness.models.edits import Edit, starting_weights
 from harness.models.family import Conditioning, Family
 from harness.models.weights import fingerprint
 from harness.plan import Plan
@@ -24,7 +24,7 @@ from harness.prompts.concepts import Concepts
 from harness.runs import processes
 from harness.runs.command import quieten_libraries
 from harness.runs.files import load_tensors
-from harness.runs.folder import DELTA
+from harness.runs.folder import weights_file
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Prepared:
         parts = self.model.pipeline.components
         states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         if self.plan.options.continue_from:
-            states["run continued"] = load_tensors(self.plan.options.continue_from / DELTA)[0]
+            states["run continued"] = load_tensors(weights_file(self.plan.options.continue_from))[0]
         schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
         digests = {name: fingerprint(state) for name, state in states.items()}
         return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
@@ -104,6 +104,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
     options = plan.options
     models.check_sampling(model, options.sampling_steps)
     model.parameters_of(options.parameter_group)  # refuses a group without weights
+    starting_weights(model, options)  # refuses a file that does not fit
     chosen = _choose(plan, model)
     shown = panel(chosen, plan.vocabulary, plan.words)
     prompts = [*chosen.prompts, *shown.prompts, ""]

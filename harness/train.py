@@ -24,6 +24,7 @@ from harness.loss.relearner import Relearner
 from harness.loss.scale import Scale, unit_constant
 from harness.loss.soft_prompts import SoftPrompts
 from harness.models.denoiser import Denoiser
+from harness.models.edits import starting_weights
 from harness.models.family import Family
 from harness.runs import processes
 from harness.runs.checkpoint import Saved, Store, load_moments, moments
@@ -71,6 +72,9 @@ class Trainer:
         self.denoiser = Denoiser(model, options.parameter_group, options.precision, options.rank)
         if options.start == "closed-form" and not saved:
             closed_form.start(self.denoiser, sampled)
+        elif not saved:
+            for name, weight in starting_weights(model, options).items():
+                self.denoiser.trained[name].data.copy_(weight)
         path = model.path()
         self.noise = torch.Generator().manual_seed(4 * options.seed + 3)
         self.batches = batches(sampled, path, options, self.noise)

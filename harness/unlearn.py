@@ -63,10 +63,10 @@ def _save_pipeline(folder: Path, model: "Family", outcome: "Outcome") -> None:
     import torch
 
     from harness.models.weights import save_pipeline
-    from harness.show.card import model_card
+    from harness.show.card import Written, model_card
 
     save_pipeline(model, outcome.changed, folder, torch.float32)
-    (folder / "README.md").write_text(model_card(outcome.summary, outcome.examined.content, "pipeline", 1.0))
+    (folder / "README.md").write_text(model_card(outcome.summary, outcome.examined.content, Written("pipeline")))
 
 
 if __name__ == "__main__":

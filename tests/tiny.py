@@ -40,19 +40,23 @@ def pipeline(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
 
 
 def pipeline_2() -> StableDiffusionPipeline:
-    """SD 2.x in small: v prediction, linear projections, heads of one width."""
+    """SD 2.x in small: v prediction, linear projections, heads of one width, and the text encoder of OpenCLIP."""
     result = pipeline("v_prediction")
-    result.register_modules(unet=_unet(use_linear_projection=True, attention_head_dim=(2, 4)))
+    result.register_modules(
+        unet=_unet(use_linear_projection=True, attention_head_dim=(2, 4)),
+        text_encoder=CLIPTextModel(_text(hidden_act="gelu")),
+    )
     return result
 
 
 def pipeline_xl() -> StableDiffusionXLPipeline:
-    """SDXL in small: two text encoders, a pooled embedding, time ids, two transformer layers in the lowest block."""
+    """SDXL in small: two text encoders, a pooled embedding, time ids, attention in the lowest block alone."""
     torch.manual_seed(0)
     unet = _unet(
         cross_attention_dim=28, addition_embed_type="text_time", addition_time_embed_dim=4,
         projection_class_embeddings_input_dim=6 * 4 + 12, use_linear_projection=True,
-        transformer_layers_per_block=(1, 2),
+        transformer_layers_per_block=(1, 2), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     )  # fmt: skip
     return StableDiffusionXLPipeline(
         vae=_vae(), text_encoder=CLIPTextModel(_text(num_hidden_layers=2)), tokenizer=_tokenizer(),

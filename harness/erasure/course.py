@@ -18,11 +18,11 @@ from harness.judging.references import SEED, References
 from harness.judging.stopping import watch
 from harness.models.denoiser import forwards
 from harness.models.edits import Edit
-from harness.models.weights import changes, over, put_over, save_delta
+from harness.models.weights import changes, over, put_over, save_trained
 from harness.prepare import Prepared
 from harness.runs import processes
 from harness.runs.checkpoint import Store
-from harness.runs.folder import DELTA, INPUTS, PROMPTS, RESUME, keep_same
+from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same
 from harness.show.screen import environment
 from harness.show.steps import regime_warning
 from harness.train import Callback, OverflowedError, Trainer
@@ -84,7 +84,7 @@ def _begin(prepared: Prepared, out: Path) -> Store:
 
 def _save(trainer: Trainer, out: Path | None, prepared: Prepared, base: dict[str, Tensor]) -> None:
     if out:
-        save_delta(trainer.denoiser, out / DELTA, prepared.names, base)
+        save_trained(trainer.denoiser, out, prepared.names, base)
 
 
 def conclude(prepared: Prepared, trained: Trained, started: float) -> Outcome:

@@ -19,7 +19,7 @@ from harness.models import lowrank
 from harness.models.weights import fingerprint, write_delta
 from harness.runs.ends import between_steps
 from harness.runs.files import usable, write_json
-from harness.runs.folder import DELTA, PROMPTS, written_whole
+from harness.runs.folder import ADAPTERS, DELTA, PROMPTS, written_whole
 from harness.show.screen import caption, metric_lines
 
 MOST = 1.5
@@ -103,10 +103,11 @@ class Erased:
             raise UsageError(f"save {folder}: exists already; choose another folder")
         outcome = self.outcome
         names = {name: self.summary[name] for name in ("target", "anchor", "divergence")}
+        file = DELTA if outcome.trained.keys() == outcome.frozen.keys() else ADAPTERS
         with written_whole(folder) as out:
             write_json(out / PROMPTS, json.loads(json.dumps(asdict(outcome.concepts))))
             (out / "steps.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in outcome.rows))
-            write_delta(outcome.trained, outcome.frozen, out / DELTA, names)
+            write_delta(outcome.trained, outcome.frozen, out / file, names)
             outcome.write(out, folder.name)
         return folder
 

@@ -16,6 +16,7 @@ from typing import Literal
 import tyro
 
 from harness.config import UsageError
+from harness.models.source import HUB_ID
 from harness.runs.ends import run_command
 from harness.runs.folder import finished
 
@@ -26,14 +27,15 @@ class Export:
 
     run: tyro.conf.Positional[Path]
     """Run folder; with --undo a pipeline that was exported, or a run folder with one."""
-    format: Literal["delta", "lora", "pipeline"] = "delta"
-    """The changed weights alone, a LoRA for `load_lora_weights`, or a whole pipeline."""
+    format: Literal["delta", "lora", "kohya", "diff", "single-file", "pipeline"] = "delta"
+    """The changed weights alone; a LoRA for diffusers or, `kohya`, for ComfyUI, A1111 and Forge; for these `diff`, the
+    whole change without loss; the whole model in one file in the original layout; or a diffusers pipeline."""
     strength: float = 1.0
     """How far from the original, 0, to the trained weights, 1, and beyond, up to 1.5."""
     dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Type of the numbers written."""
     rank: int = 16
-    """Largest rank of a LoRA; a run of the group `lora` keeps its own, without loss."""
+    """Largest rank of a LoRA, of either format; a run of the group `lora` keeps its own, without loss."""
     output: Path | None = None
     """Folder to write; by default RUN/export/FORMAT."""
     model: str = ""
@@ -62,12 +64,14 @@ def run(options: Export) -> None:
         UsageError: no finished run, an output that exists, or a number out of range.
     """
     if options.undo:
-        from harness.export.formats import undo  # here, like below, because it imports torch
+        from harness.export.undo import undo  # here, like below, because it imports torch
 
         print(f"The original weights are back, bit for bit in the type exported, in {undo(options.run)}.")
         return
     if not 0 <= options.strength <= 1.5:
         raise UsageError(f"--strength {options.strength}: must be from 0 to 1.5")
+    if options.push_to_hub and not HUB_ID.fullmatch(options.push_to_hub):
+        raise UsageError(f"--push-to-hub {options.push_to_hub}: no name on the hub; needed is OWNER/NAME")
     if options.rank < 1:
         raise UsageError(f"--rank {options.rank}: must be a count from 1")
     output = options.output or options.run / "export" / options.format
@@ -80,10 +84,21 @@ def run(options: Export) -> None:
     form = Form(options.format, options.strength, options.dtype, options.rank)
     print(export(options.run, output, form, options.model, options.device))
     if options.push_to_hub:
-        from huggingface_hub import HfApi
+        _upload(options.push_to_hub, output)
 
-        HfApi().create_repo(options.push_to_hub, private=True, exist_ok=True)
-        HfApi().upload_folder(repo_id=options.push_to_hub, folder_path=output)
+
+def _upload(repository: str, folder: Path) -> None:
+    """Upload what was written; UsageError, which says that it is kept, where the hub cannot be reached or refuses."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().create_repo(repository, private=True, exist_ok=True)
+        HfApi().upload_folder(repo_id=repository, folder_path=folder)
+    except Exception as error:  # those of its HTTP library, which is another in each release, have no base in common
+        raise UsageError(
+            f"--push-to-hub {repository}: not uploaded: {' '.join(str(error).split())[:300]}; what was written is in "
+            f"{folder}, and `hf upload {repository} {folder}` uploads it"
+        ) from error
 
 
 if __name__ == "__main__":

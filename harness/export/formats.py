@@ -1,32 +1,37 @@
-"""What an erasure is written as, opened again as a reader would, and undone."""
+"""What an erasure is written as, and opened again as a reader would."""
 
-import shutil
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoModel
 from torch import Tensor, nn
 
 from harness.config import Config, UsageError, from_dict
 from harness.data.latents import encode, sample
 from harness.models import load as models
 from harness.models import lowrank
+from harness.models.edits import Fit, edit
 from harness.models.family import Family
-from harness.models.source import resolve
-from harness.models.weights import ORIGINAL, fingerprint, read_weights, save_pipeline
+from harness.models.layouts import kohya, original
+from harness.models.source import public_divergences, public_name, resolve
+from harness.models.weights import fingerprint, read_weights, save_configurations, save_pipeline
 from harness.runs.command import quieten_libraries
-from harness.runs.files import load_tensors, read_json, save_tensors
+from harness.runs.files import read_json, save_tensors
 from harness.runs.folder import DELTA, finished, written_whole
-from harness.show.card import model_card
+from harness.show.card import Written, model_card
 
 LORA = "pytorch_lora_weights.safetensors"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OF_UNETS = ("kohya", "diff", "single-file")
+"""Formats whose names for a denoiser's modules are those of Stable Diffusion's UNets."""
 CHECK_STEPS = 4
 TOLERANCE = 1e-3
 Metrics = dict[str, dict[str, Any]]
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Form:
     """What is to be written, as `python -m harness.export` names it."""
 
     name: str
-    """delta, lora or pipeline."""
+    """delta, lora, kohya, diff, single-file or pipeline."""
     strength: float
     dtype: str
     rank: int
@@ -48,8 +53,8 @@ class Erasure:
     metrics: Metrics
     options: Config
     model: Family
-    frozen: dict[str, Tensor]
-    trained: dict[str, Tensor]
+    frozen: Weights
+    trained: Weights
 
     @classmethod
     def read(cls, run: Path, model: str, device: str) -> "Erasure":
@@ -66,6 +71,19 @@ class Erasure:
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
         return cls(summary, metrics, options, family, frozen, trained)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a file says of itself: the original by its name and a digest of what has changed, not by its place."""
+        said = {key: self.summary[key] for key in ("target", "anchor")}
+        said["divergence"] = public_divergences(self.summary["divergence"])
+        said["base"] = public_name(self.options.model)
+        return {"format": "pt", "original_sha256": fingerprint(self.frozen), **said}
+
+    def file(self, form: str) -> str:
+        """The name of the file that has all weights; where a UI shows it to choose from, it says what is gone."""
+        gone = re.sub(r"\W+", "-", self.summary["target"][:60].lower()).strip("-")
+        return {"delta": DELTA, "lora": LORA}.get(form, f"without-{gone}.safetensors")
 
     def sample(self, model: Family) -> Tensor:
         """Latents of the target's and the anchor's prompt after a few steps, on fixed seeds, (4, c, h, w)."""
@@ -89,91 +107,103 @@ def export(run: Path, output: Path, form: Form, model: str, device: str) -> str:
         device: as in `--device`.
 
     Raises:
-        UsageError: no finished run, or a file that does not sample as the trained model does.
+        UsageError: no finished run, a format that the model has no names for, a type too narrow for the numbers, or a
+            file that is not read whole or does not sample as the trained model does.
     """
     erasure = Erasure.read(run, model, device)
+    if form.name in OF_UNETS and erasure.model.component != "unet":
+        raise UsageError(
+            f"--format {form.name}: has names for Stable Diffusion's UNets, and this model's denoiser is a "
+            f"{erasure.model.component}; choose delta, lora or pipeline"
+        )
     changed = lowrank.merged(erasure.frozen, erasure.trained, form.strength)
-    original = erasure.sample(erasure.model)
+    before = erasure.sample(erasure.model)
     erasure.put(changed)
     expected = erasure.sample(erasure.model)
     erasure.put({name: erasure.frozen[name] for name in changed})
     with written_whole(output) as folder:
         lost = write(erasure, changed, form, folder)
-        (folder / "README.md").write_text(
-            model_card(erasure.summary, erasure.metrics, form.name, form.strength, lost, erasure.model.component)
-        )
-        difference = (reopened(erasure, form.name, folder) - expected).abs().max().item()
-        if form.dtype == "fp32" and lost < TOLERANCE and not difference <= TOLERANCE * expected.abs().max():
-            raise UsageError(f"{form.name}: samples differ from the trained model's by {difference:.3g}")
-    moved = (expected - original).abs().max().item()
-    left_out = f", without {lost:.2%} of the change's norm" if form.name == "lora" else ""
-    left_out += "; a larger --rank leaves out less" if lost > TOLERANCE else ""
+        found, fit = reopened(erasure, form.name, folder)
+        difference = (found - expected).abs().max().item()
+        _check(form, lost, fit, difference, expected.abs().max().item())
+        kind = erasure.model.pipeline_class.__name__
+        file = erasure.file(form.name)
+        told = Written(form.name, form.strength, lost, erasure.model.component, file, kind)
+        (folder / "README.md").write_text(model_card(erasure.summary | erasure.metadata, erasure.metrics, told))
+    return _said(output, form, lost, fit, difference, (expected - before).abs().max().item())
+
+
+def _check(form: Form, lost: float, fit: Fit, difference: float, size: float) -> None:
+    if not math.isfinite(lost):
+        raise UsageError(f"--dtype {form.dtype}: too narrow for these weights; choose bf16 or fp32")
+    if fit.found < fit.whole:
+        raise UsageError(f"{form.name}: read back, {fit}; nothing was written")
+    if form.dtype == "fp32" and lost < TOLERANCE and not difference <= TOLERANCE * size:
+        raise UsageError(f"{form.name}: samples differ from the trained model's by {difference:.3g}")
+
+
+def _said(output: Path, form: Form, lost: float, fit: Fit, difference: float, moved: float) -> str:
+    rank = f" of rank {form.rank}" if form.name in ("lora", "kohya") else ""
+    more = "; a larger --rank leaves out less" if rank and lost > TOLERANCE else ""
     return (
-        f"Wrote {output}{left_out}. Opened again, its samples on the same seeds differ from those of the trained\n"
-        f"model at strength {form.strength:g} by at most {difference:.3g} (latents); the erasure itself moves them "
-        f"by {moved:.3g}."
+        f"Wrote {output}: {form.name}{rank} in {form.dtype}, without {lost:.2%} of the change's norm{more}.\n"
+        f"Opened again, {fit}; its samples on the same seeds differ from those of the trained model at strength "
+        f"{form.strength:g} by at most {difference:.3g} (latents); the erasure itself moves them by {moved:.3g}."
     )
 
 
 def write(erasure: Erasure, changed: Mapping[str, Tensor], form: Form, folder: Path) -> float:
     """Write one format; returns the share of the change that it leaves out, in the Frobenius norm."""
-    dtype, names = DTYPES[form.dtype], {key: erasure.summary[key] for key in ("target", "anchor", "divergence")}
-    metadata = {"format": "pt", "strength": str(form.strength), "base": erasure.options.model, **names}
+    dtype, model, frozen = DTYPES[form.dtype], erasure.model, erasure.frozen
+    stored = {name: each.to(dtype) for name, each in changed.items()}
+    written = {name: each.float() for name, each in stored.items()}
     match form.name:
-        case "delta":
-            save_tensors({name: each.to(dtype) for name, each in changed.items()}, folder / DELTA, metadata)
-        case "lora":
-            kinds: dict[str, nn.Module] = dict(erasure.model.network.named_modules())
-            factors, lost = lowrank.factors(erasure.frozen, erasure.trained, form.strength, form.rank, kinds)
-            prefix = erasure.model.component
-            save_tensors({f"{prefix}.{k}": each.to(dtype) for k, each in factors.items()}, folder / LORA, metadata)
-            return lost
+        case "diff":
+            stored = {name: (each - frozen[name]).to(dtype) for name, each in changed.items()}
+            written = {name: frozen[name] + each.float() for name, each in stored.items()}
+            stored = kohya.differences(model, stored)
+        case "lora" | "kohya":
+            kinds: dict[str, nn.Module] = dict(model.network.named_modules())
+            factors = lowrank.factors(frozen, erasure.trained, form.strength, form.rank, kinds)
+            stored = {name: each.to(dtype) for name, each in factors.items()}
+            written = lowrank.adapted(frozen, stored)
+            stored = _named(erasure, form, stored)
         case "pipeline":
-            save_pipeline(erasure.model, changed, folder, dtype)
-    return 0.0
+            save_pipeline(model, changed, folder, dtype)
+        case "single-file":
+            model.pipeline.to(dtype)
+            erasure.put(changed)
+            stored = original.checkpoint(model.pipeline)
+            save_configurations(model.pipeline, (folder / erasure.file(form.name)).with_suffix(""))
+    if form.name != "pipeline":
+        metadata = erasure.metadata | {"strength": str(form.strength)}
+        save_tensors(stored, folder / erasure.file(form.name), metadata)
+    return lowrank.left_out(frozen, changed, written)
 
 
-def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
-    """The samples of what was written, opened as its readers do: over the original in `erasure`, or on its own."""
-    model = erasure.model
-    if form == "pipeline":
-        return erasure.sample(models.load(folder, model.device))
-    if form == "delta":
-        erasure.put(load_tensors(folder / DELTA)[0])
-    else:
-        model.pipeline.load_lora_weights(folder, weight_name=LORA)
-    return erasure.sample(model)
+def _named(erasure: Erasure, form: Form, factors: Weights) -> Weights:
+    """A LoRA's factors by the names of diffusers, or of kohya; UsageError for a change that is all biases."""
+    if not factors:
+        raise UsageError(f"--format {form.name}: nothing that changed can be put into a LoRA; choose delta or diff")
+    if form.name == "kohya":
+        return kohya.adapters(erasure.model, factors)
+    return {f"{erasure.model.component}.{name}": each for name, each in factors.items()}
 
 
-def undo(folder: Path) -> Path:
-    """Put the original weights back into an exported pipeline; returns its folder.
+def reopened(erasure: Erasure, form: str, folder: Path) -> tuple[Tensor, Fit]:
+    """The samples of what was written, opened as its readers do, and how much of it they found a place for."""
+    place = folder / erasure.file(form)
+    if form not in ("pipeline", "single-file"):
+        over, fit = edit(erasure.model, f"--format {form}:", place)
+        with over():
+            return erasure.sample(erasure.model), fit
+    other = models.load(folder if form == "pipeline" else place, erasure.model.device)
+    ours, theirs = (_every_weight(each) for each in (erasure.model, other))
+    equal = sum(name in theirs and torch.equal(each.float(), theirs[name]) for name, each in ours.items())
+    return erasure.sample(other), Fit(f"a {form}", equal, len(ours), "tensors")
 
-    Raises:
-        UsageError: no such pipeline, or its other weights have changed since; then nothing is touched.
-    """
-    folder = next((each for each in (folder, folder / "pipeline") if (each / ORIGINAL).is_file()), folder)
-    if not (folder / ORIGINAL).is_file():
-        raise UsageError(
-            f"--undo {folder}: no exported pipeline with an {ORIGINAL}; a delta or a LoRA changes no file of the "
-            "original, so loading that again, or `unload_lora_weights`, undoes it"
-        )
-    quieten_libraries()
-    original, metadata = load_tensors(folder / ORIGINAL)
-    if missing := {"component", "dtype", "sha256"} - metadata.keys():
-        raise UsageError(f"--undo {folder}: {ORIGINAL} is damaged: it does not say {', '.join(sorted(missing))}")
-    component, dtype = folder / metadata["component"], getattr(torch, metadata["dtype"])
-    try:
-        network = AutoModel.from_pretrained(str(component), use_safetensors=True).to(dtype)
-    except models.LOADING_ERRORS as error:
-        raise UsageError(f"--undo {folder}: {component} cannot be read: {' '.join(str(error).split())}") from error
-    network.load_state_dict(original, strict=False)
-    if fingerprint(network.state_dict()) != metadata["sha256"]:
-        raise UsageError(f"--undo {folder}: its weights were changed after the export; nothing was undone")
-    with written_whole(component, replace=True) as out:
-        network.save_pretrained(out, safe_serialization=True)
-        for there in component.iterdir():  # what someone else put there stays
-            if not (out / there.name).exists() and there.suffix != ".safetensors":
-                shutil.copy2(there, out)
-    for file in (ORIGINAL, "README.md"):
-        (folder / file).unlink(missing_ok=True)
-    return folder
+
+def _every_weight(model: Family) -> Weights:
+    """Of all parts of a pipeline."""
+    parts = {name: part for name, part in model.pipeline.components.items() if isinstance(part, nn.Module)}
+    return {f"{part}.{name}": each for part in parts for name, each in parts[part].state_dict().items()}

@@ -3,16 +3,21 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness.config import UsageError
+from harness.config import Config, UsageError
 from harness.models.family import Family
-from harness.models.source import INDEX
+from harness.models.layouts import kohya
+from harness.models.layouts.original import DENOISER
+from harness.models.load import LOADING_ERRORS
+from harness.models.source import INDEX, PICKLES, TENSORS_REFUSED, starting_file
 from harness.models.weights import erased_by, fingerprint, over
 from harness.runs.files import load_tensors, read_json
 
@@ -24,31 +29,61 @@ if TYPE_CHECKING:
 Edit = Callable[[], AbstractContextManager[None]]
 """Within the context that it gives, the model is the edited one."""
 ADAPTER = re.compile(r"\.lora_|_lora\.|^lora_")
-KINDS = "a run folder, a pipeline folder in the diffusers layout, a LoRA, or some of the denoiser's weights"
+DIFFERENCE = re.compile(r"^lora_.*\.diff(_b)?$")
+KINDS = (
+    "a run folder, a pipeline folder in the diffusers layout, a LoRA, a checkpoint, or some of the denoiser's weights"
+)
 
 
-def edit(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
-    """What stands at a place, as an edit of a model, and a line that says how much of it fits.
+@dataclass(frozen=True)
+class Fit:
+    """How much of a file the model has a place for."""
+
+    kind: str
+    found: int = 1
+    whole: int = 1
+    parts: str = ""
+    """What is counted; nothing where all has to fit."""
+
+    def __str__(self) -> str:
+        """As it is printed."""
+        return ": ".join(filter(None, (self.kind, self.parts and f"{self.found} of {self.whole} {self.parts} fit")))
+
+
+def edit(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
+    """What stands at a place, as an edit of a model, and how much of it fits.
 
     Args:
         model: the original.
         flag: what named the place, for errors.
-        place: a finished run, a pipeline's folder, or a .safetensors file: a LoRA, or some of the denoiser's weights.
+        place: a finished run, a pipeline's folder, or a .safetensors file: a LoRA, differences (`.diff`), a checkpoint
+            in the original layout, or some of the denoiser's weights.
 
     Raises:
         UsageError: nothing of the kind, another family, other sizes, another text encoder or autoencoder, or a file
             of which no tensor fits.
     """
     if (place / "run.json").is_file():
-        return partial(erased_by, model, place), "a run's weights"
+        return partial(erased_by, model, place), Fit("a run's weights")
     if (place / INDEX).is_file():
         return _of_pipeline(model, flag, place)
-    if place.suffix != ".safetensors" or not place.is_file():
-        raise UsageError(f"{flag} {place}: needed is {KINDS}, the last two as .safetensors")
-    tensors, _ = load_tensors(place)
+    tensors = read_tensors(flag, place)
+    if any(DIFFERENCE.search(name) for name in tensors):
+        return _of_differences(model, flag, place, tensors)
+    if any(name.startswith(DENOISER) for name in tensors):
+        return _of_checkpoint(model, flag, place, tensors)
     if any(ADAPTER.search(name) for name in tensors):
         return _of_adapter(model, flag, place, tensors)
     return _of_weights(model, flag, place, tensors)
+
+
+def read_tensors(flag: str, place: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file; UsageError for anything else, with the way out of a pickle."""
+    if place.is_file() and place.suffix in PICKLES:
+        raise UsageError(f"{flag} {place}: {TENSORS_REFUSED}")
+    if place.suffix != ".safetensors" or not place.is_file():
+        raise UsageError(f"{flag} {place}: needed is {KINDS}, the last three as .safetensors")
+    return load_tensors(place)[0]
 
 
 def check_other(model: Family, flag: str, place: Path, other: Edit) -> None:
@@ -59,7 +94,7 @@ def check_other(model: Family, flag: str, place: Path, other: Edit) -> None:
             raise UsageError(f"{flag} {place}: equal to the original, weight by weight; name another model")
 
 
-def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
+def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
     """Another pipeline's denoiser; whatever turns prompts and latents into something else has to be the same."""
     kind = read_json(place / INDEX, "_class_name")["_class_name"]
     if kind != model.pipeline_class.__name__:
@@ -83,10 +118,33 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, str]:
             if fingerprint(theirs) != fingerprint(part.state_dict()):
                 raise UsageError(f"{flag} {place}: another {name} than the original's; only denoisers are compared")
     network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
-    return partial(model.replaced, network), "a pipeline's denoiser"
+    return partial(model.replaced, network), Fit("a pipeline's denoiser")
 
 
-def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, str]:
+def _of_checkpoint(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
+    """The denoiser of a checkpoint in the original layout, as diffusers reads it."""
+    try:
+        with TemporaryDirectory() as folder:
+            model.network.save_config(folder)
+            network = type(model.network).from_single_file(str(place), config=folder, local_files_only=True)
+    except LOADING_ERRORS as error:
+        raise UsageError(f"{flag} {place}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
+    network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
+    found, whole = len(network.state_dict()), sum(name.startswith(DENOISER) for name in tensors)
+    return partial(model.replaced, network), Fit("a checkpoint's denoiser, nothing else of it", found, whole, "tensors")
+
+
+def _of_differences(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
+    """What is to be added to weights and biases, as ComfyUI and the web UIs read it."""
+    state, found = model.network.state_dict(), kohya.read_differences(model, tensors)
+    if not found:
+        raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
+    changed = {name: state[name] + each.to(state[name].device) for name, each in found.items()}
+    _check_finite(flag, place, changed)
+    return partial(over, model, changed), Fit("differences", len(found), len(tensors), "tensors")
+
+
+def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
     """A LoRA, as the pipeline's own loader reads it."""
 
     @contextmanager
@@ -105,17 +163,48 @@ def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Ten
     if not found:
         raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
     factors = sum(not name.endswith(".alpha") for name in tensors)
-    return adapted, f"a LoRA: {found} of {factors} factors fit"
+    return adapted, Fit("a LoRA", found, factors, "factors")
 
 
-def _of_weights(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, str]:
-    """Some of the denoiser's weights, named as in its own state or with its part's name before."""
+def _of_weights(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
+    fitting = fitting_weights(model, flag, place, tensors)
+    return partial(over, model, fitting), Fit("", len(fitting), len(tensors), "tensors")
+
+
+def fitting_weights(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Some of the denoiser's weights, named as in its own state or with its part's name before, by their names there.
+
+    Raises:
+        UsageError: none fits, or one holds numbers that are not finite.
+    """
     state = model.network.state_dict()
     bare = {name.removeprefix(f"{model.component}."): tensor for name, tensor in tensors.items()}
     fitting = {name: each.float() for name, each in bare.items() if name in state and each.shape == state[name].shape}
     if not fitting:
         raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
-    for name, each in fitting.items():
+    _check_finite(flag, place, fitting)
+    return fitting
+
+
+def starting_weights(model: Family, options: Config) -> dict[str, Tensor]:
+    """What the file that `--start` names puts in the place of weights that train; nothing without a file.
+
+    Raises:
+        UsageError: none of its tensors fits, or one that does belongs to another group.
+    """
+    place = starting_file(options.start)
+    if place is None:
+        return {}
+    fitting = fitting_weights(model, "--start", place, read_tensors("--start", place))
+    if left := fitting.keys() - model.parameters_of(options.parameter_group).keys():
+        raise UsageError(
+            f"--start {place}: {len(left)} of its {len(fitting)} weights, such as {min(left)}, do not train in "
+            f"--parameter-group {options.parameter_group}; choose one that holds them, as full does"
+        )
+    return fitting
+
+
+def _check_finite(flag: str, place: Path, weights: Mapping[str, Tensor]) -> None:
+    for name, each in weights.items():
         if not each.isfinite().all():
             raise UsageError(f"{flag} {place}: {name} holds numbers that are not finite")
-    return partial(over, model, fitting), f"{len(fitting)} of {len(tensors)} tensors fit"

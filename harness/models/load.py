@@ -71,10 +71,14 @@ def placed(model: Family, named: str, device: torch.device) -> Family:
 
 
 def _read_single_file(source: Path, offline: bool) -> Family:
-    """A checkpoint in one file, as the family whose configurations can complete it."""
-    family = next(each for each in families().values() if each.single_file_parts)
-    # Given no folder of configurations, diffusers would look on the hub even where it was told not to.
-    parts = snapshot_download(family.single_file_parts, allow_patterns=CONFIGURATIONS, local_files_only=offline)
+    """A checkpoint in one file, completed by a folder of configurations beside it that has its name, or by the hub."""
+    beside = source.with_suffix("")
+    if (beside / INDEX).is_file():
+        family, parts = _family_of(source, beside / INDEX), str(beside)
+    else:
+        family = next(each for each in families().values() if each.single_file_parts)
+        # Given no folder of configurations, diffusers would look on the hub even where it was told not to.
+        parts = snapshot_download(family.single_file_parts, allow_patterns=CONFIGURATIONS, local_files_only=offline)
     read = family.pipeline_class.from_single_file
     return family(read(str(source), config=parts, local_files_only=True, **family.load_options))
 
@@ -83,12 +87,17 @@ def _read_pipeline(source: Path | str, variant: str, revision: str, offline: boo
     """A folder or a hub id in the diffusers layout, as the family that its index names."""
     where: dict[str, Any] = {"revision": revision or None, "local_files_only": offline}
     index = source / INDEX if isinstance(source, Path) else Path(hf_hub_download(source, INDEX, **where))
+    family = _family_of(source, index)
+    read = family.pipeline_class.from_pretrained
+    return family(read(str(source), **where, variant=variant or None, use_safetensors=True, **family.load_options))
+
+
+def _family_of(source: Path | str, index: Path) -> type[Family]:
+    """The family of the pipeline class that an index names; UsageError for any other."""
     kind = json.loads(index.read_text()).get("_class_name")
     if not isinstance(kind, str) or kind not in families():
         raise UsageError(f"--model {source}: a {kind}; choices: {', '.join(families())}")
-    family = families()[kind]
-    read = family.pipeline_class.from_pretrained
-    return family(read(str(source), **where, variant=variant or None, use_safetensors=True, **family.load_options))
+    return families()[kind]
 
 
 def resolve_device(name: str) -> torch.device:

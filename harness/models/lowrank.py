@@ -30,11 +30,11 @@ def factors(
     strength: float,
     rank: int,
     modules: Mapping[str, nn.Module],
-) -> tuple[dict[str, Tensor], float]:
-    """LoRA factors by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`, and what they leave out of the change.
+) -> dict[str, Tensor]:
+    """LoRA factors by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`.
 
     The truncated SVD is the best approximation of its rank in the Frobenius norm (Eckart and Young, 1936). Biases and
-    normalisations cannot be put into a LoRA; their change counts as left out.
+    normalisations cannot be put into a LoRA.
 
     Args:
         frozen: as in `merged`.
@@ -42,29 +42,43 @@ def factors(
         strength: as in `merged`.
         rank: the most that a factor may have.
         modules: the denoiser's modules by name.
-
-    Returns:
-        The factors, and the Frobenius norm of what they leave out relative to that of the whole change.
     """
     if frozen.keys() != trained.keys():
         pairs = {name.replace(".default.", "."): each for name, each in trained.items()}
-        return {name: each * (strength if ".lora_B." in name else 1.0) for name, each in pairs.items()}, 0.0
+        return {name: each * (strength if ".lora_B." in name else 1.0) for name, each in pairs.items()}
     result: dict[str, Tensor] = {}
-    whole = left = 0.0
     for name, after in merged(frozen, trained, strength).items():
-        change = (after - frozen[name]).float()
-        whole += change.square().sum().item()
         module = modules[name.rpartition(".")[0]]
         if not name.endswith(".weight") or not isinstance(module, nn.Linear | nn.Conv2d):
-            left += change.square().sum().item()
             continue
+        change = (after - frozen[name]).float()
         u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
-        left += s[rank:].square().sum().item()
         root = s[:rank].sqrt()
         ones = (1,) * (change.ndim - 2)
         result[f"{_module(name)}.lora_A.weight"] = (root[:, None] * v[:rank]).reshape(-1, *change.shape[1:])
         result[f"{_module(name)}.lora_B.weight"] = (u[:, :rank] * root).reshape(len(change), -1, *ones)
-    return result, (left / whole) ** 0.5 if whole else 0.0
+    return result
+
+
+def adapted(frozen: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that factors as above make of the original ones; what has none stays."""
+    result = dict(frozen)
+    for name, weight in frozen.items():
+        down, up = (factors.get(f"{_module(name)}.lora_{each}.weight") for each in "AB")
+        if down is not None and up is not None and name.endswith(".weight"):
+            change = up.float().flatten(1) @ down.float().flatten(1)
+            result[name] = weight + change.reshape(weight.shape).to(weight.device)
+    return result
+
+
+def left_out(frozen: Mapping[str, Tensor], changed: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> float:
+    """Frobenius norm of what the weights written lack of the changed ones, relative to that of the whole change.
+
+    So it holds what a rank cuts off, biases that a LoRA has no place for, and what a narrower type rounds.
+    """
+    whole = sum((changed[name] - frozen[name]).float().square().sum().item() for name in changed)
+    left = sum((changed[name] - written[name]).float().square().sum().item() for name in changed)
+    return (left / whole) ** 0.5 if whole else 0.0
 
 
 def _module(name: str) -> str:

@@ -10,15 +10,20 @@ from harness.runs.files import read_json, usable
 
 INDEX = "model_index.json"
 CONFIGURATION, PREPROCESSOR = "config.json", "preprocessor_config.json"
-HUB_ID = r"[\w-][\w.-]*/[\w-][\w.-]*"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 PICKLE_REFUSED = (
     "pickled weights can run any code when they are read, so only safetensors are. Where you trust the file, convert "
     "it once: diffusers' from_pretrained(FOLDER, use_safetensors=False), or from_single_file(FILE), and then "
     "save_pretrained(NEW_FOLDER), which writes safetensors"
 )
-
-
+TENSORS_REFUSED = (
+    "pickled weights can run any code when they are read, so only safetensors are. To convert it once: "
+    "state = torch.load(FILE, map_location='cpu', weights_only=True), which reads tensors and runs no code; take what "
+    "holds the denoiser's (concept-ablation's delta: state = state['unet']); then safetensors.torch.save_file(state, "
+    "'NEW.safetensors')"
+)
+STARTS = ("original", "closed-form")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that an index may name and its folder lack: a pipeline is loaded without them."""
 _HEADER = 8
@@ -54,7 +59,7 @@ def resolve(model: str, variant: str = "") -> Path | str:
     choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or `{MINIATURE}`"
     if path.exists():
         raise UsageError(f"--model {model}: a file; needed is {choices}")
-    if re.fullmatch(HUB_ID, model) and not path.parent.is_dir():
+    if HUB_ID.fullmatch(model) and not path.parent.is_dir():
         return model
     raise UsageError(f"--model {model}: no such folder; choices: {choices}")
 
@@ -119,6 +124,44 @@ def pretrained(said: str, place: str) -> dict[str, Any] | None:
         return read_json(path / CONFIGURATION)
     if path.exists():
         raise UsageError(f"{said}: a file; needed is a folder that transformers wrote, or a hub id OWNER/NAME")
-    if re.fullmatch(HUB_ID, place) and not path.parent.is_dir():
+    if HUB_ID.fullmatch(place) and not path.parent.is_dir():
         return None
     raise UsageError(f"{said}: no such folder; needed is one that transformers wrote, or a hub id OWNER/NAME")
+
+
+def starting_file(start: str) -> Path | None:
+    """The file of weights that `--start` names; None for a word. UsageError for anything else."""
+    if start in STARTS:
+        return None
+    path = usable("--start", Path(start))
+    if path.is_file() and path.suffix in PICKLES:
+        raise UsageError(f"--start {start}: {TENSORS_REFUSED}")
+    if not path.is_file() or path.suffix != ".safetensors":
+        raise UsageError(f"--start {start}: no such file; choices: {', '.join(STARTS)}, or a .safetensors file")
+    return path
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a model is named as on the hub, OWNER/NAME, and is no folder or file here."""
+    return bool(HUB_ID.fullmatch(model)) and not Path(model).exists()
+
+
+def public_name(model: str) -> str:
+    """What others may read of where a model is: its id on the hub, or the last part of its path."""
+    return model if is_hub_id(model) else Path(model).name
+
+
+def public_divergences(names: str) -> str:
+    """The names of a run's divergences, those in a user's files without the folders."""
+    parts = (name.rpartition(".py:") for name in names.split(", "))
+    return ", ".join(f"{Path(file).name if mark else file}{mark}{rest}" for file, mark, rest in parts)
+
+
+def forget_places(folder: Path) -> None:
+    """Take out of a written pipeline's configurations the paths that its parts were loaded from."""
+    for file in [*folder.rglob("*config.json"), *folder.glob(INDEX)]:
+        content = json.loads(file.read_text())
+        places = {key for key in ("_name_or_path", "name_or_path") if key in content and not is_hub_id(content[key])}
+        if places:
+            kept = {key: value for key, value in content.items() if key not in places}
+            file.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")

@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from harness.config import UsageError
 from harness.models import lowrank
 from harness.models.denoiser import Denoiser
 from harness.models.family import Family
+from harness.models.source import forget_places
 from harness.runs import processes
 from harness.runs.files import load_tensors, save_tensors
-from harness.runs.folder import DELTA, finished
+from harness.runs.folder import ADAPTERS, DELTA, finished, weights_file
 
 ORIGINAL = "original.safetensors"
 """In an exported pipeline: the original's values of the tensors that changed, so that `--undo` is exact."""
@@ -67,7 +69,7 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     Raises:
         UsageError: the model is not the one that the run started from.
     """
-    (trained, metadata), named = load_tensors(run / DELTA), dict(model.network.named_parameters())
+    (trained, metadata), named = load_tensors(weights_file(run)), dict(model.network.named_parameters())
     changed = model.parameters_of(parameter_group) if parameter_group == "lora" else trained
     frozen = {name: named[name].detach().clone() for name in changed if name in named}
     if metadata.get("original_sha256") != fingerprint(frozen):
@@ -75,17 +77,18 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     return frozen, trained
 
 
-def save_delta(denoiser: Denoiser, path: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
+def save_trained(denoiser: Denoiser, run: Path, metadata: Mapping[str, str], base: Mapping[str, Tensor]) -> None:
     """Write all that differs from the original as it is now, and a digest of the original's values; the main process.
 
     Args:
         denoiser: as trained.
-        path: the file.
+        run: the folder to write into; adapters have a file name of their own.
         metadata: goes into it.
         base: the original's values of what earlier runs changed, which training started from.
     """
     if processes.is_main():
-        write_delta(_earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}, path, metadata)
+        file = run / (ADAPTERS if denoiser.adapted else DELTA)
+        write_delta(_earlier(denoiser, base) | denoiser.weights(), {**denoiser.frozen, **base}, file, metadata)
 
 
 def write_delta(
@@ -123,4 +126,16 @@ def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dt
     original = {name: state[name].detach().cpu().clone() for name in changed}
     model.network.load_state_dict(dict(changed), strict=False)
     model.pipeline.save_pretrained(folder, safe_serialization=True)
+    forget_places(folder)
     save_tensors(original, folder / ORIGINAL, metadata)
+
+
+def save_configurations(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Write all of a pipeline but its weights: what a checkpoint in a single file needs beside it to be read."""
+    pipeline.save_config(folder)
+    for name, part in pipeline.components.items():
+        if hasattr(part, "save_config"):
+            part.save_config(folder / name)
+        elif part is not None:
+            getattr(part, "config", part).save_pretrained(folder / name)  # a text encoder's, or a tokenizer itself
+    forget_places(folder)

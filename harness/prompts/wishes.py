@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from harness.config import ConceptType, Config, UsageError, read_yaml
-from harness.prompts import templates
+from harness.prompts import leco, templates
 from harness.prompts.templates import EMPTY, NEAR, RETAINED, SUPERCLASS, bank
 from harness.prompts.vocabulary import Vocabulary
 
@@ -153,18 +153,24 @@ def read_concepts(options: Config) -> list[tuple[Config, float]]:
     assert path is not None
     if options.target or options.anchor or options.prompts:
         raise UsageError(f"--concepts {path}: names targets, anchors and prompts itself; leave out those options")
-    entries = read_yaml("--concepts", path)
+    entries = leco.read_toml(path) if path.suffix == ".toml" else read_yaml("--concepts", path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"--concepts {path}: expected a list of mappings with the keys {', '.join(CONCEPT_KEYS)}")
+        raise UsageError(
+            f"--concepts {path}: expected a list of mappings with the keys {', '.join(CONCEPT_KEYS)}, or LECO's"
+        )
+    leco.note_what_is_the_runs(path, entries)
     return [_entry(options, path, entry) for entry in entries]
 
 
 def _entry(options: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, float]:
     where = f"--concepts {path}: {entry}"
-    if unknown := [key for key in entry if key not in CONCEPT_KEYS]:
-        raise UsageError(f"{where}: unknown key {unknown[0]!r}; choices: {', '.join(CONCEPT_KEYS)}")
-    if wrong := [key for key, value in entry.items() if not isinstance(value, str)]:
+    known = ("target", "weight", *leco.KEYS) if leco.is_leco(entry) else CONCEPT_KEYS
+    if unknown := [key for key in entry if key not in known]:
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}; choices: {', '.join(known)}")
+    if wrong := [key for key, value in entry.items() if not isinstance(value, str) and key not in leco.OF_THE_RUN]:
         raise UsageError(f"{where}: {wrong[0]} {entry[wrong[0]]!r}: must be text")
+    if leco.is_leco(entry):
+        entry = leco.translated(options, where, entry)
     try:
         weight = float(entry.pop("weight", "1"))
     except ValueError:

@@ -83,7 +83,8 @@ def absolute(options: Config) -> Config:
         options = replace(options, judge=f"{kind}{colon}{os.path.abspath(place)}")
     paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
     local = options.model != MINIATURE and os.path.exists(options.model)
-    return replace(options, model=os.path.abspath(options.model) if local else options.model, **paths)
+    start = os.path.abspath(options.start) if os.path.isfile(options.start) else options.start
+    return replace(options, model=os.path.abspath(options.model) if local else options.model, start=start, **paths)
 
 
 def check_unchanged(before: Config, now: Config) -> None:

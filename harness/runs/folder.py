@@ -22,6 +22,8 @@ RESUME = "resume"
 """What an unfinished run goes on from lies in a folder of this name within its own."""
 DELTA = "unet_delta.safetensors"
 """The denoiser's weights that changed; named after the first kind of denoiser, and other files refer to it."""
+ADAPTERS = "unet_adapters.safetensors"
+"""A LoRA run's factors instead, by another name: over a denoiser's weights they would change nothing."""
 OPTIONS = "options.json"
 PROMPTS = "prompts.json"
 """What was erased by which prompts and what was retained."""
@@ -79,9 +81,14 @@ def find_unfinished(run: Path) -> Path:
 
 def finished(run: Path) -> dict[str, Any]:
     """The run.json of a finished run; UsageError where there is none, or no weights."""
-    if not (run / "run.json").is_file() or not (run / DELTA).is_file():
-        raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}")
+    if not (run / "run.json").is_file() or not weights_file(run).is_file():
+        raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}, or a LoRA run's {ADAPTERS}")
     return read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
+
+
+def weights_file(run: Path) -> Path:
+    """What a finished run trained; older LoRA runs have their factors under the other name too."""
+    return run / ADAPTERS if (run / ADAPTERS).is_file() else run / DELTA
 
 
 @contextmanager

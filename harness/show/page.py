@@ -19,7 +19,7 @@ SHOWN = 8
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
-PLACES = ("model", "prompts", "concepts", "continue_from", "judge", "inception")
+PLACES = ("model", "prompts", "concepts", "continue_from", "start", "judge", "inception")
 """Options that may name a folder of the machine, of which others need no more than the last part."""
 Strip = tuple[str, list[tuple[str, str]]]
 """A model, and its pictures as data URLs, each with its prompt."""

@@ -1,4 +1,4 @@
-"""One erasure three ways: each opened again by diffusers itself and compared with the weights that were trained."""
+"""One erasure in many formats: opened again by diffusers itself and compared with the weights that were trained."""
 
 import errno
 import json
@@ -7,64 +7,17 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from harness import unlearn
 from harness.export import formats
 from harness.export.__main__ import main as export
 from harness.models import load as models
+from harness.models.source import public_divergences
 from harness.models.weights import fingerprint
-from harness.show.card import model_card
-from tests import tiny
-
-FAST = ["--steps", "3", "--batch-size", "2", "--latents", "2", "--sampling-steps", "2", "--learning-rate", "0.02"]
-CONCEPTS = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon", *tiny.UNOPPOSED]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Finished runs by family and parameter group, each made once, by the command line."""
-    folder = tmp_path_factory.mktemp("runs")
-    made = {}
-
-    def run(kind="sd1", group="cross-attention-kv", *flags):
-        if (kind, group, flags) not in made:
-            source = folder / kind if (folder / kind).exists() else tiny.folder(folder / kind, kind)
-            out = folder / f"{kind}-{group}{len(flags)}"
-            arguments = ["--model", str(source), "--parameter-group", group, "--output", str(out), *CONCEPTS, *FAST]
-            assert unlearn.main([*arguments, *flags]) == 0
-            made[kind, group, flags] = source, out
-        return made[kind, group, flags]
-
-    return run
-
-
-@pytest.fixture
-def call(capsys, tmp_path):
-    """Export by the command line; gives the exit code, the folder, and what was printed."""
-
-    def export_(run, *flags, output="out"):
-        code = export([str(run), "--output", str(tmp_path / output), *flags])
-        return code, tmp_path / output, capsys.readouterr()
-
-    return export_
-
-
-def _open(folder):
-    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _state(pipeline):
-    return pipeline.unet.state_dict()
-
-
-def _sample(pipeline):
-    generator = torch.Generator().manual_seed(5)
-    return pipeline("a star", num_inference_steps=2, output_type="latent", generator=generator).images
+from harness.show.card import Written, model_card
+from tests import readers, tiny
 
 
 def _equal(one, other):
@@ -72,7 +25,7 @@ def _equal(one, other):
 
 
 def _said(printed):
-    return float(re.search(r"by at\s+most ([\d.e+-]+) \(latents\);", printed.out)[1])
+    return float(re.search(r"by\s+at\s+most ([\d.e+-]+) \(latents\);", printed.out)[1])
 
 
 FAMILIES = list(tiny.PIPELINES)
@@ -82,10 +35,10 @@ FAMILIES = list(tiny.PIPELINES)
 def test_a_runs_own_pipeline_opens_in_diffusers_own_class_and_samples(runs, kind):
     """From the command line: every family, adapters too."""
     source, run = runs(kind, "lora", "--save-pipeline")
-    erased, original = _open(run / "pipeline"), _open(source)
+    erased, original = readers.pipeline(run / "pipeline"), readers.pipeline(source)
     assert type(erased) is type(original)
-    assert _state(erased).keys() == _state(original).keys()
-    assert not torch.equal(_sample(erased), _sample(original))
+    assert erased.unet.state_dict().keys() == original.unet.state_dict().keys()
+    assert not torch.equal(readers.sample(erased), readers.sample(original))
     assert erased("a star", num_inference_steps=2, output_type="pt").images.shape == (1, 3, 16, 16)
 
 
@@ -95,12 +48,12 @@ def test_delta_pipeline_and_lora_agree_in_diffusers_own_hands(runs, call, kind, 
     for form in ("delta", "pipeline", "lora"):
         assert call(run, "--format", form, "--rank", "64", output=form)[0] == 0
     trained = load_file(run / "unet_delta.safetensors")
-    patched, exported, adapted = _open(source), _open(at / "pipeline"), _open(source)
+    patched, exported, adapted = readers.pipeline(source), readers.pipeline(at / "pipeline"), readers.pipeline(source)
     patched.unet.load_state_dict(load_file(at / "delta" / "unet_delta.safetensors"), strict=False)
-    assert _equal(_state(exported), _state(patched))
-    assert all(torch.equal(_state(exported)[name], trained[name]) for name in trained)
+    assert _equal(exported.unet.state_dict(), patched.unet.state_dict())
+    assert all(torch.equal(exported.unet.state_dict()[name], trained[name]) for name in trained)
     adapted.load_lora_weights(at / "lora")
-    samples = [_sample(each) for each in (patched, exported, adapted, _open(source))]
+    samples = [readers.sample(each) for each in (patched, exported, adapted, readers.pipeline(source))]
     assert torch.equal(samples[0], samples[1])
     torch.testing.assert_close(samples[2], samples[0], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(samples[3], samples[0], rtol=1e-3, atol=1e-3)
@@ -112,9 +65,11 @@ def test_adapters_are_exported_without_loss(runs, call, kind):
     code, folder, printed = call(run, "--format", "lora", "--rank", "1")
     assert code == 0
     assert "without 0.00% of the change's norm" in printed.out
-    adapted = _open(source)
+    adapted = readers.pipeline(source)
     adapted.load_lora_weights(folder)
-    torch.testing.assert_close(_sample(adapted), _sample(_open(run / "pipeline")), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        readers.sample(adapted), readers.sample(readers.pipeline(run / "pipeline")), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("form", ["delta", "pipeline", "lora"])
@@ -144,20 +99,20 @@ def test_convolutions_are_adapted_too(runs, call):
     source, run = runs("sd1", "full")
     code, folder, _ = call(run, "--format", "lora", "--rank", "64")
     assert code == 0
-    adapted, frozen = _open(source), _state(_open(source))
+    adapted, frozen = readers.pipeline(source), readers.pipeline(source).unet.state_dict()
     adapted.load_lora_weights(folder)
     adapted.unet.fuse_lora()
     adapted.unet.unload_lora()
     trained = load_file(run / "unet_delta.safetensors")
     for name in ("conv_in.weight", "mid_block.resnets.0.conv1.weight", "time_embedding.linear_1.weight"):
         assert not torch.equal(trained[name], frozen[name])
-        torch.testing.assert_close(_state(adapted)[name], trained[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(adapted.unet.state_dict()[name], trained[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("group", ["cross-attention-kv", "lora"])
 def test_the_strength_goes_from_the_original_to_the_trained_weights_and_beyond(runs, call, group):
     source, run = runs("sd1", group)
-    frozen = _state(_open(source))
+    frozen = readers.pipeline(source).unet.state_dict()
     written = {}
     for strength in ("0", "0.5", "1", "1.5"):
         code, folder, _ = call(run, "--strength", strength, output=strength)
@@ -168,29 +123,7 @@ def test_the_strength_goes_from_the_original_to_the_trained_weights_and_beyond(r
         change = written["1"][name] - frozen[name]
         torch.testing.assert_close(written["0.5"][name], frozen[name] + change / 2)
         torch.testing.assert_close(written["1.5"][name], frozen[name] + change * 1.5)
-    trained = load_file(run / "unet_delta.safetensors")
-    assert group == "lora" or _equal(written["1"], trained)
-
-
-@pytest.mark.parametrize(
-    ("kind", "group", "dtype"),
-    [("sd1", "cross-attention-kv", "fp32"), ("sd1", "lora", "bf16"), ("sdxl", "lora", "bf16")],
-)
-def test_undoing_restores_the_original_weights_bit_for_bit_and_leaves_what_someone_else_put_there(
-    runs, call, kind, group, dtype
-):
-    source, run = runs(kind, group)
-    _, folder, _ = call(run, "--format", "pipeline", "--dtype", dtype, "--strength", "0.7")
-    original = _open(source).to(formats.DTYPES[dtype])
-    erased = _open(folder).to(formats.DTYPES[dtype])
-    assert not _equal(_state(erased), _state(original))
-    (folder / "unet" / "mine.txt").write_text("mine")
-    assert export([str(folder), "--undo"]) == 0
-    assert (folder / "unet" / "mine.txt").read_text() == "mine"
-    restored = _open(folder).to(formats.DTYPES[dtype])
-    assert _equal(_state(restored), _state(original))
-    stored = load_file(next((folder / "unet").glob("*.safetensors")))
-    assert {tensor.dtype for tensor in stored.values()} == {formats.DTYPES[dtype]}
+    assert group == "lora" or _equal(written["1"], load_file(run / "unet_delta.safetensors"))
 
 
 @pytest.mark.parametrize("flags", [["--format", "delta"], ["--undo"]])
@@ -229,27 +162,6 @@ def test_a_full_disk_is_one_line(runs, call, monkeypatch):
     assert not folder.exists()
 
 
-def test_a_runs_own_pipeline_is_undone_too_and_only_once(runs, tmp_path, capsys):
-    source, run = runs("sd1", "lora", "--save-pipeline")
-    shutil.copytree(run, tmp_path / "run")
-    assert export([str(tmp_path / "run"), "--undo"]) == 0
-    assert _equal(_state(_open(tmp_path / "run" / "pipeline")), _state(_open(source)))
-    assert export([str(tmp_path / "run"), "--undo"]) == 2
-    assert "no exported pipeline with an original.safetensors" in capsys.readouterr().err
-
-
-def test_weights_changed_after_the_export_are_not_undone(runs, call, capsys):
-    _, folder, _ = call(runs()[1], "--format", "pipeline")
-    file = next((folder / "unet").glob("*.safetensors"))
-    weights = load_file(file)
-    weights["conv_in.bias"][0] += 1e-6
-    save_file(weights, file, {"format": "pt"})
-    before = file.read_bytes()
-    assert export([str(folder), "--undo"]) == 2
-    assert "changed after the export; nothing was undone" in capsys.readouterr().err
-    assert file.read_bytes() == before
-
-
 @pytest.mark.parametrize(("form", "dtype"), [("delta", "fp16"), ("lora", "bf16")])
 def test_half_precision_is_written_and_its_difference_is_said(runs, call, form, dtype):
     code, folder, printed = call(runs()[1], "--format", form, "--dtype", dtype, "--rank", "64")
@@ -264,7 +176,9 @@ def test_files_say_what_they_are(runs, call):
     _, folder, _ = call(run, "--strength", "0.5")
     with safe_open(folder / formats.DELTA, "pt") as file:
         metadata = file.metadata()
-    assert (metadata["target"], metadata["strength"], metadata["base"]) == ("a star", "0.5", str(source))
+    assert (metadata["target"], metadata["strength"], metadata["base"]) == ("a star", "0.5", "sd1")
+    model = models.load(source, torch.device("cpu"))
+    assert metadata["original_sha256"] == fingerprint(model.parameters_of("cross-attention-kv"))
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: diffusers\n")
     for words in ('"a star" led towards "a circle"', "`kl`", "strength 0.5", "stay under its licence"):
@@ -275,7 +189,7 @@ def test_files_say_what_they_are(runs, call):
 def test_a_card_has_the_metrics_and_a_hub_models_name():
     config = {"model": "someone/model", "objective": "closed_form", "parameter_group": "lora", "steps": 1, "seed": 0}
     summary = {"target": "a", "anchor": "b", "divergence": "kl", "config": config | {"learning_rate": 0.1}}
-    text = model_card(summary, {"unlearning_accuracy": {"original": 0.1, "erased": 0.9}}, "lora", 1.0)
+    text = model_card(summary, {"unlearning_accuracy": {"original": 0.1, "erased": 0.9}}, Written("lora"))
     assert "base_model: someone/model\n" in text
     assert "| unlearning accuracy | 0.1000 | 0.9000 |" in text
 
@@ -348,3 +262,50 @@ def test_a_run_names_the_weights_it_started_from(runs):
         recorded = file.metadata()["original_sha256"]
     assert recorded == fingerprint(model.parameters_of("cross-attention-kv"))
     assert json.loads((run / "run.json").read_text())["config"]["parameter_group"] == "cross-attention-kv"
+
+
+@pytest.mark.parametrize("reason", ["offline mode is enabled", "401 Client Error\nInvalid user token"])
+def test_a_hub_that_cannot_be_reached_or_refuses_is_one_line_and_loses_nothing(runs, call, monkeypatch, reason):
+    def create_repo(*_, **__):
+        raise ConnectionError(reason) if "offline" in reason else RuntimeError(reason)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create_repo)
+    code, folder, printed = call(runs()[1], "--push-to-hub", "me/mine")
+    assert code == 2
+    last = printed.err.splitlines()[-1]
+    assert last.startswith(f"error: --push-to-hub me/mine: not uploaded: {' '.join(reason.split())}; what was written")
+    assert last.endswith(f"`hf upload me/mine {folder}` uploads it")
+    assert "Traceback" not in printed.err
+    assert (folder / "unet_delta.safetensors").is_file()
+
+
+def test_a_name_that_is_none_on_the_hub_is_refused_before_any_work(runs, call):
+    code, folder, printed = call(runs()[1], "--push-to-hub", "mine")
+    assert code == 2
+    assert "--push-to-hub mine: no name on the hub; needed is OWNER/NAME" in printed.err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", FAMILIES[:1])
+def test_adapters_have_a_file_name_of_their_own_and_older_runs_are_read(runs, call, kind, tmp_path):
+    """Under the name of changed weights they changed nothing, silently."""
+    _, run = runs(kind, "lora", "--save-pipeline")
+    assert not (run / "unet_delta.safetensors").exists()
+    older = shutil.copytree(run, tmp_path / "older")
+    (older / "unet_adapters.safetensors").rename(older / "unet_delta.safetensors")
+    written = []
+    for each in (run, older):
+        code, folder, _ = call(each, "--format", "delta", output=f"{each.name}-delta")
+        assert code == 0
+        written.append(load_file(folder / "unet_delta.safetensors"))
+    assert _equal(*written)
+    (run / "unet_adapters.safetensors").rename(tmp_path / "kept")
+    try:
+        assert "no finished run, which has a run.json and a unet_delta" in call(run)[2].err
+    finally:
+        (tmp_path / "kept").rename(run / "unet_adapters.safetensors")
+
+
+def test_a_divergence_of_a_users_file_is_named_without_its_folder():
+    assert public_divergences("/home/me/of mine.py:mine, kl") == "of mine.py:mine, kl"
+    assert public_divergences("(u - 1)**2/(u + 2)") == "(u - 1)**2/(u + 2)"
