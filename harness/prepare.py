@@ -90,8 +90,14 @@ def prepare(plan: Plan) -> Prepared:
     device = models.resolve_device(options.device)
     processes.join(device)
     model = models.load(plan.source, device, options.variant, options.revision, options.offline)
+    model = models.reading(model, options.max_sequence_length)
     models.check_sampling(model, options.sampling_steps)
     model.parameters_of(options.parameter_group)  # refuses a group without weights
+    if options.start == "closed-form" and not model.reads_embeddings:
+        raise UsageError(
+            f"--start closed-form: keys and values of a {type(model.network).__name__} read what other layers make of "
+            "the embeddings, where no closed form is known; choose --start original"
+        )
     chosen = _choose(plan, model)
     shown = panel(chosen, plan.vocabulary)
     prompts = [*chosen.prompts, *shown.prompts, ""]

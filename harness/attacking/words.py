@@ -41,7 +41,9 @@ def spare_words(model: Family, count: int, prompts: Iterable[str]) -> list[str]:
         return all(len(tokens) == 1 and tokens[0] not in used for tokens, used in zip(read, taken, strict=True))
 
     words = (tokenizers[0].decode([token]).strip() for token in range(len(tokenizers[0])))
-    found = list(islice(dict.fromkeys(filter(spare, (w for w in words if w.isascii() and w.isalpha()))), count))
+    # in small letters, as some pipelines make all letters small before their tokenizer sees them
+    plain = (word for word in words if word.isascii() and word.isalpha() and word.islower())
+    found = list(islice(dict.fromkeys(filter(spare, plain)), count))
     if len(found) < count:
         raise UsageError(f"--attacks: the tokenizer has {len(found)} words of one token to spare; needed are {count}")
     return found
@@ -59,8 +61,11 @@ def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor])
     hooks = []
     try:
         for (tokenizer, encoder), own in zip(_encoders(model), vectors, strict=True):
-            tokens = [_tokens(tokenizer, word)[0] for word in words]
-            hooks.append(encoder.get_input_embeddings().register_forward_hook(partial(_put, tokens, own)))
+            tokens, table = [_tokens(tokenizer, word)[0] for word in words], encoder.get_input_embeddings().weight
+            # T5 has a second module for the one table, and reads through that
+            modules = [each for each in encoder.modules() if isinstance(each, torch.nn.Embedding)]
+            tables = [each for each in modules if each.weight is table]
+            hooks += [each.register_forward_hook(partial(_put, tokens, own)) for each in tables]
         yield
     finally:
         for hook in hooks:

@@ -41,7 +41,7 @@ def finish(
             given = Conditioning.stack([prompts[row] for row in rows])
             nothing = Conditioning.stack([unconditional] * len(rows))
             results.append(_denoise(model, clean[rows], noise[rows], fraction, (given, nothing), options).float())
-    return processes.gather(torch.cat(results), len(clean))
+    return processes.gather(torch.cat(results).contiguous(), len(clean))
 
 
 @torch.no_grad()

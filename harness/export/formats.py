@@ -63,6 +63,7 @@ class Erasure:
         options = from_dict(summary["config"])
         source, place = resolve(model or options.model), models.resolve_device(device)
         family = models.load(source, place, options.variant, options.revision, options.offline)
+        family = models.reading(family, options.max_sequence_length)
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
         return cls(summary, metrics, options, family, frozen, trained)
@@ -92,6 +93,9 @@ def export(run: Path, output: Path, form: Form, model: str, device: str) -> str:
         UsageError: no finished run, or a file that does not sample as the trained model does.
     """
     erasure = Erasure.read(run, model, device)
+    pipeline = erasure.model.pipeline
+    if form.name == "lora" and not hasattr(pipeline, "load_lora_weights"):
+        raise UsageError(f"--format lora: diffusers' {type(pipeline).__name__} loads none; choose delta or pipeline")
     changed = lowrank.merged(erasure.frozen, erasure.trained, form.strength)
     original = erasure.sample(erasure.model)
     erasure.put(changed)
@@ -137,7 +141,7 @@ def reopened(erasure: Erasure, form: str, folder: Path) -> Tensor:
     """The samples of what was written, opened as its readers do: over the original in `erasure`, or on its own."""
     model = erasure.model
     if form == "pipeline":
-        return erasure.sample(models.load(folder, model.device))
+        return erasure.sample(models.reading(models.load(folder, model.device), model.max_sequence_length))
     if form == "delta":
         erasure.put(load_tensors(folder / DELTA)[0])
     else:

@@ -75,7 +75,7 @@ def _said(printed):
     return float(re.search(r"by at\s+most ([\d.e+-]+) \(latents\);", printed.out)[1])
 
 
-FAMILIES = list(tiny.PIPELINES)
+FAMILIES = list(tiny.UNETS)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

@@ -14,6 +14,7 @@ from harness.models.path import GaussianPath, diffusion_path
 UNET_GROUPS = {
     "cross-attention-kv": re.compile(r"attn2\.to_[kv]\."),
     "cross-attention": re.compile(r"attn2\."),
+    "text-paths": re.compile(r"attn2\.to_[kv]\.|add_embedding\."),
     "attention": re.compile(r"attn[12]\."),
     "full": re.compile(""),
     "lora": re.compile(r"attn[12]\.(to_[qkv]|to_out\.0)\.weight"),
