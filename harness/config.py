@@ -50,8 +50,9 @@ class Config:
     adapters of all attention layers; `full` has to keep every weight twice."""
     rank: int = 8
     """Rank of each adapter of the group `lora`."""
-    scale: Literal["auto", "posterior", "unit"] = "auto"
-    """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
+    scale: Literal["auto", "posterior", "sde", "unit"] = "auto"
+    """What turns a squared error into s: calibrated once, the variance of the path's posterior, that of Flow-GRPO's
+    step (flow matching alone), or the official recipe's 1."""
     origin: Literal["target", "anchor"] = "target"
     """Whose pictures a step noises: the target's, which erases what the model can draw, or as the official recipe has
     it the anchor's, which erases the name alone."""

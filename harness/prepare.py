@@ -17,6 +17,7 @@ from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.edits import Edit
 from harness.models.family import Conditioning, Family
+from harness.models.path import FLOW
 from harness.models.weights import fingerprint
 from harness.plan import Plan
 from harness.prompts.concepts import Concepts
@@ -92,6 +93,8 @@ def prepare(plan: Plan) -> Prepared:
     model = models.load(plan.source, device, options.variant, options.revision, options.offline)
     model = models.reading(model, options.max_sequence_length)
     models.check_sampling(model, options.sampling_steps)
+    if options.scale == "sde" and model.path().prediction_type != FLOW:
+        raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     if options.start == "closed-form" and not model.reads_embeddings:
         raise UsageError(

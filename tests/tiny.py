@@ -96,6 +96,9 @@ def call(of: Family, prompt: str, **options) -> Tensor:
     """The latents that the pipeline's own call gives, at its default size where that is not among its table's."""
     if "use_resolution_binning" in inspect.signature(of.pipeline.__call__).parameters:
         options["use_resolution_binning"] = False
+    if isinstance(inspect.signature(of.pipeline.__call__).parameters["height"].default, int):
+        side = of.network.config.sample_size * of.pipeline.vae_scale_factor
+        options |= {"height": side, "width": side}
     return of.pipeline(prompt, output_type="latent", **options).images
 
 

@@ -28,13 +28,14 @@ def nearest_tokens(vectors: Tensor, vocabulary: Tensor) -> Tensor:
 
 
 def spare_words(model: Family, count: int, prompts: Iterable[str]) -> list[str]:
-    """Words of one token in every tokenizer, which none of the prompts has.
+    """Words of one token in every tokenizer, which none of the prompts has, nor what is put before them.
 
     Raises:
         UsageError: the vocabularies have too few of them.
     """
     tokenizers = [tokenizer for tokenizer, _ in _encoders(model)]
-    taken = [{token for prompt in prompts for token in _tokens(each, prompt)} for each in tokenizers]
+    given = ["\n".join(model.instructions), *prompts]
+    taken = [{token for prompt in given for token in _tokens(each, prompt)} for each in tokenizers]
 
     def spare(word: str) -> bool:
         read = [_tokens(tokenizer, word) for tokenizer in tokenizers]
@@ -72,9 +73,12 @@ def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor])
             hook.remove()
 
 
-def _put(tokens: Sequence[int], vectors: Tensor, _: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
+def _put(
+    tokens: Sequence[int], vectors: Tensor, table: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor
+) -> Tensor:
+    scaled = vectors * getattr(table, "embed_scale", 1.0)  # Gemma multiplies what it reads from its table
     for place, token in enumerate(tokens):
-        embedded = torch.where((inputs[0] == token)[..., None], vectors[:, place, None].to(embedded), embedded)
+        embedded = torch.where((inputs[0] == token)[..., None], scaled[:, place, None].to(embedded), embedded)
     return embedded
 
 

@@ -122,6 +122,12 @@ class Family(ABC):
         return self.max_sequence_length or (own.default if own else 0)
 
     @property
+    def instructions(self) -> list[str]:
+        """What the pipeline's call puts before each prompt; nothing for most."""
+        own = inspect.signature(self.pipeline.__call__).parameters.get("complex_human_instruction")
+        return own.default if own else []
+
+    @property
     def device(self) -> torch.device:
         """Where the denoiser is; the pipeline's other networks wait on the CPU, but for `whole`."""
         return self.network.device
@@ -205,6 +211,10 @@ class Family(ABC):
     @abstractmethod
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
+
+    @abstractmethod
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """What the pipeline's call tells its scheduler of the time steps beyond their number."""
 
     @abstractmethod
     def path(self) -> GaussianPath:

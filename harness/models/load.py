@@ -137,5 +137,5 @@ def check_sampling(model: Family, steps: int) -> None:
     if steps < model.fewest_steps:
         raise UsageError(f"--sampling-steps {steps}: {type(model.pipeline).__name__} needs {model.fewest_steps}")
     most = model.pipeline.scheduler.config.num_train_timesteps
-    if steps > most or not has_steps(model.pipeline, steps):
+    if steps > most or not has_steps(model.pipeline, steps, **model.schedule(steps)):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")

@@ -66,6 +66,10 @@ class PixArt(Family):
         """The scheduler's, of betas."""
         return diffusion_path(self.pipeline, self.device)
 
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings with their masks in the place of prompts, at the default size, whatever that is."""
         return {
@@ -114,6 +118,6 @@ def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str])
             f"its transformer takes {channels} channels where the VAE's latents have {latent}: an inpainting or "
             "editing model"
         )
-    if network.out_channels not in (latent, 2 * latent):
-        return f"its transformer gives {network.out_channels} channels where the VAE's latents have {latent}"
+    if (given := network.config.out_channels or channels) not in (latent, 2 * latent):
+        return f"its transformer gives {given} channels where the VAE's latents have {latent}"
     return None

@@ -13,6 +13,7 @@ from harness import evaluate, unlearn
 from harness.export.__main__ import main as export
 from harness.judging.attack import chosen_attacks
 from harness.judging.attacks import inversion, noise_probe, null_text_inversion, prefix_tokens, relearning
+from harness.models.path import is_flow
 from harness.models.weights import ORIGINAL
 from harness.runs.folder import DELTA
 from harness.train import Trainer
@@ -120,5 +121,8 @@ def test_what_a_family_cannot_do_is_one_line(kind, tmp_path, capsys):
     assert "keys and values of a" in capsys.readouterr().err
     assert unlearn.main([*flags, "--max-sequence-length", "3", "--retain", "a red moon and a star"]) == 2
     assert "more than the tokenizer's limit of" in capsys.readouterr().err
+    if not is_flow(tiny.model(kind).pipeline.scheduler):
+        assert unlearn.main([*flags, "--scale", "sde"]) == 2
+        assert "--scale sde: of flow matching alone, which" in capsys.readouterr().err
     assert unlearn.main([*flags, "--max-sequence-length", "513"]) == 2
     assert "--max-sequence-length 513: must be 0 for the pipeline's own, or up to 512" in capsys.readouterr().err
