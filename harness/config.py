@@ -15,6 +15,7 @@ MINIATURE = "miniature"
 WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 """The shipped pipeline in the diffusers layout, with its judge and its oracle beside it."""
 ConceptType = Literal["object", "style", "person", "safety", "text"]
+ParameterGroup = Literal["cross-attention-kv", "cross-attention", "text-paths", "attention", "full", "lora"]
 
 
 class UsageError(ValueError):
@@ -29,7 +30,8 @@ class Config:
     """
 
     model: str = MINIATURE
-    """Pipeline folder in the diffusers layout, SD 1.x .safetensors file, hub id, or `miniature`, the embedded one."""
+    """Pipeline folder in the diffusers layout (docs/erasure.md: which families), SD 1.x .safetensors file, hub id, or
+    `miniature`, the embedded one."""
     target: str = ""
     """Concept to erase; by default the model's own default (miniature: star)."""
     within: str = ""
@@ -50,12 +52,14 @@ class Config:
     """NAME or NAME:param=value of `python -m fdiv list`, FILE.py:NAME, or a generator such as "u*log(u) - u + 1"."""
     objective: Literal["closed_form", "variational"] = "closed_form"
     """D(s) between the two reverse steps, or its variational lower bound with a trained critic."""
-    parameter_group: Literal["cross-attention-kv", "cross-attention", "attention", "full", "lora"] = "full"
-    """What trains of the denoiser; `lora`: adapters of all attention layers; `full` has to keep every weight twice."""
+    parameter_group: ParameterGroup = "full"
+    """What trains of the denoiser; `text-paths`: all that a prompt goes through, its pooled vector too; `lora`:
+    adapters of all attention layers; `full` has to keep every weight twice."""
     rank: int = 8
     """Rank of each adapter of the group `lora`."""
-    scale: Literal["auto", "posterior", "unit"] = "auto"
-    """What turns a squared error into s: calibrated once, the scheduler's own variance, or the official recipe's 1."""
+    scale: Literal["auto", "posterior", "sde", "unit"] = "auto"
+    """What turns a squared error into s: calibrated once, the variance of the path's posterior, that of Flow-GRPO's
+    step (flow matching alone), or the official recipe's 1."""
     origin: Literal["target", "anchor"] = "target"
     """Whose pictures a step noises: the target's, which erases what the model can draw, or as the official recipe has
     it the anchor's, which erases the name alone."""
@@ -98,6 +102,8 @@ class Config:
     by default what is put in the target's place."""
     inception: Path | None = None
     """Weights of Inception v3, .pth or .safetensors, for KID by its features; without them KID is by the judge's."""
+    max_sequence_length: int = 0
+    """Tokens of a prompt that T5 or Gemma read; 0 for what the model's pipeline has. Fewer take less memory."""
     stop_when: str = ""
     """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; needs a judge."""
     retention_budget: float = 0.05
@@ -214,6 +220,7 @@ def check(options: Config) -> None:
         "retention_budget": (1e-30, 1e30, "a finite number above 0"),
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
         "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
+        "max_sequence_length": (0, 512, "0 for the pipeline's own, or up to 512, as many as any of them takes"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "adversary_every": (0, 10**9, "a count, or 0 for no search"),
         "relearning_steps": (0, 10**9, "a count, or 0 for no fine-tuning"),

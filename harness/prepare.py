@@ -18,6 +18,7 @@ from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.edits import Edit, starting_weights
 from harness.models.family import Conditioning, Family
+from harness.models.path import FLOW
 from harness.models.weights import fingerprint
 from harness.plan import Plan
 from harness.prompts.concepts import Concepts
@@ -102,9 +103,17 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         UsageError: it cannot.
     """
     options = plan.options
+    model = models.reading(model, options.max_sequence_length)
     models.check_sampling(model, options.sampling_steps)
+    if options.scale == "sde" and model.path().prediction_type != FLOW:
+        raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     starting_weights(model, options)  # refuses a file that does not fit
+    if options.start == "closed-form" and not model.reads_embeddings:
+        raise UsageError(
+            f"--start closed-form: keys and values of a {type(model.network).__name__} read what other layers make of "
+            "the embeddings, where no closed form is known; choose --start original"
+        )
     chosen = _choose(plan, model)
     shown = panel(chosen, plan.vocabulary, plan.words)
     prompts = [*chosen.prompts, *shown.prompts, ""]

@@ -166,12 +166,13 @@ class Trainer:
             gap = difference(self.denoiser, self.scale, erasing)
             s = squared_distance(gap)
             values, estimate = self._erasure_values(gap, s, erasing)
+            values = values if erasing.weight is None else erasing.weight * values
             erase = erasure_loss(values, erasing.concept, self.losses)
             gradients: Sequence[Tensor] = torch.autograd.grad(erase, weights)
         retain = erase.new_zeros(())
         if len(retaining.noisy):
             drift = relative_drift(self.denoiser, self.scale.path, retaining, self.measured.error)
-            retain = retain_loss(drift)
+            retain = retain_loss(drift if retaining.weight is None else retaining.weight * drift)
             kept = torch.autograd.grad(self.options.retain_weight * self.measured.s * retain, weights)
             gradients = [one + other for one, other in zip(gradients, kept, strict=True)]
         gradients = processes.mean(gradients)

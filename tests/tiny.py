@@ -1,5 +1,6 @@
 """Tiny models with random weights, one a family, written as pipeline folders: what tests load instead of downloads."""
 
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -7,21 +8,26 @@ from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
+    DiffusionPipeline,
     EulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from harness.config import WEIGHTS
 from harness.data.latents import Sampled
 from harness.miniature import judge
 from harness.miniature.recipe import JUDGE
 from harness.models.family import Conditioning, Family, families
+from tests import tiny_transformers
+from tests.tiny_parts import clip_config as _text
+from tests.tiny_parts import clip_tokenizer as _tokenizer
+from tests.tiny_parts import vae as _vae
 
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 UNOPPOSED = ("--adversary-every", "0", "--relearning-steps", "0")
@@ -75,7 +81,8 @@ def pipeline_full() -> StableDiffusionPipeline:
     return result
 
 
-PIPELINES = {"sd1": pipeline, "sd2": pipeline_2, "sdxl": pipeline_xl}
+UNETS = {"sd1": pipeline, "sd2": pipeline_2, "sdxl": pipeline_xl}
+PIPELINES = UNETS | tiny_transformers.PIPELINES
 
 
 def model(kind: str = "sd1") -> Family:
@@ -83,10 +90,20 @@ def model(kind: str = "sd1") -> Family:
     return family(PIPELINES[kind]())
 
 
-def family(of: StableDiffusionPipeline | StableDiffusionXLPipeline) -> Family:
+def family(of: DiffusionPipeline) -> Family:
     """Any pipeline as the trainer sees it."""
     of.set_progress_bar_config(disable=True)
     return families()[type(of).__name__](of)
+
+
+def call(of: Family, prompt: str, **options) -> Tensor:
+    """The latents that the pipeline's own call gives, at its default size where that is not among its table's."""
+    if "use_resolution_binning" in inspect.signature(of.pipeline.__call__).parameters:
+        options["use_resolution_binning"] = False
+    if isinstance(inspect.signature(of.pipeline.__call__).parameters["height"].default, int):
+        side = of.network.config.sample_size * of.pipeline.vae_scale_factor
+        options |= {"height": side, "width": side}
+    return of.pipeline(prompt, output_type="latent", **options).images
 
 
 def sampled(of: Family, count: int = 4) -> Sampled:
@@ -110,9 +127,9 @@ def folder(path: Path, kind: str = "sd1") -> Path:
     return path
 
 
-def judged_folder(path: Path) -> Path:
-    """The tiny SD 1.x with the miniature's vocabulary cut down to few values an axis, and an untrained judge."""
-    folder(path)
+def judged_folder(path: Path, kind: str = "sd1") -> Path:
+    """A tiny pipeline with the miniature's vocabulary cut down to few values an axis, and an untrained judge."""
+    folder(path, kind)
     content = json.loads((WEIGHTS / "vocabulary.json").read_text())
     content["axes"] = {"shape": ["circle", "star", "moon"], "colour": ["red", "yellow"], "style": ["plain", "outline"]}
     (path / "vocabulary.json").write_text(json.dumps(content))
@@ -161,21 +178,6 @@ _VAE_NAMES: Renaming = [
 ]  # fmt: skip
 
 
-def _tokenizer() -> CLIPTokenizer:
-    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=77)
-
-
-def _text(**options) -> CLIPTextConfig:
-    tokenizer = _tokenizer()
-    small = {
-        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "projection_dim": 16, "vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length,
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
-    return CLIPTextConfig(**(small | options))
-
-
 def _unet(**options) -> UNet2DConditionModel:
     small = {
         "sample_size": 8, "layers_per_block": 1, "block_out_channels": (8, 16), "cross_attention_dim": 16,
@@ -183,10 +185,3 @@ def _unet(**options) -> UNet2DConditionModel:
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     }  # fmt: skip
     return UNet2DConditionModel(**(small | options))
-
-
-def _vae(levels: int = 2, **options) -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(8,) * levels, layers_per_block=1, norm_num_groups=4, sample_size=16, **options,
-    )  # fmt: skip

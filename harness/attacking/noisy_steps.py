@@ -12,6 +12,8 @@ from tqdm import tqdm
 from harness.config import Config
 from harness.data.finish import guided
 from harness.models.family import Conditioning, Family
+from harness.models.path import FLOW, GaussianPath
+from harness.models.sampler import sampler
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,31 @@ def _denoise(
     With eta above 1 the variance that a step adds can exceed all that the path has at the next time. As the probe's
     authors do, the absolute value of the difference is taken then: there is more noise than the model expects.
     """
-    path, scheduler = model.path(), DDIMScheduler.from_config(model.pipeline.scheduler.config)
-    scheduler.set_timesteps(options.sampling_steps)
-    kept = [*scheduler.alphas_cumprod[scheduler.timesteps].tolist(), float(scheduler.final_alpha_cumprod)]
-    for timestep, (now, then) in zip(scheduler.timesteps.tolist(), pairwise(kept), strict=True):
+    path = model.path()
+    timesteps, kept = _schedule(model, path, options.sampling_steps)
+    for timestep, ((signal, deviation), (clear, left)) in zip(timesteps, pairwise(kept), strict=True):
         at = torch.full((len(latents),), timestep, device=latents.device)
         output = guided(model, latents, at, both, options.guidance_scale)
         clean, predicted = (read(output, latents, at) for read in (path.clean_prediction, path.noise_prediction))
-        variance = noise.eta**2 * (1 - then) / (1 - now) * (1 - now / then)
+        # equation 16 is the variance of the path's posterior: of x_s given x_t and x_0
+        variance = noise.eta**2 * left**2 * (1 - (signal * left / (deviation * clear)) ** 2)
         fresh = torch.stack([torch.randn(latents.shape[1:], generator=each) for each in generators]).to(latents)
-        mean = then**0.5 * clean + abs(1 - then - variance) ** 0.5 * predicted
+        mean = clear * clean + abs(left**2 - variance) ** 0.5 * predicted
         latents = mean + noise.scale * variance**0.5 * fresh
     return latents
+
+
+def _schedule(model: Family, path: GaussianPath, steps: int) -> tuple[list[int], list[tuple[float, float]]]:
+    """Time steps, and signal and deviation at each and where the last one leads: DDIM's, or a flow's own sampler's."""
+    given = model.pipeline.scheduler.config
+    if path.prediction_type == FLOW:
+        scheduler = sampler(model.pipeline)
+        scheduler.set_timesteps(steps, **model.schedule(steps))
+        timesteps = scheduler.timesteps.round().long()
+        at = torch.cat([timesteps, timesteps.new_zeros(1)]).to(path.device)
+        pairs = zip(path.signal[at].tolist(), path.deviation[at].tolist(), strict=True)
+        return timesteps.tolist(), list(pairs)
+    ddim = DDIMScheduler.from_config(given)
+    ddim.set_timesteps(steps)
+    kept = [*ddim.alphas_cumprod[ddim.timesteps].tolist(), float(ddim.final_alpha_cumprod)]
+    return ddim.timesteps.tolist(), [(share**0.5, (1 - share) ** 0.5) for share in kept]

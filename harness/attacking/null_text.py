@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from harness.models.family import Conditioning, Family
+from harness.models.path import FLOW, GaussianPath
 
 FIXED_POINT = 3
 """Times that a step back is taken again with the prediction at where it led."""
@@ -33,7 +35,8 @@ class Inverted:
 class NullText:
     """A model without a prompt, as a map between pictures and noise in a few deterministic steps (DDIM).
 
-    Predictions of any kind are turned into those of noise, which both of diffusers' schedulers then work with.
+    Predictions of any kind but a flow's are turned into those of noise, which both of diffusers' schedulers then work
+    with.
     """
 
     def __init__(self, model: Family, steps: int, precision: str = "fp32") -> None:
@@ -47,8 +50,13 @@ class NullText:
         given = model.pipeline.scheduler.config
         ours: dict[str, Any] = {"prediction_type": "epsilon", "clip_sample": False, "timestep_spacing": "leading"}
         self.model, self.path, self.precision = model, model.path(), precision
-        self.forth = DDIMScheduler.from_config(given, **ours, thresholding=False)
-        self.back = DDIMInverseScheduler.from_config(given, **ours)
+        self.forth: Any
+        self.back: Any
+        if self.path.prediction_type == FLOW:
+            self.forth, self.back = StraightSteps(self.path, back=False), StraightSteps(self.path, back=True)
+        else:
+            self.forth = DDIMScheduler.from_config(given, **ours, thresholding=False)
+            self.back = DDIMInverseScheduler.from_config(given, **ours)
         for scheduler in (self.forth, self.back):
             scheduler.set_timesteps(steps, device=model.device)
 
@@ -84,7 +92,7 @@ class NullText:
         """The noisier latents from which the sampler's step leads to these; solved as a fixed point (2309.04907)."""
         noisier = latents
         for _ in range(1 + FIXED_POINT):
-            noisier = self.back.step(self._noise(noisier, timestep, nothing), timestep, latents).prev_sample
+            noisier = self.back.step(self._prediction(noisier, timestep, nothing), timestep, latents).prev_sample
         return noisier
 
     def _learn(
@@ -101,10 +109,31 @@ class NullText:
         return moved.map(Tensor.detach)
 
     def _step_forth(self, latents: Tensor, timestep: Tensor, nothing: Conditioning) -> Tensor:
-        return self.forth.step(self._noise(latents, timestep, nothing), timestep, latents).prev_sample
+        return self.forth.step(self._prediction(latents, timestep, nothing), timestep, latents).prev_sample
 
-    def _noise(self, latents: Tensor, timestep: Tensor, nothing: Conditioning) -> Tensor:
+    def _prediction(self, latents: Tensor, timestep: Tensor, nothing: Conditioning) -> Tensor:
         timesteps = timestep.expand(len(latents))
         with self.model.arithmetic(self.precision):
             output = self.model.predict(self.model.network, latents, timesteps, nothing).float()
+        if self.path.prediction_type == FLOW:
+            return output
         return self.path.noise_prediction(output, latents, timesteps)
+
+
+class StraightSteps:
+    """Euler's steps along a flow, which are DDIM's on its path; called as diffusers' schedulers are."""
+
+    def __init__(self, path: GaussianPath, back: bool) -> None:
+        """From noise to picture, or back."""
+        self.path, self.back = path, back
+        self.timesteps = torch.empty(0)
+
+    def set_timesteps(self, steps: int, device: torch.device) -> None:
+        """Equally far apart, the noisier end of each step; the last of them is noise alone."""
+        ends = torch.linspace(0, self.path.timesteps, steps + 1, device=device).round().long()[1:]
+        self.stride, self.timesteps = 1 / steps, ends if self.back else ends.flip(0)
+
+    def step(self, output: Tensor, timestep: Tensor, latents: Tensor) -> SchedulerOutput:
+        """Along the velocity at a time step, from that to the one before it or, back, from the one before it there."""
+        stride = self.stride if self.back else -self.stride
+        return SchedulerOutput(prev_sample=latents + stride * output)

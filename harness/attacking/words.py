@@ -28,20 +28,23 @@ def nearest_tokens(vectors: Tensor, vocabulary: Tensor) -> Tensor:
 
 
 def spare_words(model: Family, count: int, prompts: Iterable[str]) -> list[str]:
-    """Words of one token in every tokenizer, which none of the prompts has.
+    """Words of one token in every tokenizer, which none of the prompts has, nor what is put before them.
 
     Raises:
         UsageError: the vocabularies have too few of them.
     """
     tokenizers = [tokenizer for tokenizer, _ in _encoders(model)]
-    taken = [{token for prompt in prompts for token in _tokens(each, prompt)} for each in tokenizers]
+    given = ["\n".join(model.instructions), *prompts]
+    taken = [{token for prompt in given for token in _tokens(each, prompt)} for each in tokenizers]
 
     def spare(word: str) -> bool:
         read = [_tokens(tokenizer, word) for tokenizer in tokenizers]
         return all(len(tokens) == 1 and tokens[0] not in used for tokens, used in zip(read, taken, strict=True))
 
     words = (tokenizers[0].decode([token]).strip() for token in range(len(tokenizers[0])))
-    found = list(islice(dict.fromkeys(filter(spare, (w for w in words if w.isascii() and w.isalpha()))), count))
+    # in small letters, as some pipelines make all letters small before their tokenizer sees them
+    plain = (word for word in words if word.isascii() and word.isalpha() and word.islower())
+    found = list(islice(dict.fromkeys(filter(spare, plain)), count))
     if len(found) < count:
         raise UsageError(f"--attacks: the tokenizer has {len(found)} words of one token to spare; needed are {count}")
     return found
@@ -59,17 +62,23 @@ def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor])
     hooks = []
     try:
         for (tokenizer, encoder), own in zip(_encoders(model), vectors, strict=True):
-            tokens = [_tokens(tokenizer, word)[0] for word in words]
-            hooks.append(encoder.get_input_embeddings().register_forward_hook(partial(_put, tokens, own)))
+            tokens, table = [_tokens(tokenizer, word)[0] for word in words], encoder.get_input_embeddings().weight
+            # T5 has a second module for the one table, and reads through that
+            modules = [each for each in encoder.modules() if isinstance(each, torch.nn.Embedding)]
+            tables = [each for each in modules if each.weight is table]
+            hooks += [each.register_forward_hook(partial(_put, tokens, own)) for each in tables]
         yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _put(tokens: Sequence[int], vectors: Tensor, _: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
+def _put(
+    tokens: Sequence[int], vectors: Tensor, table: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor
+) -> Tensor:
+    scaled = vectors * getattr(table, "embed_scale", 1.0)  # Gemma multiplies what it reads from its table
     for place, token in enumerate(tokens):
-        embedded = torch.where((inputs[0] == token)[..., None], vectors[:, place, None].to(embedded), embedded)
+        embedded = torch.where((inputs[0] == token)[..., None], scaled[:, place, None].to(embedded), embedded)
     return embedded
 
 

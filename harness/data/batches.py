@@ -46,6 +46,8 @@ class Batch:
     """Whether it leads from what the frozen model predicts when it is told what the trained one is, not nothing."""
     counterparts: Tensor | None = None
     """What x_0 may be on the rows that erase, (n, k, c, h, w), in place of a frozen prediction."""
+    weight: Tensor | None = None
+    """Of each row, (n + m,), where time steps are not drawn with equal chances."""
     adversary: Tensor | None = None
     """On which of these rows an adversary may add to the prompt, (n,)."""
 
@@ -61,6 +63,7 @@ class Batch:
         return replace(
             self, noisy=self.noisy[:n], noise=self.noise[:n], timesteps=self.timesteps[:n],
             trained=self.trained[:n], frozen=self.frozen[:n],
+            weight=None if self.weight is None else self.weight[:n],
         )  # fmt: skip
 
     @property
@@ -70,6 +73,7 @@ class Batch:
         return Batch(
             noisy=self.noisy[n:], noise=self.noise[n:], timesteps=self.timesteps[n:], trained=self.trained[n:],
             frozen=self.frozen[n:], concept=self.concept[:0], unconditional=self.unconditional,
+            weight=None if self.weight is None else self.weight[n:],
         )  # fmt: skip
 
 
@@ -77,26 +81,30 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
     """Endless batches; noise and time steps are drawn afresh on the CPU, so that every device sees the same.
 
     Each of several processes draws the whole batch too, and gets its share of the rows that erase and that retain.
-    Time steps are never 0: there the reverse step has no variance, so no s.
+    Time steps are those whose reverse step has a variance, so an s; where a family trains some more often than others,
+    so they are drawn here, and their rows weigh less.
     """
     device = sampled.origin_latents.device
     n, count, kept_count = options.batch_size, len(sampled.origin_latents), len(sampled.retain_latents)
     retains = n if kept_count else 0
     shape = sampled.origin_latents.shape[1:]
-    first = 1 if sampled.counterparts is None else max(1, int(FINISHED * path.timesteps))
+    lowest, last, until = path.first, path.timesteps, int(SEEN * path.timesteps)
+    first = lowest if sampled.counterparts is None else max(lowest, int(FINISHED * last))
     while True:
         # Every process draws all of this in this order, whatever it keeps of it.
         erased = torch.randint(count, (n,), generator=generator)
         retained = torch.randint(max(kept_count, 1), (n,), generator=generator)[:retains]
         noise = torch.randn(n + retains, *shape, generator=generator)
-        times = [
-            torch.randint(low, path.timesteps, (rows,), generator=generator) for low, rows in ((first, n), (1, retains))
-        ]
+        times = [path.draw(low, last, rows, generator) for low, rows in ((first, n), (lowest, retains)) if rows]
+        weights = [path.weight(drawn, low, last) for drawn, low in zip(times, (first, lowest), strict=False)]
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
         if sampled.counterparts is not None:
-            seen = torch.randint(first, int(SEEN * path.timesteps), (n,), generator=generator)
+            seen = path.draw(first, until, n, generator)
             opposed = (kinds[:n] == sampled.kinds - 1) & (options.adversary_every > 0)
-            times[0] = torch.where((kinds[:n] == 0) | opposed, times[0], seen)
+            anywhere = (kinds[:n] == 0) | opposed
+            times[0] = torch.where(anywhere, times[0], seen)
+            if (own := weights[0]) is not None and (other := path.weight(seen, first, until)) is not None:
+                weights[0] = torch.where(anywhere, own, other)
         told = [erased + kinds[:n] * count, retained + kinds[n:] * kept_count]
         told.append(torch.where(kinds[n:] == REPLACED, retained, told[1]))
 
@@ -114,9 +122,16 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             unconditional=sampled.unconditional,
             guidance=options.guidance,
             within=bool(options.within),
+            weight=_shared(weights, device),
         )
         if sampled.counterparts is not None:
             batch = replace(batch, counterparts=sampled.counterparts[erased])
         if sampled.kinds > 1:
             batch = replace(batch, adversary=(told[0] // count == sampled.kinds - 1).to(device))
         yield batch
+
+
+def _shared(weights: list[Tensor | None], device: torch.device) -> Tensor | None:
+    """This process's share of each part's weights, joined; None where there are none."""
+    present = [processes.share(part) for part in weights if part is not None]
+    return torch.cat(present).to(device) if present else None

@@ -1,6 +1,7 @@
 """Pictures noised up to some time step of the schedule, and finished from there by the sampler of all pictures."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def finish(
             given = Conditioning.stack([prompts[row] for row in rows])
             nothing = Conditioning.stack([unconditional] * len(rows))
             results.append(_denoise(model, clean[rows], noise[rows], fraction, (given, nothing), options).float())
-    return processes.gather(torch.cat(results), len(clean))
+    return processes.gather(torch.cat(results).contiguous(), len(clean))
 
 
 @torch.no_grad()
@@ -57,16 +58,25 @@ def _denoise(
 ) -> Tensor:  # fmt: skip
     """Latents (n, c, h, w) of one batch; `both` are the conditionings with and without the prompts."""
     scheduler = sampler(model.pipeline)
-    scheduler.set_timesteps(options.sampling_steps, device=clean.device)
+    scheduler.set_timesteps(options.sampling_steps, device=clean.device, **model.schedule(options.sampling_steps))
     wanted = fraction * scheduler.config.num_train_timesteps
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
     timesteps = scheduler.timesteps[begin:]  # of which a solver of second order makes the first alone by first order
-    latents = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
+    latents = _noised(scheduler, clean, noise, timesteps[:1].expand(len(clean)))
     for timestep in timesteps:
-        noisy = scheduler.scale_model_input(latents, timestep)
+        # a flow's schedulers do not scale what the model sees
+        scaled = hasattr(scheduler, "scale_model_input")
+        noisy = scheduler.scale_model_input(latents, timestep) if scaled else latents
         output = guided(model, noisy, timestep.expand(len(noisy)), both, options.guidance_scale)
         latents = scheduler.step(output, timestep, latents).prev_sample
     return latents
+
+
+def _noised(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """Latents with noise put on as the scheduler does; that of a flow has another name for it."""
+    if hasattr(scheduler, "add_noise"):
+        return scheduler.add_noise(clean, noise, timesteps)
+    return scheduler.scale_noise(clean, timesteps, noise)
 
 
 def guided(

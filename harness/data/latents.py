@@ -57,7 +57,8 @@ def sample(
             )
             images = result.images.float()
             results.append(images.cpu() if output == "pt" else images)
-    return processes.gather(torch.cat(results), len(prompts))
+    # Laid out as a cache gives them back: a convolution of the same numbers laid out otherwise rounds otherwise.
+    return processes.gather(torch.cat(results).contiguous(), len(prompts))
 
 
 def seeds(count: int, seed: int) -> list[int]:
@@ -67,7 +68,7 @@ def seeds(count: int, seed: int) -> list[int]:
 
 def nearest(model: Family, concept: str, names: Sequence[str]) -> list[str]:
     """The names in the order of their embeddings' cosine to the concept's, without what all have in common."""
-    embeds = torch.stack([row.prompt_embeds.float().mean(0) for row in encode(model, [concept, *names]).values()])
+    embeds = torch.stack([row.average.float() for row in encode(model, [concept, *names]).values()])
     embeds = torch.nn.functional.normalize(embeds - embeds.mean(0), dim=1)
     order = (embeds[1:] @ embeds[0]).argsort(descending=True, stable=True)
     return [names[i] for i in processes.on_main(order.tolist)]

@@ -83,4 +83,4 @@ def make_critic(
 def context_of(batch: Batch) -> critic.Context:
     """What a critic knows of the rows that erase."""
     rows = batch.erasing
-    return critic.Context(rows.noisy, rows.timesteps, rows.trained.prompt_embeds)
+    return critic.Context(rows.noisy, rows.timesteps, rows.trained.average[:, None])

@@ -9,6 +9,8 @@ from torch import Tensor
 from fdiv.losses import GaussianLoss
 from harness.models.path import GaussianPath
 
+SDE_NOISE = 0.7
+"""a of Flow-GRPO's noise (2505.05470), as its authors train with it."""
 FALLBACK_S = 8.0
 """Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
 
@@ -18,10 +20,10 @@ class Scale:
     """The variance of the reverse step, as the factor that turns a squared error of noise predictions into s."""
 
     kind: str
-    """`auto`, `unit` or `posterior`, as `--scale` names them."""
+    """`auto`, `unit`, `posterior` or `sde`, as `--scale` names them."""
     path: GaussianPath
     constant: float = 1.0
-    """The factor at every time step; `posterior` has no use for it."""
+    """The factor at every time step; `posterior` and `sde` have no use for it."""
 
     def precision(self, timesteps: Tensor) -> Tensor:
         """s per unit of squared noise-prediction error summed over channels and positions, (n,)."""
@@ -29,6 +31,12 @@ class Scale:
             # s = (SNR_{t-1} - SNR_t) |dx_0|^2, and dx_0 is the noise predictions' difference over sqrt(SNR_t)
             before, now = self.path.signal_to_noise(timesteps - 1), self.path.signal_to_noise(timesteps)
             return (before / now - 1).float()
+        if self.kind == "sde":
+            # s = dt (1/sigma_t + sigma_t (1 - t)/(2 t))^2 |dv|^2 with sigma_t = a sqrt(t/(1 - t)), and the velocities'
+            # difference is the noise predictions' over 1 - t
+            left, time = self.path.signal[timesteps].double(), self.path.deviation[timesteps].double()
+            sigma = SDE_NOISE * (time / left).sqrt()
+            return ((1 / sigma + sigma * left / (2 * time)) ** 2 / (left**2 * self.path.timesteps)).float()
         return torch.full(timesteps.shape, self.constant, device=timesteps.device)
 
     def difference(self, noise_p: Tensor, noise_q: Tensor, timesteps: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ def forwards(network: torch.nn.Module) -> Iterator[Counter[str]]:
     """Within this, forward passes of denoisers of this kind are counted, one for each sample, as `forwards`."""
     passes = Counter(forwards=0)
 
-    def count(module: torch.nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+    def count(module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
         if isinstance(module, type(network)):
-            passes["forwards"] += len(inputs[0])
+            passes["forwards"] += len(inputs[0] if inputs else named["hidden_states"])
 
-    handle = register_module_forward_hook(count)
+    handle = register_module_forward_hook(count, with_kwargs=True)
     try:
         yield passes
     finally:

@@ -146,6 +146,8 @@ def _of_differences(model: Family, flag: str, place: Path, tensors: Mapping[str,
 
 def _of_adapter(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
     """A LoRA, as the pipeline's own loader reads it."""
+    if not hasattr(model.pipeline, "load_lora_weights"):
+        raise UsageError(f"{flag} {place}: a LoRA, and diffusers' {type(model.pipeline).__name__} loads none")
 
     @contextmanager
     def adapted() -> "Iterator[None]":

@@ -1,5 +1,6 @@
 """All that the trainer asks of a kind of model: predict, encode prompts, parameters of a group, noise schedule."""
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,16 @@ class Conditioning:
     """(n, width), where the family has it."""
     time_ids: Tensor | None = None
     """(n, 6): original size, crop and target size, where the family has them."""
+    mask: Tensor | None = None
+    """(n, tokens), where the family has it: 1 for a token that the denoiser reads, 0 for padding that it does not."""
+
+    @property
+    def average(self) -> Tensor:
+        """The mean of the tokens that the denoiser reads, (n, width)."""
+        if self.mask is None:
+            return self.prompt_embeds.mean(-2)
+        read = self.mask.to(self.prompt_embeds)[..., None]
+        return (self.prompt_embeds * read).sum(-2) / read.sum(-2).clamp(min=1)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Conditioning":
         """Apply a function to each tensor there is."""
@@ -72,6 +83,8 @@ class Family(ABC):
     """A loaded pipeline, seen as the trainer sees any."""
 
     pipeline: DiffusionPipeline
+    max_sequence_length: int = 0
+    """Of a text encoder that has no length of its own, in tokens; 0 for what the pipeline's call has."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     """diffusers' class, as a model's index names it."""
@@ -82,6 +95,10 @@ class Family(ABC):
 
     component: ClassVar[str]
     """The denoiser's name among the pipeline's parts."""
+    fewest_steps: ClassVar[int] = 1
+    """That the pipeline's call samples in."""
+    reads_embeddings: ClassVar[bool] = True
+    """Whether keys and values of cross-attention are of the embeddings themselves, not of what layers made of them."""
     single_file_parts: ClassVar[str] = ""
     """Where on the hub the configurations and the tokenizer are that a checkpoint in a single file lacks; empty where
     the family has no such files."""
@@ -97,6 +114,18 @@ class Family(ABC):
     def network(self) -> ModelMixin:
         """The denoiser."""
         return getattr(self.pipeline, self.component)
+
+    @property
+    def text_length(self) -> int:
+        """The tokens read by a text encoder that has no length of its own; 0 where all have one."""
+        own = inspect.signature(self.pipeline.encode_prompt).parameters.get("max_sequence_length")
+        return self.max_sequence_length or (own.default if own else 0)
+
+    @property
+    def instructions(self) -> list[str]:
+        """What the pipeline's call puts before each prompt; nothing for most."""
+        own = inspect.signature(self.pipeline.__call__).parameters.get("complex_human_instruction")
+        return own.default if own else []
 
     @property
     def device(self) -> torch.device:
@@ -180,8 +209,12 @@ class Family(ABC):
         """The raw output of `network`, called as the denoiser is, (n, c, h, w)."""
 
     @abstractmethod
-    def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
+    def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
+
+    @abstractmethod
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """What the pipeline's call tells its scheduler of the time steps beyond their number."""
 
     @abstractmethod
     def path(self) -> GaussianPath:
@@ -194,4 +227,5 @@ class Family(ABC):
 
 def families() -> dict[str, type[Family]]:
     """Every family by the name of its pipeline class, as a model's index has it: each file of `models/families`."""
-    return {family.pipeline_class.__name__: family for family in classes("harness.models.families", Family)}
+    found = [each for each in classes("harness.models.families", Family) if hasattr(each, "pipeline_class")]
+    return {family.pipeline_class.__name__: family for family in found}

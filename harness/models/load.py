@@ -3,6 +3,7 @@
 import json
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,21 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def reading(model: Family, tokens: int) -> Family:
+    """The model with so many tokens for the text encoder that has no length of its own; 0 leaves the pipeline's.
+
+    Raises:
+        UsageError: all its text encoders have a length of their own.
+    """
+    if tokens and not model.text_length:
+        lengths = ", ".join(str(limit) for _, limit in model.token_limits())
+        raise UsageError(
+            f"--max-sequence-length {tokens}: the text encoders of a {type(model.pipeline).__name__} have lengths of "
+            f"their own, {lengths}; leave it out"
+        )
+    return replace(model, max_sequence_length=tokens)
+
+
 def check_prompts(model: Family, prompts: Iterable[str]) -> None:
     """UsageError for a prompt that a text encoder would cut off."""
     for prompt in prompts:
@@ -141,7 +157,9 @@ def _too_long(model: Family, prompt: str) -> str:
 
 
 def check_sampling(model: Family, steps: int) -> None:
-    """UsageError for more denoising steps than the model was trained with, or than its sampler tells apart."""
+    """UsageError for more denoising steps than the model was trained with or its sampler tells apart, or too few."""
+    if steps < model.fewest_steps:
+        raise UsageError(f"--sampling-steps {steps}: {type(model.pipeline).__name__} needs {model.fewest_steps}")
     most = model.pipeline.scheduler.config.num_train_timesteps
-    if steps > most or not has_steps(model.pipeline, steps):
+    if steps > most or not has_steps(model.pipeline, steps, **model.schedule(steps)):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")

@@ -13,6 +13,7 @@ whose embeddings are these.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     prompts = [attacked.superclass[i] for i in spread(attacked.pictures, len(attacked.superclass))]
     for eta in ETAS:
         move = partial(_move, eta)
-        given = [Conditioning.stack([attacked.embeddings[prompt], named, general]).map(move) for prompt in prompts]
+        starts = [attacked.embeddings[prompt] for prompt in prompts]
+        moved = [Conditioning.stack([start, named, general]).map(move) for start in starts]
+        given = [replace(each, mask=start.mask) for each, start in zip(moved, starts, strict=True)]
         yield attacked.draw(given, f"concept vector, eta {eta:g}")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STEPS = (0, 20, 40, 80)
 SHOTS = 4
 LEARNING_RATES = {"all": ("full", 1e-4), "adapters": ("lora", 1e-3)}
-"""What trains: the parameter group, and the learning rate."""
+"""What trains: the parameter group, where the family has it, and the learning rate."""
 HEADLINE = {"on": "target", "weights": "all", "steps": 40}
 HALF = 0.5
 
@@ -40,10 +40,15 @@ def run(attacked: Attacked) -> Outcome:
     given = _given(attacked)
     settings = [
         {"on": data, "weights": weights, "steps": steps}
-        for data, weights, steps in product(given, LEARNING_RATES, STEPS)
+        for data, weights, steps in product(given, _weights(attacked), STEPS)
     ]
     outcome = attacked.measure("relearning", settings, HEADLINE, lambda: _pictures(attacked, given))
     return replace(outcome, figures=_half(outcome.curve, list(attacked.subjects)))
+
+
+def _weights(attacked: Attacked) -> list[str]:
+    """Those of `LEARNING_RATES` that this family has."""
+    return [name for name, (group, _) in LEARNING_RATES.items() if group in attacked.model.parameter_groups]
 
 
 def _given(attacked: Attacked) -> "dict[str, Captioned]":
@@ -67,7 +72,7 @@ def _given(attacked: Attacked) -> "dict[str, Captioned]":
 def _pictures(attacked: Attacked, given: "dict[str, Captioned]") -> "Iterator[Tensor]":
     """Those of each setting, (n, 3, H, W) in [0, 1]."""
     untrained = _asked(attacked)  # nothing of the setting matters yet
-    for data, weights in product(given, LEARNING_RATES):
+    for data, weights in product(given, _weights(attacked)):
         yield untrained
         yield from _relearnt(attacked, given[data], weights)
 

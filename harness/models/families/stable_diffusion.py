@@ -14,6 +14,7 @@ from harness.models.path import GaussianPath, diffusion_path
 UNET_GROUPS = {
     "cross-attention-kv": re.compile(r"attn2\.to_[kv]\."),
     "cross-attention": re.compile(r"attn2\."),
+    "text-paths": re.compile(r"attn2\.to_[kv]\.|add_embedding\."),
     "attention": re.compile(r"attn[12]\."),
     "full": re.compile(""),
     "lora": re.compile(r"attn[12]\.(to_[qkv]|to_out\.0)\.weight"),
@@ -55,7 +56,11 @@ class StableDiffusion(Family):
         """The scheduler's, of betas."""
         return diffusion_path(self.pipeline, self.device)
 
-    def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Tensor]:
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts."""
         return {
             "prompt_embeds": conditioning.prompt_embeds,

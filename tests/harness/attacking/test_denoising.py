@@ -1,5 +1,7 @@
 """The error of a noise prediction, and weights that take no gradient for a while."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ def test_the_error_is_that_of_the_noise_and_its_gradient_reaches_the_conditionin
     path, given = model.path(), Conditioning.stack([encode(model, ["a star"])["a star"]] * 3)
     drawn = noised(path, torch.randn(3, *model.latent_shape(16)), torch.Generator().manual_seed(0))
     learned = given.prompt_embeds.clone().requires_grad_()
-    conditioning = Conditioning(learned, given.pooled, given.time_ids)
+    conditioning = replace(given, prompt_embeds=learned)
     with still(model):
         error = denoising_error(model, path, drawn, conditioning, "fp32")
         error.sum().backward()

@@ -28,7 +28,7 @@ def _said(printed):
     return float(re.search(r"by\s+at\s+most ([\d.e+-]+) \(latents\);", printed.out)[1])
 
 
-FAMILIES = list(tiny.PIPELINES)
+FAMILIES = list(tiny.UNETS)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

@@ -1,6 +1,7 @@
 """What a family of models does with its pipeline, against the pipeline's own call."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from harness.models.denoiser import Denoiser
 from harness.models.family import Conditioning, families
 from harness.models.sampler import few_steps
 from harness.runs.folder import DELTA
-from tests import tiny
+from tests import tiny, tiny_transformers
 from tests.drop_in import dropped_in
 
 
@@ -36,19 +37,21 @@ def test_conditionings_are_stacked_joined_and_indexed_tensor_by_tensor(model):
 
 
 def test_a_prediction_is_what_the_pipeline_itself_asks_its_denoiser_for(model):
-    """One sampling step without guidance, with the pipeline's call to its UNet recorded."""
+    """The first step of a sampling without guidance, with the pipeline's call to its denoiser recorded."""
     seen = {}
 
     def record(module, arguments, options, output):
-        seen.update(noisy=arguments[0], timestep=arguments[1], output=output[0])
+        noisy = arguments[0] if arguments else options["hidden_states"]
+        timestep = options["timestep"] if "timestep" in options else arguments[1]
+        seen.setdefault("first", (noisy, timestep, output[0]))
 
     handle = model.network.register_forward_hook(record, with_kwargs=True)
-    model.pipeline("a star", num_inference_steps=1, guidance_scale=1.0, output_type="latent")
+    tiny.call(model, "a star", num_inference_steps=2, guidance_scale=1.0)
     handle.remove()
-    timesteps = torch.as_tensor(seen["timestep"]).reshape(1)
+    noisy, timestep, output = seen["first"]
     with torch.no_grad():
-        ours = model.predict(model.network, seen["noisy"], timesteps, model.encode(["a star"]))
-    assert torch.equal(ours, seen["output"])
+        ours = model.predict(model.network, noisy, torch.as_tensor(timestep).reshape(1), model.encode(["a star"]))
+    assert torch.equal(ours, output[:, : ours.shape[1]])  # without a variance that is predicted too
 
 
 def test_guided_samples_are_those_of_the_pipelines_own_call(model):
@@ -58,11 +61,9 @@ def test_guided_samples_are_those_of_the_pipelines_own_call(model):
     ours = latents.sample(model, ["a star"], embeddings, options, seed=7)
     own_seed = torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(7)).item()
     with few_steps(model.pipeline):
-        theirs = model.pipeline(
-            "a star", num_inference_steps=2, guidance_scale=3.0, output_type="latent",
-            generator=torch.Generator().manual_seed(own_seed),
-        )  # fmt: skip
-    torch.testing.assert_close(ours, theirs.images, rtol=1e-4, atol=1e-4)
+        generator = torch.Generator().manual_seed(own_seed)
+        theirs = tiny.call(model, "a star", num_inference_steps=2, guidance_scale=3.0, generator=generator)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_size():
@@ -86,10 +87,56 @@ def test_a_group_that_selects_nothing_lists_the_groups_with_their_sizes():
             Denoiser(model, group)
 
 
+def _without(conditioning, other):
+    """Whether two conditionings differ in each tensor that a prompt decides."""
+    return {
+        name: not torch.equal(tensor, getattr(other, name))
+        for name, tensor in vars(conditioning).items()
+        if tensor is not None and name not in ("time_ids", "mask")
+    }
+
+
+def test_an_edit_of_the_text_reaches_the_output_through_no_path_that_text_paths_leaves_out(model):
+    """With all weights of the group at 0 nothing of a prompt is left; with those of its keys and values alone more."""
+    noisy = torch.randn(1, *model.latent_shape(16), generator=torch.Generator().manual_seed(0))
+    star, moon = model.encode(["a star"]), model.encode(["a moon"])
+    star, moon = (replace(each, mask=star.mask) for each in (star, moon))  # a mask is no weight's to hide
+    assert all(_without(star, moon).values())
+    with torch.no_grad():
+        differ = [(_output(model, noisy, star) - _output(model, noisy, moon)).abs().max().item()]
+        for parameter in model.parameters_of("text-paths").values():
+            parameter.zero_()
+        differ.append((_output(model, noisy, star) - _output(model, noisy, moon)).abs().max().item())
+    assert differ[0] > 1e-4
+    assert differ[1] == 0
+
+
+def _output(model, noisy, conditioning):
+    return model.predict(model.network, noisy, torch.tensor([500]), conditioning)
+
+
 def test_a_prompt_longer_than_the_tokenizers_limit_is_refused_with_its_length(model):
     models.check_prompts(model, ["a red star", ""])
-    with pytest.raises(UsageError, match=r"\d\d\d? tokens, more than the tokenizer's limit of 77"):
-        models.check_prompts(model, ["a star " * 40])
+    limit = min(limit for _, limit in model.token_limits())
+    with pytest.raises(UsageError, match=rf"\d\d\d? tokens, more than the tokenizer's limit of {limit}"):
+        models.check_prompts(model, ["a star " * 160])
+
+
+def test_a_pixart_for_large_pictures_is_told_their_size_as_its_pipeline_tells_it():
+    """At 128x128 latents the pipeline says the size, and the network wants it."""
+    pipeline = tiny_transformers.pixart(
+        sample_size=128, use_additional_conditions=True, num_attention_heads=3, cross_attention_dim=24
+    )
+    pipeline.register_modules(vae=tiny._vae(levels=1))
+    pipeline.vae_scale_factor = 1
+    model, seen = tiny.family(pipeline), []
+    hook = pipeline.transformer.register_forward_hook(lambda *call: seen.append(call), with_kwargs=True)
+    tiny.call(model, "a star", num_inference_steps=2, guidance_scale=1.0)
+    hook.remove()
+    (_, (noisy,), options, (output,)), *_ = seen
+    with torch.no_grad():
+        ours = model.predict(model.network, noisy, options["timestep"], model.encode(["a star"]))
+    assert torch.equal(ours, output[:, :4])
 
 
 FAMILY = """
@@ -128,7 +175,7 @@ def test_a_family_is_one_new_file_with_its_own_denoiser_groups_and_latents(tmp_p
     flags += ["--target", "a", "--anchor", "b", "--retain", "c", "--adversary-every", "0"]
     arguments = ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "run"), *flags]
     assert unlearn.main(arguments) == 2
-    assert "a OtherPipeline; choices: StableDiffusionPipeline, StableDiffusionXLPipeline" in capsys.readouterr().err
+    assert f"a OtherPipeline; choices: {', '.join(families())}" in capsys.readouterr().err
     with dropped_in("harness.models.families", "other", FAMILY, tmp_path):
         assert unlearn.main(arguments) == 2
         assert re.search(r"groups and their sizes: cross-attention-kv [\d,]+$", capsys.readouterr().err)

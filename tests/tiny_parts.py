@@ -1,0 +1,96 @@
+"""What tiny pipelines are put together from: tokenizers, text encoders and autoencoders with random weights."""
+
+import string
+
+from diffusers import AutoencoderDC, AutoencoderKL
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    CLIPTextConfig,
+    CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+from harness.config import WEIGHTS
+
+WORDS = ("a", "star", "circle", "moon", "ring", "red", "shape", "tree", "house", "dog")
+"""Those that have a token of their own in tokenizers made here; others are spelt."""
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """The miniature's, with as much room as that of Stable Diffusion."""
+    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=77)
+
+
+def clip_config(**options) -> CLIPTextConfig:
+    """One layer, 16 wide."""
+    tokenizer = clip_tokenizer()
+    small = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "projection_dim": 16, "vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    return CLIPTextConfig(**(small | options))
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """A unigram one that ends a prompt as T5 does and has no other special tokens."""
+    spelling = [(letter, -6.0) for letter in string.ascii_letters + string.digits + ".,-'"]
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocabulary = [*special, ("▁", -4.0), *spelling, *((f"▁{word}", -2.0) for word in WORDS)]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=512)
+
+
+def t5_encoder(width: int = 16) -> T5EncoderModel:
+    """One layer."""
+    small = {"d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "feed_forward_proj": "gated-gelu"}
+    return T5EncoderModel(T5Config(vocab_size=len(t5_tokenizer()), d_model=width, **small)).eval()
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Of letters, a few words and bytes; it begins a prompt as Gemma does."""
+    vocabulary = {token: place for place, token in enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁"))}
+    tokens = [*string.ascii_letters, *(f"<0x{byte:02X}>" for byte in range(256))]
+    vocabulary |= {token: len(vocabulary) + place for place, token in enumerate(tokens)}
+    merges = []
+    for word in WORDS:  # a merge for each letter of a word that is added to those before it
+        for end in range(1, len(word)):
+            if (token := word[: end + 1]) not in vocabulary:
+                vocabulary[token] = len(vocabulary)
+                merges.append((word[:end], word[end]))
+    result = GemmaTokenizer(vocab=vocabulary, merges=merges)
+    result._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    return result
+
+
+def gemma(width: int = 16) -> Gemma2Model:
+    """One layer."""
+    small = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    configuration = Gemma2Config(
+        vocab_size=len(gemma_tokenizer()), hidden_size=width, head_dim=8, query_pre_attn_scalar=8, **small
+    )
+    return Gemma2Model(configuration).eval()
+
+
+def deep_vae() -> AutoencoderDC:
+    """For pictures of 32 pixels a side, of which its two halvings leave 8."""
+    blocks = dict.fromkeys(("encoder_block_types", "decoder_block_types"), ("ResBlock",) * 3)
+    blocks |= {f"{each}_block_out_channels": (8, 8, 8) for each in ("encoder", "decoder")}
+    blocks |= {f"{each}_layers_per_block": (1, 1, 1) for each in ("encoder", "decoder")}
+    blocks |= {f"{each}_qkv_multiscales": ((), (), ()) for each in ("encoder", "decoder")}
+    return AutoencoderDC(latent_channels=4, scaling_factor=0.41407, **blocks)
+
+
+def vae(levels: int = 2, **options) -> AutoencoderKL:
+    """For pictures of 16 pixels a side, each level but the first halving that."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8,) * levels, layers_per_block=1, norm_num_groups=4, sample_size=16, **options,
+    )  # fmt: skip
