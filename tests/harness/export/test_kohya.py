@@ -12,7 +12,7 @@ from harness.models.edits import edit
 from tests import readers, tiny
 
 FILE = "without-a-star.safetensors"
-FAMILIES = list(tiny.PIPELINES)
+FAMILIES = list(tiny.UNETS)
 
 
 def _patched(source, file):

@@ -36,7 +36,7 @@ def _by_key(pipeline):
     return {prefix + name: each for prefix, part in parts.items() for name, each in part.items()}
 
 
-@pytest.mark.parametrize("kind", tiny.PIPELINES)
+@pytest.mark.parametrize("kind", tiny.UNETS)
 def test_it_holds_every_weight_and_draws_the_same_in_diffusers(runs, call, kind, tmp_path):
     source, run = runs(kind)
     code, folder, printed = call(run, "--format", "single-file")

@@ -142,7 +142,7 @@ def test_an_attack_is_one_new_file(run, tmp_path, capsys):
         chosen_attacks(("guess",))
 
 
-@pytest.mark.parametrize("kind", tiny.PIPELINES)
+@pytest.mark.parametrize("kind", tiny.UNETS)
 def test_finishing_from_pure_noise_is_the_pipelines_own_sampling_from_the_same_latents(kind):
     """With a multistep solver too, of which each picture needs one of its own."""
     model, options = tiny.model(kind), Config(sampling_steps=3, guidance_scale=3.0)

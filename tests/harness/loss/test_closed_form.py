@@ -43,7 +43,7 @@ def test_equal_prompts_move_nothing():
 def test_adapters_hold_no_keys_and_values_to_move():
     from harness.config import check
 
-    with pytest.raises(UsageError, match="--start closed-form: moves keys and values, where --parameter-group lora"):
+    with pytest.raises(UsageError, match="--start closed-form: changes weights, where --parameter-group lora"):
         check(Config(start="closed-form", parameter_group="lora"))
 
 

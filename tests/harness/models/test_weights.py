@@ -13,7 +13,8 @@ def test_the_factors_are_the_best_of_their_rank_and_the_error_is_theirs():
     layer = torch.nn.Linear(6, 5)
     frozen = {"layer.weight": torch.randn(5, 6)}
     trained = {"layer.weight": torch.randn(5, 6)}
-    found, lost = lowrank.factors(frozen, trained, 1.0, 2, {"layer": layer})
+    found = lowrank.factors(frozen, trained, 1.0, 2, {"layer": layer})
+    lost = lowrank.left_out(frozen, trained, lowrank.adapted(frozen, found))
     product = found["layer.lora_B.weight"] @ found["layer.lora_A.weight"]
     change = trained["layer.weight"] - frozen["layer.weight"]
     values = torch.linalg.eigvalsh(change @ change.T).flip(0)  # squared singular values, by another route

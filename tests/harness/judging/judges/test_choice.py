@@ -91,7 +91,7 @@ def test_cra_cannot_be_asked_for_where_there_is_one_axis(tmp_path):
 
 
 def _bare(folder):
-    (folder / "model_index.json").write_text("{}")
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     return folder
 
 

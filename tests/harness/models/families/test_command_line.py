@@ -76,7 +76,7 @@ def test_delta_pipeline_and_lora_agree_in_diffusers_own_hands_and_the_pipeline_i
     if "lora" in forms:
         adapted = _open(source)
         adapted.pipeline.load_lora_weights(tmp_path / "lora")
-        assert "without 0.00%" not in capsys.readouterr().out  # biases have no place in it
+        assert "lora of rank 64 in fp32, without 0.00%" not in capsys.readouterr().out  # biases have no place in it
         assert torch.linalg.norm(_sample(adapted) - samples[1]) < torch.linalg.norm(samples[0] - samples[1])
     assert (tmp_path / "pipeline" / ORIGINAL).is_file()
     assert export([str(tmp_path / "pipeline"), "--undo"]) == 0
