@@ -9,6 +9,7 @@ from harness.config import Config, UsageError, check
 from harness.data.inception import check_inception
 from harness.judging.attack import Attack, chosen_attacks
 from harness.judging.judge import Choice, choose
+from harness.judging.metric import Measure
 from harness.models.source import resolve, starting_file
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft
@@ -101,10 +102,10 @@ class Plan:
 
         return {divergence.spec: fdiv.certify(divergence).fingerprint for divergence in self.divergences}
 
-    def ledger(self, chosen: Concepts, accuracies: Mapping[str, float]) -> list[dict[str, Any]]:
+    def ledger(self, chosen: Concepts, accuracies: Mapping[str, Measure]) -> list[dict[str, Any]]:
         """Every concept that the model has lost, each with its unlearning accuracy when it was erased, and now."""
         options = self.options
-        earlier = [entry | {"now": accuracies.get(entry["target"])} for entry in self.earlier]
+        earlier = [entry | _said("now", accuracies.get(entry["target"])) for entry in self.earlier]
         current = [
             {
                 "target": concept.target,
@@ -113,12 +114,18 @@ class Plan:
                 "divergence": divergence.spec,
                 "weight": concept.weight,
                 "sampling": [options.sampling_steps, options.guidance_scale],
-                "when_erased": accuracies.get(concept.target),
-                "now": accuracies.get(concept.target),
+                **_said("when_erased", accuracies.get(concept.target)),
+                **_said("now", accuracies.get(concept.target)),
             }
             for concept, divergence in zip(chosen.erased, self.divergences, strict=True)
         ]
         return earlier + current
+
+
+def _said(name: str, measure: Measure | None) -> dict[str, Any]:
+    """A figure of the ledger with its 95 % interval; None for what was not judged."""
+    value, interval = (None, None) if measure is None else (measure.value, list(measure.interval))
+    return {name: value, f"{name}_interval": interval}
 
 
 def _ledger_so_far(options: Config) -> list[dict[str, Any]]:

@@ -37,16 +37,15 @@ def compare(erased: Tensor, panel: Panel, references: References) -> dict[str, d
     }
 
 
-def accuracy_by_target(pictures: Tensor, panel: Panel, references: References) -> dict[str, float]:
+def accuracy_by_target(pictures: Tensor, panel: Panel, references: References) -> dict[str, Measure]:
     """UA of each erased concept, earlier ones included, for a panel's pictures (n, 3, H, W); empty without a judge."""
     if references.judge is None:
         return {}
     right = panel.agreement(references.judge.values(pictures))[: panel.retained]
     erased = 1 - right[panel.own[: panel.retained]]
     names = panel.named[: panel.retained]
-    return {
-        name: erased[[i for i, each in enumerate(names) if each == name]].mean().item() for name in dict.fromkeys(names)
-    }
+    found = {name: share(erased[[i for i, each in enumerate(names) if each == name]]) for name in dict.fromkeys(names)}
+    return {name: measure for name, measure in found.items() if measure is not None}
 
 
 def retained_by_value(pictures: Tensor, panel: Panel, references: References) -> dict[str, dict[str, Any]]:

@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from harness.show.steps import BINS, DECADES, Row
 
 Range = tuple[float, float, float]
 """Lowest, middle and highest value."""
+LINEAR = 0.05
+"""Gaps are drawn to scale up to here, and by their logarithm beyond."""
 
 
 def escaped(words: str) -> str:
@@ -59,18 +62,24 @@ def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]])
         path: of the picture.
         points: by kind of run and origin of its pictures, the range of both gaps.
     """
-    figure = Figure(figsize=(9, 6))
+    figure = Figure(figsize=(11, 6))
     axis = figure.subplots()
-    markers = {"target": "o", "anchor": "s"}
-    for (label, origin), (forgetting, collateral) in points.items():
+    shapes = {"target": "osD^v", "anchor": "xP*"}
+    for i, ((label, origin), (forgetting, collateral)) in enumerate(points.items()):
         middle = forgetting[1], collateral[1]
         across, up = ([[m - low], [high - m]] for low, m, high in (forgetting, collateral))
-        axis.errorbar(*middle, yerr=up, xerr=across, fmt=markers[origin], capsize=2, elinewidth=0.7)
-        axis.annotate(escaped(label), middle, (4, 4), textcoords="offset points", fontsize=8)
+        shape = shapes[origin][i % len(shapes[origin])]
+        said = escaped(f"{label}, the {origin}'s pictures")
+        axis.errorbar(*middle, yerr=up, xerr=across, fmt=shape, capsize=2, elinewidth=0.7, label=said)
     axis.set(xlabel="forgetting gap", ylabel="collateral gap", title="nearer to the origin is nearer to the oracle")
-    axis.plot([], [], "ko", label="origin: target")
-    axis.plot([], [], "ks", label="origin: anchor")
-    axis.legend()
+    for scaled in (axis.set_xscale, axis.set_yscale):
+        scaled("symlog", linthresh=LINEAR)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(FixedLocator([0, LINEAR / 2, LINEAR, 0.1, 0.2, 0.5, 1]))
+        side.set_major_formatter(ScalarFormatter())
+        side.set_minor_locator(NullLocator())
+    axis.set(xlim=(-LINEAR / 8, 1), ylim=(-LINEAR / 8, 1))
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
     figure.tight_layout()
     save(figure, path, 110)
 

@@ -5,18 +5,19 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fdiv.evidence.store import digest_of_sources
 from harness.config import Config, flag_of, to_dict
-from harness.judging.metric import metric_rows
+from harness.judging.metric import Measure, difference, metric_rows
 from harness.judging.metric import metrics as every_metric
 from harness.prompts.templates import RETAINED
 from harness.runs import processes
 
-CAME_BACK = 0.02
 MODELS = ("original", "erased", "oracle")
 SAID_ANYWAY = ("target", "anchor", "divergence", "output", "overwrite", "resume")
 """Options that the last screen need not list: they are named in it, or say nothing of the result."""
@@ -24,13 +25,15 @@ Row = dict[str, Any]
 
 
 def environment(device: torch.device) -> Row:
-    """Versions, machine and peak memory of this process."""
+    """Date, versions, a digest of our own sources, machine and peak memory of this process."""
     packages = ["torch", "diffusers", "transformers", "sympy", "numpy", "fdiv-unlearning"]
     if device.type == "cuda":
         peak, name = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_name(device)
     else:
         peak, name = _peak_memory(), platform.processor() or platform.machine()
     return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sources": digest_of_sources(Path(__file__).parents[2], ("fdiv/**/*.py", "harness/**/*.py")),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "device": f"{device} ({name}, {torch.get_num_threads()} threads)",
         "processes": processes.count(),
@@ -64,12 +67,24 @@ def ledger_lines(ledger: Sequence[Row]) -> list[str]:
     for entry in ledger:
         before, now, then = entry["when_erased"], entry["now"], entry["sampling"]
         line = f'"{entry["target"]}": ' + ("not judged" if now is None else f"unlearning accuracy {now:.3f}")
-        if now is not None and before is not None and now < before - CAME_BACK:
+        if _came_back(entry):
             line += f", was {before:.3f} when erased: some of it came back"
             if then != ledger[-1]["sampling"]:
                 line += f", or the samples, then of {then[0]} steps at guidance {then[1]:g}, are no longer as good"
         lines.append(line)
     return lines
+
+
+def _came_back(entry: Row) -> bool:
+    """Whether a concept's unlearning accuracy has fallen since it was erased, by the interval of the difference."""
+    before, now = _measure(entry, "when_erased"), _measure(entry, "now")
+    return before is not None and now is not None and difference(before, now).interval[0] > 0
+
+
+def _measure(entry: Row, name: str) -> Measure | None:
+    """A figure of the ledger; None where it was not judged, or by a version that kept no interval."""
+    interval = entry.get(f"{name}_interval")
+    return None if interval is None else Measure(entry[name], tuple(interval))
 
 
 def caption(target: str, anchor: str) -> str:
