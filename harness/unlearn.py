@@ -35,10 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: Config) -> Path:
-    """Erase, evaluate, report; returns the run folder."""
+    """Erase, evaluate, report; returns the run folder, which a dry run does not make."""
     started = time.perf_counter()
     plan = Plan.of(options)
     output = run_folder(options, plan.draft.target, plan.spec)
+    if options.dry_run:
+        from harness.show.outlook import outlook
+
+        print(outlook(plan))
+        return output
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
     from harness.erasure.course import conclude, train

@@ -1,0 +1,106 @@
+"""What a run is going to do, for `--dry-run`: its prompts, what trains, the memory and the pictures that it takes."""
+
+import json
+from pathlib import Path
+
+import diffusers
+import torch
+from accelerate import init_empty_weights
+
+from harness.config import Config
+from harness.judging.panel import panel
+from harness.models.family import families
+from harness.models.source import CONFIGURATION, INDEX
+from harness.plan import Plan
+from harness.prompts.concepts import Concepts
+from harness.show.screen import caption
+
+EXAMPLES = 3
+ADAM, GRADIENT, FROZEN = 8, 4, 4
+"""Bytes of each trained weight beside its own: two moments, its gradient, and the value that it had."""
+
+
+def outlook(plan: Plan) -> str:
+    """Some lines on a planned run, without reading a weight.
+
+    Which names are nearest is for the text encoder to say, so here the first ones stand for them.
+    """
+    options = plan.options
+    concepts = plan.draft.settle(lambda _, names: [*names])
+    lines = [f"{caption(concepts.target, concepts.anchor)} with {plan.spec}, {options.steps} steps."]
+    lines += _prompt_lines(concepts)
+    lines += _weight_lines(plan)
+    lines.append(_picture_line(plan, concepts))
+    lines.append("Nothing was loaded, trained or written: that was --dry-run.")
+    return "\n".join(lines)
+
+
+def _prompt_lines(concepts: Concepts) -> list[str]:
+    """How many prompts of each kind, and the first of them."""
+    pairs = [
+        f"{target!r} to {anchor!r}"
+        for each in concepts.erased
+        for target, anchor in zip(each.target_prompts, each.anchor_prompts, strict=True)
+    ]
+    kept = [repr(prompt) for prompt in concepts.retain_prompts]
+    return [
+        f"{len(pairs)} prompts of the target: {'; '.join(pairs[:EXAMPLES])}{' ...' * (len(pairs) > EXAMPLES)}",
+        f"{len(kept)} prompts retained: {'; '.join(kept[:EXAMPLES])}{' ...' * (len(kept) > EXAMPLES)}",
+    ]
+
+
+def _weight_lines(plan: Plan) -> list[str]:
+    """The sizes of all groups, and what the one chosen takes of memory."""
+    options, sizes = plan.options, group_sizes(plan)
+    if sizes is None:
+        return [f"{options.model}: its weights are not here as a folder, so their sizes are not known yet."]
+    shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    trained, every = sizes[options.parameter_group], sizes["full"]
+    stored = 2 if options.precision == "bf16" else 4
+    still = every if options.parameter_group == "lora" else every - trained
+    held = 0 if options.parameter_group == "lora" else FROZEN
+    taken = still * stored + trained * (4 + GRADIENT + ADAM + held)
+    return [
+        f"{trained:,} of {every:,} weights train ({options.parameter_group}); the groups: {shown}.",
+        f"The denoiser, gradients and moments take {taken / 2**30:.2f} GiB; activations and other parts add to it.",
+    ]
+
+
+def group_sizes(plan: Plan) -> dict[str, int] | None:
+    """How many weights each group of the model's denoiser trains, by its configuration; None where that is not here."""
+    source = plan.source
+    if not isinstance(source, Path) or not source.is_dir():
+        return None
+    index = json.loads((source / INDEX).read_text())
+    family = families().get(index["_class_name"])
+    if family is None:
+        return None
+    config = json.loads((source / family.component / CONFIGURATION).read_text())
+    with init_empty_weights():
+        network = getattr(diffusers, index[family.component][1]).from_config(config)
+    named = dict(network.named_parameters())
+    sizes = {}
+    for group, pattern in family.parameter_groups.items():
+        members = [each for name, each in named.items() if pattern.search(name)]
+        sizes[group] = sum(_trained(each, group, plan.options) for each in members)
+    return sizes
+
+
+def _trained(weight: torch.nn.Parameter, group: str, options: Config) -> int:
+    """How many numbers train for a weight: itself, or the two factors of its adapter."""
+    if group != "lora":
+        return weight.numel()
+    return options.rank * (weight.shape[0] + weight[0].numel())
+
+
+def _picture_line(plan: Plan, concepts: Concepts) -> str:
+    """How many pictures are sampled, and by how many passes."""
+    options = plan.options
+    judged = len(panel(concepts, plan.vocabulary, plan.words).rows)
+    kept = options.latents * (2 if concepts.retain_prompts else 1)
+    count = 2 * judged + kept
+    passes = 2 * options.sampling_steps * count
+    return (
+        f"{count} pictures are sampled, {judged} before, as many after and {kept} to train on, by {passes:,} forward "
+        "passes of a sample; an oracle, counterparts and attacks add to them, what the cache holds is not made again."
+    )
