@@ -110,11 +110,11 @@ def save_pictures(folder: Path, panel: Panel, pictures: Mapping[str, Tensor | No
     """Write each picture of the sheet at its full size, and pictures.json, which says what prompt and seed made it.
 
     Args:
-        folder: to make and fill with PLACE-MODEL.png.
+        folder: to fill with PLACE-MODEL.png.
         panel: which prompt made which picture.
         pictures: as for `before_after`.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # a run that died after this writes the same again
     own = seeds(len(panel.rows), SEED)
     made = []
     for line in lines(panel):

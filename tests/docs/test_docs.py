@@ -1,5 +1,6 @@
 """What the documents say is so."""
 
+import json
 import re
 import runpy
 import shlex
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fdiv
-from harness import unlearn
+from harness import sweep, unlearn
 from harness.config import WEIGHTS, Config
 from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import read_vocabulary
@@ -108,6 +109,14 @@ def test_the_table_of_options_is_the_dataclasses_own():
     table = runpy.run_path(str(ROOT / "docs" / "options.py"))["table"]()
     assert table in (ROOT / "docs" / "erasure.md").read_text(), "print it with: python docs/options.py"
     assert len(table.splitlines()) == 2 + len(fields(Config))
+
+
+def test_the_table_of_divergences_is_that_of_the_runs():
+    """Each figure of `docs/choosing-a-divergence.md`'s table comes from the rows that a sweep left beside it."""
+    page = ROOT / "docs" / "choosing-a-divergence.md"
+    rows = json.loads(page.with_suffix(".json").read_text())["rows"]
+    assert len(rows) >= 10
+    assert sweep.table(rows) in page.read_text()
 
 
 def test_every_relative_link_and_picture_of_the_readme_exists():

@@ -44,17 +44,19 @@ def _changed(before, after):
 @pytest.mark.parametrize("kind", tiny.PIPELINES)
 def test_an_erasure_changes_the_denoiser_alone_and_is_undone_bit_for_bit(kind):
     pipe = tiny.PIPELINES[kind]().to(dtype=torch.bfloat16)
-    pipe.unet.train()
-    before, scheduler, modes = _bits(pipe), pipe.scheduler, [each.training for each in pipe.unet.modules()]
-    grads = [each.requires_grad for each in pipe.unet.parameters()]
-    erased = harness.erase(pipe, **STAR, **KV)
+    component = tiny.model(kind).component
+    network = getattr(pipe, component)
+    network.train()
+    before, scheduler, modes = _bits(pipe), pipe.scheduler, [each.training for each in network.modules()]
+    grads = [each.requires_grad for each in network.parameters()]
+    erased = harness.erase(pipe, **STAR | {"sampling_steps": 2}, **KV)  # PixArt's least
     changed = _changed(before, _bits(pipe))
     assert changed
-    assert all(name == "unet" and ".attn2.to_" in key for name, key in changed)
+    assert all(name == component and ".attn2.to_" in key for name, key in changed)
     assert pipe.scheduler is scheduler
-    assert [each.training for each in pipe.unet.modules()] == modes
-    assert [each.requires_grad for each in pipe.unet.parameters()] == grads
-    assert pipe.unet.dtype == torch.bfloat16
+    assert [each.training for each in network.modules()] == modes
+    assert [each.requires_grad for each in network.parameters()] == grads
+    assert network.dtype == torch.bfloat16
     erased.undo()
     assert _changed(before, _bits(pipe)) == set()
     erased.strength(1.0)
@@ -259,7 +261,7 @@ def test_what_cannot_be_used_is_refused_before_any_work(monkeypatch, options, me
 
 
 def test_other_pipelines_and_weights_that_cannot_be_read_are_refused():
-    with pytest.raises(UsageError, match="the pipeline given: a str; choices: StableDiffusionPipeline"):
+    with pytest.raises(UsageError, match=r"the pipeline given: a str; choices: .*StableDiffusionPipeline"):
         harness.erase("a folder", target="a star")
     pipe = tiny.pipeline()
     pipe.unet.register_parameter("added", torch.nn.Parameter(torch.zeros(1)))
