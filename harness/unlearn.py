@@ -40,7 +40,7 @@ def run(options: Config) -> Path:
     plan = Plan.of(options)
     output = run_folder(options, plan.draft.target, plan.spec)
     if options.dry_run:
-        from harness.show.outlook import outlook
+        from harness.erasure.outlook import outlook
 
         print(outlook(plan))
         return output

@@ -6,10 +6,10 @@ import pytest
 
 from harness import unlearn
 from harness.config import Config
+from harness.erasure.outlook import group_sizes
 from harness.models import load as models
 from harness.models.denoiser import Denoiser
 from harness.plan import Plan
-from harness.show.outlook import group_sizes
 from tests import tiny
 
 
