@@ -2,18 +2,20 @@
 
 The time is the thread's own processor time where the system tells it, so that a busy machine refuses nothing that
 an idle one accepts, and it is counted in seconds of a modern core: a known computation says how much slower this one
-is, so that a slow machine refuses nothing that a fast one accepts.
+is, so that a slow machine refuses nothing that a fast one accepts. A shared machine's pace changes by half from one
+second to the next, so it is taken again and again while a call works.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +26,8 @@ _SELDOM = 4  # polls between two looks at the memory, so that quick calls open n
 _AGAIN = 1.0  # library code may swallow the first interruption
 _KNOWN = 0.0024  # seconds that the known computation takes on a modern core (2.6 GHz, CPython 3.11)
 _FASTEST, _SLOWEST = 0.5, 20.0  # a pace beyond is a broken clock
+_PACED = 10  # polls between two takes of the pace, half a second, of which a take is less than a hundredth
+_takes: deque[float] = deque(maxlen=15)  # seconds that the known computation took of late
 MOST_GROWTH = 600  # MiB that a call may add to the process
 _RESIDENT = Path("/proc/self/statm")
 
@@ -51,7 +55,7 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
     """
     thread, clock = threading.get_ident(), _clock()
     done, raised, lock = threading.Event(), threading.Event(), threading.Lock()
-    end = clock() + seconds * pace()
+    start = clock()
 
     def watch() -> None:
         most = math.inf
@@ -60,7 +64,9 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
                 return
             held = _resident() if look % _SELDOM == 0 else 0.0
             most = min(most, held + MOST_GROWTH) if held else most
-            spent = OutOfTime if clock() > end else OutOfMemory if held > most else None
+            if look % _PACED == 0:
+                _take()
+            spent = OutOfTime if clock() - start > seconds * pace() else OutOfMemory if held > most else None
             if spent is not None:
                 with lock:
                     if not done.is_set():
@@ -81,15 +87,19 @@ def within(seconds: float, function: Callable[[], _Result]) -> _Result:
             _withdraw(thread)
 
 
-@cache
 def pace() -> float:
-    """Return how many times slower than a modern core this thread's is, by a known computation; taken once."""
-    clock, taken = _clock(), []
-    for _ in range(3):
-        start = clock()
-        sorted(hash((str(i), i * i)) for i in range(8_000))
-        taken.append(clock() - start)
-    return min(max(min(taken) / _KNOWN, _FASTEST), _SLOWEST)
+    """Return how many times slower than a modern core this one is of late: the median take of a known computation."""
+    while len(_takes) < 3:
+        _take()
+    return min(max(statistics.median(_takes) / _KNOWN, _FASTEST), _SLOWEST)
+
+
+def _take() -> None:
+    """Time the known computation once, in processor time of the thread that calls."""
+    clock = _clock()
+    start = clock()
+    sorted(hash((str(i), i * i)) for i in range(8_000))
+    _takes.append(clock() - start)
 
 
 def _resident() -> float:

@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from harness.config import Config, UsageError, check, from_dict
+from harness.config import Config, UsageError, from_dict
 from harness.plan import Plan
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
@@ -105,7 +105,6 @@ def run(sweep: Sweep) -> list[Row]:
     Raises:
         UsageError: an option that cannot be used, or a folder that holds a run with other options.
     """
-    check(sweep.base)
     runs = list(configurations(sweep))
     for each in runs:
         Plan.of(each.options)  # refuses what cannot be used before anything is run

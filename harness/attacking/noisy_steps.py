@@ -85,7 +85,7 @@ def _schedule(model: Family, path: GaussianPath, steps: int) -> tuple[list[int],
     given = model.pipeline.scheduler.config
     if path.prediction_type == FLOW:
         scheduler = sampler(model.pipeline)
-        scheduler.set_timesteps(steps, **model.schedule(steps))
+        scheduler.set_timesteps(steps)
         timesteps = scheduler.timesteps.round().long()
         at = torch.cat([timesteps, timesteps.new_zeros(1)]).to(path.device)
         pairs = zip(path.signal[at].tolist(), path.deviation[at].tolist(), strict=True)

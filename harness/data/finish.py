@@ -58,7 +58,7 @@ def _denoise(
 ) -> Tensor:  # fmt: skip
     """Latents (n, c, h, w) of one batch; `both` are the conditionings with and without the prompts."""
     scheduler = sampler(model.pipeline)
-    scheduler.set_timesteps(options.sampling_steps, device=clean.device, **model.schedule(options.sampling_steps))
+    scheduler.set_timesteps(options.sampling_steps, device=clean.device)
     wanted = fraction * scheduler.config.num_train_timesteps
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
     timesteps = scheduler.timesteps[begin:]  # of which a solver of second order makes the first alone by first order

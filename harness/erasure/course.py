@@ -126,6 +126,7 @@ def _summary(prepared: Prepared, trained: Trained, examined: Examined) -> dict[s
             "retained": len(chosen.retain_prompts),
         },
         "certificates": plan.certificates,
+        "component": prepared.model.component,
         "scale": {"kind": trainer.scale.kind, "constants": [trainer.scale.constant]},
         "stopped": {"step": trainer.step, "reason": trainer.stopped} if trainer.stopped else None,
         "trained_weights": sum(parameter.numel() for parameter in trainer.denoiser.trained.values()),

@@ -105,7 +105,7 @@ class Erased:
         names = {name: self.summary[name] for name in ("target", "anchor", "divergence")}
         file = DELTA if outcome.trained.keys() == outcome.frozen.keys() else ADAPTERS
         with written_whole(folder) as out:
-            write_json(out / PROMPTS, json.loads(json.dumps(asdict(outcome.concepts))))
+            write_json(out / PROMPTS, asdict(outcome.concepts))
             (out / "steps.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in outcome.rows))
             write_delta(outcome.trained, outcome.frozen, out / file, names)
             outcome.write(out, folder.name)

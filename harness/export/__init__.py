@@ -1,1 +1,1 @@
-"""One erasure, three ways for others to open it: the changed weights, a LoRA, a whole pipeline."""
+"""One erasure in the files that others open: the changed weights, LoRAs, a checkpoint or a whole pipeline."""

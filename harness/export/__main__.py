@@ -1,4 +1,4 @@
-"""One erasure, three ways for others to open it: the changed weights, a LoRA, a whole pipeline.
+"""One erasure in the files that others open: the changed weights, LoRAs, a checkpoint or a whole pipeline.
 
     python -m harness.export RUN --format lora --strength 0.8
     python -m harness.export RUN/export/pipeline --undo

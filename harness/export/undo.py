@@ -7,8 +7,7 @@ import torch
 from diffusers import AutoModel
 
 from harness.config import UsageError
-from harness.models.load import LOADING_ERRORS
-from harness.models.source import forget_places
+from harness.models.source import LOADING_ERRORS, forget_places
 from harness.models.weights import ORIGINAL, fingerprint
 from harness.runs.command import quieten_libraries
 from harness.runs.files import load_tensors

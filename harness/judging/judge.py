@@ -11,10 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from safetensors import SafetensorError
-
 from harness.config import Config, UsageError
 from harness.discovery import modules
+from harness.models.source import LOADING_ERRORS
 from harness.prompts.draft import Draft
 from harness.prompts.words import Words
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 JUDGES = "harness.judging.judges"
 FOLDER = "judge"
 """Of a model's folder, where its own judge is."""
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 
 
 class Judge(Protocol):

@@ -16,6 +16,9 @@ SEED = 10_000
 """Of the pictures of a panel's prompts."""
 TARGET_SEEDS = 2
 GENERAL_RETAINED = 16
+COLUMNS = 8
+KEPT = 3
+"""Kept values of a vocabulary that are shown."""
 JUDGED = 48
 """Pictures of what is erased, and as many of what is kept, for a judge of a model without a vocabulary."""
 
@@ -81,6 +84,38 @@ class Panel:
         targets = range(0, self.targets, stride)
         places = [*targets, *range(self.retained, len(self.rows), stride)]
         return places, Panel(tuple(self.rows[i] for i in places), len(targets))
+
+
+@dataclass(frozen=True)
+class Line:
+    """Up to `COLUMNS` pictures of a panel, to be looked at beside each other, by one model after the other."""
+
+    places: tuple[int, ...]
+    """In the panel."""
+    name: str
+    """What all of them name; empty where the prompts are shown."""
+    erased: bool
+
+
+def lines(panel: Panel) -> list[Line]:
+    """What is shown of a panel: of a vocabulary every erased name and some kept ones, of all else everything."""
+    if not panel.labelled:
+        groups = [(range(panel.retained), True), (range(panel.retained, len(panel.rows)), False)]
+        return [
+            Line(tuple(group[start : start + COLUMNS]), "", erased)
+            for group, erased in groups
+            for start in range(0, len(group), COLUMNS)
+        ]
+    gone = list(dict.fromkeys(panel.named[: panel.retained]))
+    kept = list(dict.fromkeys(panel.named[panel.retained :]))[:KEPT]
+    return [Line(_varied(panel, name), name, name in gone) for name in (*gone, *kept)]
+
+
+def _varied(panel: Panel, name: str) -> tuple[int, ...]:
+    """Places of one name's prompts, by a stride that shares no factor with their number: every axis varies."""
+    group = [i for i, value in enumerate(panel.named) if value == name]
+    stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
+    return tuple(group[stride * k % len(group)] for k in range(min(COLUMNS, len(group))))
 
 
 def panel(concepts: Concepts, vocabulary: Vocabulary | None, words: Words | None = None) -> Panel:

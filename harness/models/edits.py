@@ -16,8 +16,7 @@ from harness.config import Config, UsageError
 from harness.models.family import Family
 from harness.models.layouts import kohya
 from harness.models.layouts.original import DENOISER
-from harness.models.load import LOADING_ERRORS
-from harness.models.source import INDEX, PICKLES, TENSORS_REFUSED, starting_file
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLES, TENSORS_REFUSED, starting_file
 from harness.models.weights import erased_by, fingerprint, over
 from harness.runs.files import load_tensors, read_json
 

@@ -213,10 +213,6 @@ class Family(ABC):
         """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
 
     @abstractmethod
-    def schedule(self, steps: int) -> dict[str, Any]:
-        """What the pipeline's call tells its scheduler of the time steps beyond their number."""
-
-    @abstractmethod
     def path(self) -> GaussianPath:
         """The path to noise that the model was trained on, with its tensors on the device.
 

@@ -9,16 +9,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
-from safetensors import SafetensorError
 
 from harness.config import UsageError
 from harness.models.family import Family, families
 from harness.models.sampler import has_steps
-from harness.models.source import INDEX, PICKLE_REFUSED
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED
 from harness.runs import processes
 
 CONFIGURATIONS = ["*.json", "*.txt"]
-LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
 
 
 def load(
@@ -161,5 +159,5 @@ def check_sampling(model: Family, steps: int) -> None:
     if steps < model.fewest_steps:
         raise UsageError(f"--sampling-steps {steps}: {type(model.pipeline).__name__} needs {model.fewest_steps}")
     most = model.pipeline.scheduler.config.num_train_timesteps
-    if steps > most or not has_steps(model.pipeline, steps, **model.schedule(steps)):
+    if steps > most or not has_steps(model.pipeline, steps):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")

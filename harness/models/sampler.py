@@ -38,8 +38,8 @@ def few_steps(pipeline: DiffusionPipeline) -> Iterator[None]:
         pipeline.scheduler = own
 
 
-def has_steps(pipeline: DiffusionPipeline, steps: int, **schedule: Any) -> bool:
-    """Whether the sampler, told this of its schedule, can make so many steps, each at a time step of its own."""
+def has_steps(pipeline: DiffusionPipeline, steps: int) -> bool:
+    """Whether the sampler can make so many steps, each at a time step of its own."""
     scheduler = sampler(pipeline)
-    scheduler.set_timesteps(steps, **schedule)
+    scheduler.set_timesteps(steps)
     return len(set(scheduler.timesteps.tolist())) == len(scheduler.timesteps)

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from harness.config import MINIATURE, WEIGHTS, UsageError
 from harness.runs.files import read_json, usable
 
@@ -24,6 +26,8 @@ TENSORS_REFUSED = (
 )
 STARTS = ("original", "closed-form")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
+"""What diffusers and transformers raise of files that they cannot load."""
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that an index may name and its folder lack: a pipeline is loaded without them."""
 _HEADER = 8

@@ -12,10 +12,10 @@ from torch import Tensor
 from harness.data.pictures import images
 from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
-from harness.judging.panel import Panel
+from harness.judging.panel import COLUMNS, Panel, lines
+from harness.runs.folder import DELTA
 from harness.show.screen import MODELS, Row, caption, flags_chosen
 
-SHOWN = 8
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
@@ -89,21 +89,15 @@ def _settings(setting: Row) -> str:
 
 
 def _panel(seen: Seen) -> list[tuple[str, list[Strip]]]:
-    """Erased names, then what is kept: by name the strips of the models."""
-    named = seen.panel.named
+    """What is erased, then what is kept: by name the strips of the models."""
+    there = {model: each for model, each in seen.pictures.items() if each is not None}
     result = []
-    for name in [*list(dict.fromkeys(named[: seen.panel.retained]))[:6], *_kept(seen.panel)]:
-        places = [i for i, value in enumerate(named) if value == name]
-        stride = next(prime for prime in (7, 11, 13, 1) if len(places) % prime or prime == 1)
-        chosen = [places[stride * k % len(places)] for k in range(min(SHOWN, len(places)))]
-        words = [seen.panel.prompts[i] for i in chosen]
-        there = {model: each for model, each in seen.pictures.items() if each is not None}
-        result.append((name, [(model, _images(each[chosen], words)) for model, each in there.items()]))
+    for line in lines(seen.panel):
+        names = dict.fromkeys(seen.panel.named[i] for i in line.places)
+        words = [seen.panel.prompts[i] for i in line.places]
+        strips = [(model, _images(each[list(line.places)], words)) for model, each in there.items()]
+        result.append((", ".join(names), strips))
     return result
-
-
-def _kept(panel: Panel) -> list[str]:
-    return list(dict.fromkeys(panel.named[panel.retained :]))[:4]
 
 
 def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
@@ -127,7 +121,7 @@ def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
 def _images(pictures: Tensor, words: Sequence[str]) -> list[tuple[str, str]]:
     """Pictures (n, 3, H, W) in [0, 1] as data URLs."""
     result = []
-    for image, prompt in zip(images(pictures[:SHOWN]), words, strict=False):
+    for image, prompt in zip(images(pictures[:COLUMNS]), words, strict=False):
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82)
@@ -165,7 +159,8 @@ def _last(place: str) -> str:
 def _load(run: Row) -> str:
     if run["config"]["parameter_group"] == "lora":
         return "python -m harness.export RUN --format lora\n\npipeline.load_lora_weights('RUN/export/lora')"
+    component = run.get("component", "unet")  # which older runs do not say
     return (
         "from safetensors.torch import load_file\n\n"
-        "pipeline.unet.load_state_dict(load_file('RUN/unet_delta.safetensors'), strict=False)"
+        f"pipeline.{component}.load_state_dict(load_file('RUN/{DELTA}'), strict=False)"
     )

@@ -2,40 +2,24 @@
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
+from PIL.Image import Image
 from torch import Tensor
 
 from harness.data.latents import seeds
-from harness.judging.panel import SEED, Panel
+from harness.data.pictures import images
+from harness.judging.panel import COLUMNS, SEED, Line, Panel, lines
 from harness.prompts.concepts import Concepts
 from harness.runs.files import write_json
 from harness.show.figures import escaped, save
 from harness.show.screen import caption
 
-COLUMNS = 8
-KEPT = 3
-"""Kept values of a vocabulary that a sheet has room for."""
 INCHES, SMALL_INCHES = 1.9, 1.1
 """A picture's side: with its prompt over it, and without."""
 WRAPPED = 30
 """Characters in a line of a prompt."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """Up to `COLUMNS` pictures of a panel, shown once for each model."""
-
-    places: tuple[int, ...]
-    """In the panel."""
-    name: str
-    """What all of them name; empty where the prompts are shown."""
-    erased: bool
 
 
 def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None], concepts: Concepts) -> None:
@@ -59,7 +43,7 @@ def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None]
         for cell in row:
             cell.axis("off")
         for cell, i in zip(row, line.places, strict=False):
-            cell.imshow(_levels(pictures[model][i]), interpolation="nearest")  # type: ignore[index]
+            cell.imshow(_image(pictures[model], i), interpolation="nearest")
             if not line.name and line is not shown:
                 cell.set_title(escaped(textwrap.fill(panel.prompts[i], WRAPPED)), fontsize=6, pad=2)
         shown = line
@@ -78,27 +62,6 @@ def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None]
     }
     figure.subplots_adjust(**margins, wspace=0.05, hspace=space)
     save(figure, path, 80 if panel.labelled else 100)
-
-
-def lines(panel: Panel) -> list[Line]:
-    """What a sheet shows of a panel: of a vocabulary every erased name and some kept ones, of all else everything."""
-    if not panel.labelled:
-        groups = [(range(panel.retained), True), (range(panel.retained, len(panel.rows)), False)]
-        return [
-            Line(tuple(group[start : start + COLUMNS]), "", erased)
-            for group, erased in groups
-            for start in range(0, len(group), COLUMNS)
-        ]
-    gone = list(dict.fromkeys(panel.named[: panel.retained]))
-    kept = list(dict.fromkeys(panel.named[panel.retained :]))[:KEPT]
-    return [Line(_varied(panel, name), name, name in gone) for name in (*gone, *kept)]
-
-
-def _varied(panel: Panel, name: str) -> tuple[int, ...]:
-    """Places of one name's prompts, by a stride that shares no factor with their number: every axis varies."""
-    group = [i for i, value in enumerate(panel.named) if value == name]
-    stride = next(prime for prime in (7, 11, 13, 1) if len(group) % prime or prime == 1)
-    return tuple(group[stride * k % len(group)] for k in range(min(COLUMNS, len(group))))
 
 
 def _models(pictures: Mapping[str, Tensor | None], line: Line) -> list[str]:
@@ -121,11 +84,12 @@ def save_pictures(folder: Path, panel: Panel, pictures: Mapping[str, Tensor | No
         for model in _models(pictures, line):
             for i in line.places:
                 name = f"{i:03}-{model}.png"
-                Image.fromarray(_levels(pictures[model][i])).save(folder / name)  # type: ignore[index]
+                _image(pictures[model], i).save(folder / name)
                 made.append({"file": name, "model": model, "prompt": panel.prompts[i], "seed": own[i]})
     write_json(folder / "pictures.json", {"pictures": made})
 
 
-def _levels(picture: Tensor) -> NDArray[np.uint8]:
-    """A picture (3, H, W) in [0, 1] as an array (H, W, 3) of levels from 0 to 255."""
-    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+def _image(pictures: Tensor | None, place: int) -> Image:
+    """One of the pictures (n, 3, H, W) in [0, 1] of a model that there is."""
+    assert pictures is not None
+    return images(pictures[place : place + 1])[0]

@@ -66,10 +66,6 @@ class PixArt(Family):
         """The scheduler's, of betas."""
         return diffusion_path(self.pipeline, self.device)
 
-    def schedule(self, steps: int) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings with their masks in the place of prompts, at the default size, whatever that is."""
         return {

@@ -78,10 +78,6 @@ class Sana(Family):
         config = self.network.config
         return flow_path(self.pipeline, self.device, (config.sample_size // config.patch_size) ** 2)
 
-    def schedule(self, steps: int) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings with their masks in the place of prompts, at the transformer's own size."""
         size = self.network.config.sample_size * self.pipeline.vae_scale_factor

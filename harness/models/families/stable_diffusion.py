@@ -56,10 +56,6 @@ class StableDiffusion(Family):
         """The scheduler's, of betas."""
         return diffusion_path(self.pipeline, self.device)
 
-    def schedule(self, steps: int) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts."""
         return {

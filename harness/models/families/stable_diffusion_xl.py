@@ -67,10 +67,6 @@ class StableDiffusionXL(Family):
         """The scheduler's, of betas."""
         return diffusion_path(self.pipeline, self.device)
 
-    def schedule(self, steps: int) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts; the pipeline makes the same time ids itself."""
         return {

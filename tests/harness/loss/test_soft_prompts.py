@@ -35,13 +35,22 @@ def _errors(made, block):
 
 
 @pytest.mark.parametrize("kind", tiny.PIPELINES)
-def test_blocks_make_the_model_denoise_the_target_better_under_prompts_that_do_not_name_it(kind):
-    """On average: the tiny XL hardly hears its prompts, so one block's gain there is less than its noise."""
+def test_every_block_makes_the_model_denoise_the_target_better_under_prompts_that_do_not_name_it(kind):
     made = _made(kind=kind)
+    if kind == "sdxl":  # in small it hardly hears its prompts, which go to its lowest block alone
+        _hear(made.denoiser.network, 10)
     made.learn()
     assert made.blocks.shape == (BLOCKS, *made.sampled.unconditional.prompt_embeds.shape[1:])
     plain = _errors(made, 0)
-    assert torch.stack([_errors(made, block) for block in made.blocks]).mean() < plain - 1e-3
+    assert all(_errors(made, block) < plain - 1e-3 for block in made.blocks)
+
+
+@torch.no_grad()
+def _hear(network, times):
+    """Let prompts count so many times as much."""
+    for name, weight in network.named_parameters():
+        if "attn2.to_v" in name:
+            weight.mul_(times)
 
 
 @pytest.mark.parametrize("parameter_group", ["full", "cross-attention-kv", "lora"])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness.config import Config
 from harness.data.latents import seeds
-from harness.judging.panel import SEED, Panel, Row, panel
+from harness.judging.panel import SEED, Panel, Row, lines, panel
 from harness.prompts.concepts import Concept, Concepts
 from harness.show import sheet
 from harness.show.screen import caption
@@ -29,7 +29,7 @@ def _pictures(shown, side=6):
 
 def test_of_a_real_model_every_concept_and_every_retained_picture_is_shown_once():
     nine = panel(_concepts(*"abcdefghi"), None)
-    found = sheet.lines(nine)
+    found = lines(nine)
     assert [place for line in found for place in line.places] == list(range(9 + 16))
     assert [(len(line.places), line.erased) for line in found] == [(8, True), (1, True), (8, False), (8, False)]
     assert len({nine.prompts[place] for line in found for place in line.places}) == 25
@@ -37,7 +37,7 @@ def test_of_a_real_model_every_concept_and_every_retained_picture_is_shown_once(
 
 def test_of_a_vocabulary_every_erased_name_is_shown_and_some_kept_ones():
     rows = [Row(f"{name} {i}", name, {"shape": name}) for name in "abcdefghijkl" for i in range(14)]
-    found = sheet.lines(Panel(tuple(rows), targets=8 * 14))
+    found = lines(Panel(tuple(rows), targets=8 * 14))
     assert [line.name for line in found] == [*"abcdefgh", *"ijk"]
     assert all(len({*line.places}) == 8 for line in found)
     assert all(rows[place].named == line.name for line in found for place in line.places)
