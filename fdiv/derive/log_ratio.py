@@ -215,6 +215,19 @@ def log_ratio_error(
 
     Only |v| up to `reach` counts.
     """
+    grid, truth = _truth(expression, piece, reach)
+    limits = np.finfo(np.float32)
+    with np.errstate(all="ignore"):
+        values = lower(candidate, v, _single_precision())(grid).astype(float)
+        floor = 16 * float(limits.tiny) if positive else 1e-3
+        error = np.abs(values - truth) / np.maximum(floor, np.abs(truth))
+    finite = np.abs(truth) < float(limits.max) / 16
+    return float(np.max(np.where(np.isfinite(values), error, np.inf)[finite], initial=0.0))
+
+
+@cache
+def _truth(expression: Expr, piece: Piece, reach: float) -> tuple[Any, Any]:
+    """Return v on the piece, in fp32, and the values of `expression` there."""
     points = np.array([0, 1e-3, 0.1, 0.7, 2, 5, 9, 14, 17, 20, 31, 44, 60, 80], dtype=np.float32)
     points = points[points <= reach]
     grid = np.concatenate([-points[:0:-1], points])
@@ -222,16 +235,9 @@ def log_ratio_error(
     high = float(sympy.log(piece.upper))
     inside = grid[(low < grid) & (grid < high)]
     grid = inside if len(inside) else np.array([(low + high) / 2], dtype=np.float32)
-    limits = np.finfo(np.float32)
-    with np.errstate(all="ignore"):
-        values = lower(candidate, v, _single_precision())(grid).astype(float)
-        with mpmath.workdps(90):
-            exact = lower(expression, u, MPMATH)
-            truth = np.array([float(exact(mpmath.exp(float(x)))) for x in grid])
-        floor = 16 * float(limits.tiny) if positive else 1e-3
-        error = np.abs(values - truth) / np.maximum(floor, np.abs(truth))
-    finite = np.abs(truth) < float(limits.max) / 16
-    return float(np.max(np.where(np.isfinite(values), error, np.inf)[finite], initial=0.0))
+    with mpmath.workdps(90):
+        exact = lower(expression, u, MPMATH)
+        return grid, np.array([float(exact(mpmath.exp(float(x)))) for x in grid])
 
 
 @cache

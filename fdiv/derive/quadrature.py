@@ -200,12 +200,13 @@ def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smalles
     cuts = [float(cut) for cut in integrand.cuts]
     panels = list(pairwise([*cuts, math.inf]))
     step = _strip(panels, integrand.singularities()) * _STEP
-    order = _order_at_zero(integrand)
+    columns_of = [integrand.columns(i) for i in range(len(panels))]
+    order = _order_at_zero(columns_of[0], integrand.cuts[:2])
     while gaussian_error(order, step) > _MOST_ERROR:
         step *= _FINER
     nodes, columns = [], []
     for i, panel in enumerate(panels):
-        for x, values in _walk(integrand.columns(i), integrand.cuts[i : i + 2], panel, step, (smallest, largest)):
+        for x, values in _walk(columns_of[i], integrand.cuts[i : i + 2], panel, step, (smallest, largest)):
             nodes.append(x)
             columns.append(values * (step * _DENSITY))
     masses = [
@@ -226,9 +227,8 @@ def gaussian_error(order: float, step: float) -> float:
     return float(2 * abs(acb(half, arb.pi() / step).gamma()) / half.gamma())
 
 
-def _order_at_zero(integrand: Integrand) -> float:
+def _order_at_zero(columns: Callable[[Any], list[Any]], cuts: tuple[Expr, ...]) -> float:
     """The power of x = |log u| with which K0 dx/dz starts at 0, at least 1; 1 where it vanishes there."""
-    columns, cuts = integrand.columns(0), integrand.cuts[:2]
     (first, *_), (second, *_) = (_accurate(columns, cuts, acb(z), 128)[1] for z in _NEAR_ZERO)
     if not (abs(first).lower() > 0 and abs(second).lower() > 0):
         return 1.0

@@ -3,23 +3,24 @@
 They compare numbers that are rounded, so that a claim which passes is *tested*, and one that does not is open: a
 rounded number, or one that overflowed, refutes nothing.
 
-The generator becomes a function by SymPy's lambdify, not by `fdiv.numeric`, in 40 digits, so that the oracle's own
-rounding cannot refute a true claim. The conjugate is a supremum, f' is a difference, D(s) a plain quadrature of E_Q[f].
+The generator becomes a function of balls by SymPy's lambdify, not by `fdiv.numeric`, in 40 digits, so that the oracle's
+own rounding cannot object to a true claim. The conjugate is a supremum, f' a difference, D(s) a quadrature of E_Q[f].
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-import mpmath
+import flint
 import numpy as np
 import sympy
+from flint import arb
 
 from fdiv.evidence.finding import Evidence, Finding, left_open
-from fdiv.evidence.signs import in_many_digits
+from fdiv.evidence.signs import in_balls
 from fdiv.exact.symbols import u, v
 from fdiv.numeric.backends import numpy_backend
 from fdiv.numeric.lower import lower
@@ -35,16 +36,22 @@ _WEIGHT_TOLERANCE = 1e-6
 _NOTHING = 1e-30  # far below every D(s) but those of kinks that no Gaussian reaches
 _POINTS_S = (0.05, 0.7, 4.0)
 _COARSE = np.linspace(-700, 60, 4001)  # log ratios
+_DIGITS, _MORE_DIGITS = 136, 204  # bits of 40 digits, and of 60 for differences
 
 
 @cache
 def _exact(divergence: Divergence) -> Callable[[Any], Any]:
-    return in_many_digits(divergence.generator)
+    return in_balls(divergence.generator)
+
+
+@cache
+def _coarse(divergence: Divergence) -> Any:
+    return sympy.lambdify(u, divergence.generator, ["scipy", "numpy"])
 
 
 def supremum(divergence: Divergence, point: float) -> float:
     """Maximise u t - f(u) over log u in [-700, 60]: a grid finds the bracket, a golden section the maximum."""
-    exact, coarse = _exact(divergence), sympy.lambdify(u, divergence.generator, ["scipy", "numpy"])
+    exact, coarse = _exact(divergence), _coarse(divergence)
     ratio = np.exp(_COARSE)
     with np.errstate(all="ignore"):
         values = np.nan_to_num(ratio * point - coarse(ratio), nan=-math.inf, posinf=-math.inf)
@@ -52,10 +59,10 @@ def supremum(divergence: Divergence, point: float) -> float:
     low, high = float(_COARSE[max(at - 3, 0)]), float(_COARSE[min(at + 3, len(_COARSE) - 1)])
 
     def objective(x: float) -> Any:
-        ratio = mpmath.exp(x)
+        ratio = arb(x).exp()
         return ratio * point - exact(ratio)
 
-    with mpmath.workdps(40):
+    with flint.ctx.workprec(_DIGITS):
         return float(_highest(objective, low, high, 1e-10))
 
 
@@ -70,6 +77,8 @@ def compare_conjugate(divergence: Divergence) -> Finding:
     # the supremum is sought up to log u = 60 only
     far = _slope(divergence, _COARSE[-1] - 1)
     points = [p for p in sorted(points) if abs(p - end) > 1e-3 * unit and not far < p < end]
+    if not points:
+        return left_open(_TOO_STEEP)
     for point in points:
         value = conjugate(point)
         truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
@@ -86,17 +95,17 @@ def _unit(divergence: Divergence) -> float:
 def _unbounded(divergence: Divergence, point: float) -> bool:
     """Whether u t - f(u), which is concave, still rises between u = 1000 and 2000 as a slope beyond f'(inf) must."""
     exact = _exact(divergence)
-    with mpmath.workdps(40):
-        rise = 1000 * mpmath.mpf(point) - exact(mpmath.mpf(2000)) + exact(mpmath.mpf(1000))
+    with flint.ctx.workprec(_DIGITS):
+        rise = 1000 * arb(point) - exact(arb(2000)) + exact(arb(1000))
         return bool(rise >= 999 * (point - float(divergence.slope_at_infinity)))
 
 
 def _slope(divergence: Divergence, log_ratio: float) -> float:
     """f'(e^x) by a central difference in 60 digits."""
     exact = _exact(divergence)
-    with mpmath.workdps(60):
-        ratio = mpmath.exp(log_ratio)
-        step = ratio * mpmath.mpf(10) ** -20
+    with flint.ctx.workprec(_MORE_DIGITS):
+        ratio = arb(log_ratio).exp()
+        step = ratio * arb(10) ** -20
         return float((exact(ratio + step) - exact(ratio - step)) / (2 * step))
 
 
@@ -115,11 +124,13 @@ def _panels(divergence: Divergence, s: float) -> Panels:
     cuts = [float(sympy.log(piece.lower)) for piece in divergence.pieces[1:]]
     slope, exact = divergence.slope_at_one, _exact(divergence)
 
-    def above(ratio: Any) -> Any:
-        return exact(ratio) - mpmath.mpmathify(slope.evalf(45)) * (ratio - 1)
+    def above(log_ratio: float) -> float:
+        ratio = arb(log_ratio).exp()
+        return float(exact(ratio) - tangent * (ratio - 1))
 
     fine = 4 if divergence.generator.has(sympy.exp) else 1  # e^(10 - u) bends within a tenth of log u, anywhere
-    with mpmath.workdps(40):
+    with flint.ctx.workprec(_DIGITS):
+        tangent = arb(str(slope.evalf(45)))
         return panels(above, s, (cuts, _bends(divergence.generator)), fine)
 
 
@@ -202,13 +213,16 @@ _LOG_RATIOS = (-2.03, -0.97, 0.06, 1.04, 1.96)  # ratios that are nobody's kink
 
 
 def compare_biconjugate(divergence: Divergence) -> Finding:
-    """Compare f(u) with the maximum of u t - f*(t) over the slopes t around u's, by golden section."""
+    """Compare f(u) with u t - f*(t): attained at t = f'(u), and by no t around it exceeded."""
+    conjugate = divergence.conjugate
     for x in _usual(divergence):
         ratio = math.exp(x)
-        # evenly in t, and where f' runs through 80 powers of ten evenly in log u: both are bounds from below
-        low, high = (_slope(divergence, x + d) for d in (-1, 1))
-        even = _highest(partial(_surplus_at, divergence, ratio), low, high)
-        value = max(even, _highest(partial(_surplus_along, divergence, ratio), x - 1, x + 1))
+        # evenly in t, and where f' runs through 80 powers of ten evenly in log u
+        low, at, high = (_slope(divergence, x + d) for d in (-1, 0, 1))
+        slopes = np.array([at, *np.linspace(low, high, 33), *(_slope(divergence, x + k / 16) for k in range(-16, 17))])
+        # an array's f* is by roots, all at once; a number's by the formula where there is one
+        at_each = [conjugate(t) for t in slopes.tolist()] if conjugate.exact else conjugate(slopes)
+        value = float(np.max(ratio * slopes - at_each))
         truth = _value(divergence, ratio)
         if not abs(value - truth) <= 1e-8 * max(1.0, abs(truth)):
             return left_open(f"f**({ratio:.6g}) = {value!r}, but f is {truth!r} there: {_ONE_IS_WRONG}")
@@ -224,16 +238,8 @@ def _usual(divergence: Divergence) -> list[float]:
 
 
 def _value(divergence: Divergence, ratio: float) -> float:
-    with mpmath.workdps(40):
-        return float(_exact(divergence)(mpmath.mpf(ratio)))
-
-
-def _surplus_at(divergence: Divergence, ratio: float, slope: float) -> float:
-    return ratio * slope - divergence.conjugate(slope)
-
-
-def _surplus_along(divergence: Divergence, ratio: float, log_ratio: float) -> float:
-    return _surplus_at(divergence, ratio, _slope(divergence, log_ratio))
+    with flint.ctx.workprec(_DIGITS):
+        return float(_exact(divergence)(arb(ratio)))
 
 
 def _highest(concave: Callable[[float], Any], low: float, high: float, width: float = 1e-9) -> Any:
@@ -280,8 +286,8 @@ def compare_adjoint(divergence: Divergence) -> Finding:
     """Compare u g(1/u) with f, where g is the derived adjoint."""
     exact, adjoint = _exact(divergence), _exact(divergence.adjoint)
     for x in _LOG_RATIOS:
-        with mpmath.workdps(40):
-            ratio = mpmath.exp(x)
+        with flint.ctx.workprec(_DIGITS):
+            ratio = arb(x).exp()
             value, truth = ratio * adjoint(1 / ratio), exact(ratio)
         if not _close(float(value), float(truth)):
             return left_open(f"the adjoint's adjoint is {float(value)!r} at u = {float(ratio):g}: {_ONE_IS_WRONG}")
@@ -307,13 +313,13 @@ def compare_gradient_law(divergence: Divergence) -> Finding:
     """
     for s in _scaled_points(divergence)[1:]:
         panels = _panels(divergence, s)
-        with mpmath.workdps(60):
-            log_ratios = [mpmath.mpf(x) for x in panels.log_ratios.tolist()]
+        with flint.ctx.workprec(_MORE_DIGITS):
+            log_ratios = panels.log_ratios.tolist()
             if len(divergence.pieces) == 1:
                 values = np.array([_curvature(divergence, x) for x in log_ratios])
             else:
                 tangent = _slope(divergence, 1e-9)
-                rises = np.array([float(mpmath.exp(x) * (_slope(divergence, x) - tangent)) for x in log_ratios])
+                rises = np.array([float(arb(x).exp() * (_slope(divergence, x) - tangent)) for x in log_ratios])
                 values = rises * ((panels.log_ratios + s / 2) / s - 1)
         truth = float(np.sum(panels.densities(s) * values)) / 2
         value = divergence.gaussian.gradient_weight(s)
@@ -324,7 +330,7 @@ def compare_gradient_law(divergence: Divergence) -> Finding:
 
 def _curvature(divergence: Divergence, log_ratio: Any) -> float:
     """u^2 f''(u) by a second difference in the working precision."""
-    exact, ratio, step = _exact(divergence), mpmath.exp(log_ratio), mpmath.mpf(10) ** -15
+    exact, ratio, step = _exact(divergence), arb(log_ratio).exp(), arb(10) ** -15
     values = exact(ratio * (1 + step)) + exact(ratio * (1 - step)) - 2 * exact(ratio)
     return float(values / step**2)
 

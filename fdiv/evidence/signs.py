@@ -7,13 +7,16 @@ the sign or finds a point that refutes it; what it leaves open is sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import flint
 import mpmath
 import sympy
+from flint import arb
 from sympy import Expr, Poly
 
 from fdiv.balls import ball
@@ -29,6 +32,7 @@ from fdiv.numeric.backends import MPMATH
 GRID = 400
 _SHARES = (sympy.Rational(1, 5), sympy.Rational(4, 7), sympy.Rational(9, 10))
 _DIGITS = (2, 8, 20, 60, 200)  # of the boxes around roots, until those tell them from the ends of a piece
+_CONSTANT_BITS = 512
 Box = tuple[Expr, Expr]
 
 
@@ -88,8 +92,10 @@ def _by_sturm(expression: Expr, piece: Piece, quantity: str, strict: bool) -> Fi
     return Finding(Evidence.REFUTED, f"{quantity} is negative", shown)
 
 
-def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
+def in_many_digits(expression: Expr, names: Mapping[str, Any] | None = None) -> Callable[[Any], Any]:
     """Return SymPy's own mpmath function of u; it shares no code with `fdiv.numeric`.
+
+    What `names` has goes before mpmath's numbers and functions of these names.
 
     Python's max(3, u) would hand on the integer 3, and 1/3 would be a double: constants get many digits first.
     """
@@ -100,7 +106,33 @@ def in_many_digits(expression: Expr) -> Callable[[Any], Any]:
         return node.func(*map(_many_digits, node.args))
 
     kinked = expression.replace(lambda e: isinstance(e, sympy.Max | sympy.Min | sympy.Piecewise), spelled)
-    return sympy.lambdify(u, kinked, "mpmath")
+    return sympy.lambdify(u, kinked, [dict(names or {}), "mpmath"])
+
+
+def in_balls(expression: Expr) -> Callable[[Any], Any]:
+    """Return the same function with the balls of python-flint for mpmath's numbers: six times as fast in 40 digits.
+
+    Its precision is that of `flint.ctx`; where `expression` is undefined it is NaN.
+    """
+    return in_many_digits(expression, _ball_functions())
+
+
+@cache
+def _ball_functions() -> dict[str, Any]:
+    """What the names in mpmath's spelling of an expression stand for."""
+
+    def number(value: Any) -> Any:
+        if not isinstance(value, tuple):
+            return arb(value)
+        sign, mantissa, exponent, _ = value  # a float of mpmath's
+        return (-1) ** sign * arb(mantissa) * arb(2) ** exponent
+
+    with flint.ctx.workprec(_CONSTANT_BITS):
+        constants = {"pi": arb.pi(), "e": arb(1).exp()}
+    functions = {"log": arb.log, "exp": arb.exp, "sqrt": arb.sqrt, "erf": arb.erf, "LambertW": arb.lambertw}
+    # arb.sqrt(2) is NaN where 2 is no ball
+    balls = {name: lambda x, *branch, call=call: call(arb(x), *branch) for name, call in functions.items()}
+    return {"mpf": number, **constants, **balls}
 
 
 def _many_digits(constant: Expr) -> Expr:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import mpmath
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,11 +27,11 @@ class Panels:
         return self.lengths * np.exp(-((self.log_ratios + s / 2) ** 2) / (2 * s)) / math.sqrt(2 * math.pi * s)
 
 
-def panels(above: Callable[[Any], Any], s: float, places: tuple[list[float], list[float]], fine: int) -> Panels:
+def panels(above: Callable[[float], float], s: float, places: tuple[list[float], list[float]], fine: int) -> Panels:
     """Lay panels between -s/2 - reach sqrt(s) and -s/2 + reach sqrt(s), cut at every kink, and evaluate there.
 
     Args:
-        above: f above its tangent at 1, of a number of mpmath, in whose working precision it is computed.
+        above: f above its tangent at 1, as a function of x.
         s: the variance of x.
         places: the x of the kinks, where f' may be singular, and of steep bends.
         fine: how much smaller than usual the panels are.
@@ -50,7 +48,7 @@ def panels(above: Callable[[Any], Any], s: float, places: tuple[list[float], lis
     points, weights = np.polynomial.legendre.leggauss(16)
     half, middle = np.diff(breaks)[:, None] / 2, (breaks[1:] + breaks[:-1])[:, None] / 2
     log_ratios = (middle + half * points).ravel()
-    heights = np.array([float(above(mpmath.exp(x))) for x in log_ratios.tolist()])
+    heights = np.array([above(x) for x in log_ratios.tolist()])
     return Panels(log_ratios, (half * weights).ravel(), heights)
 
 
