@@ -24,6 +24,7 @@ _IDENTITIES_AT = 256  # bits that must not have told the constant from zero befo
 _MOST_BITS = 1 << 14  # of a separation bound
 _LARGEST_PRIME = 10**4
 _MOST_OPERATIONS = 200
+_MOST_MIXED = 16  # terms of a sum of both signs whose sign is asked at sight
 _SIMPLEST = 10**6
 _LONGEST_NUMBER = 10**12  # SymPy would write p log(q) as log(q^p)
 
@@ -77,12 +78,19 @@ def is_positive(expression: Expr, strict: bool = True) -> bool:
     since its own are those of a few digits.
     """
     if not expression.is_number or expression.has(sympy.I):
+        if any(map(_long_and_mixed, expression.atoms(sympy.Add))):
+            return False
         expression = _with_certain_numbers(expression)
         return bool(expression.is_positive or (not strict and expression.is_nonnegative))
     try:
         return sign(expression) >= int(strict)
     except OpenError:
         return False
+
+
+def _long_and_mixed(total: Expr) -> bool:
+    """Whether a sum has terms of both signs and so many that SymPy takes seconds to find out nothing."""
+    return len(total.args) > _MOST_MIXED and any(term.could_extract_minus_sign() for term in total.args)
 
 
 def _with_certain_numbers(node: Expr) -> Expr:

@@ -15,6 +15,7 @@ import sympy
 from sympy import Expr, Symbol
 
 from fdiv.exact.roots import in_root
+from fdiv.exact.simplify import partial_fractions
 from fdiv.exact.symbols import u
 
 _MOST_CANDIDATES = 24
@@ -63,7 +64,7 @@ def _rewritten(expression: Expr) -> Iterator[Expr]:
     yield expression
     if expression.is_rational_function(u):
         whole = sympy.factor(sympy.together(expression))
-        yield sympy.apart(whole, u)
+        yield partial_fractions(whole)
         yield whole
     elif expression.is_Add:
         yield sympy.expand(expression)

@@ -13,6 +13,7 @@ from fdiv.exact.comparison import is_positive
 from fdiv.exact.symbols import DerivationError, u
 
 _LONGEST_NUMBER = 10**12
+_HIGHEST_DEGREE = 24  # of a denominator that is taken apart
 _LARGEST_COMMON_ROOT = 120
 _LARGEST_DEGREE, _LARGEST_ROOT, _LARGEST_RATE = 64, 24, 8  # p and q of u^(p/q), and k of e^(k u), in polynomials
 
@@ -95,7 +96,7 @@ def simplified(expression: Expr) -> Expr:
 def normal(expression: Expr) -> Expr:
     """Expand, split logarithms of products, and take partial fractions of the rational terms."""
     if all(atom == u or atom.is_Rational for atom in expression.atoms()) and expression.is_rational_function(u):
-        return sympy.apart(sympy.factor(sympy.together(expression)), u)  # denominators multiplied out take minutes
+        return partial_fractions(sympy.factor(sympy.together(expression)))  # denominators multiplied out take minutes
     terms = sympy.Add.make_args(sympy.expand(split_logarithms(expression)))
     covered, names = covering(sympy.Add(*terms))
     return _in_normal_form(sympy.Add.make_args(covered)).xreplace(names)
@@ -107,9 +108,14 @@ def _in_normal_form(terms: Sequence[Expr]) -> Expr:
     transcendental = [term for term in terms if not term.is_rational_function(u)]
     polynomial = [term for term in rational if not sympy.denom(term).has(u)]
     fractions = [term for term in rational if sympy.denom(term).has(u)]  # alone: apart is slow over roots of 2
-    return sympy.Add(
-        *_common_factors(transcendental), *polynomial, sympy.apart(sympy.together(sympy.Add(*fractions)), u)
-    )
+    rest = partial_fractions(sympy.together(sympy.Add(*fractions)))
+    return sympy.Add(*_common_factors(transcendental), *polynomial, rest)
+
+
+def partial_fractions(fraction: Expr) -> Expr:
+    """Take partial fractions in u, whose cost grows as the cube of the degree; none where that is high."""
+    high = sympy.degree(sympy.denom(fraction), u) > _HIGHEST_DEGREE
+    return fraction if high else sympy.apart(fraction, u)
 
 
 def split_logarithms(expression: Expr) -> Expr:
