@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -196,6 +197,21 @@ def to_dict(options: Config) -> dict[str, Any]:
     """The options as plain JSON values."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def to_flags(values: Mapping[str, Any]) -> list[str]:
+    """What `to_dict` gave as flags, each with its values as a shell takes them, but for those that are the defaults."""
+    defaults = to_dict(Config())
+    return [_flag(name, value) for name, value in values.items() if name in defaults and value != defaults[name]]
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag[2:]}"
+    if isinstance(value, list):
+        return shlex.join([flag, *value])
+    return shlex.quote(f"{flag}={value}") if str(value).startswith("-") else shlex.join([flag, str(value)])
 
 
 def from_dict(content: Mapping[str, Any]) -> Config:

@@ -72,15 +72,21 @@ class Prepared:
         network = load_oracle(self.model, self.plan.folder, self.concepts.target)
         return partial(self.model.replaced, network) if network is not None else None
 
-    def fingerprints(self) -> dict[str, str]:
-        """Digests of the networks and the schedule that a training starts from."""
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """By the name of each of the model's networks a digest of its weights; to be asked for before any changes."""
         parts = self.model.pipeline.components
         states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
-        if self.plan.options.continue_from:
-            states["run continued"] = load_tensors(weights_file(self.plan.options.continue_from))[0]
-        schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
-        digests = {name: fingerprint(state) for name, state in states.items()}
-        return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
+        return {name: fingerprint(state) for name, state in states.items()}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the networks and the schedule that a training starts from."""
+        options, scheduler = self.plan.options, self.model.pipeline.scheduler
+        schedule = {name: str(value) for name, value in scheduler.config.items() if not name.startswith("_")}
+        found = self.digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
+        if options.continue_from:
+            found["run continued"] = fingerprint(load_tensors(weights_file(options.continue_from))[0])
+        return found
 
 
 def loaded(plan: Plan) -> Family:

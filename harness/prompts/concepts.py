@@ -16,6 +16,7 @@ class Concept:
     counterparts: tuple[tuple[str, ...], ...]
     """For each of these all prompts that put something in the target's place; its anchor prompt is one of them."""
     divergence: str
+    """As others may read it."""
     weight: float = 1.0
 
 

@@ -26,6 +26,7 @@ from harness.prompts.concepts import Concept, Concepts
 from harness.prompts.templates import RETAINED, bank
 from harness.prompts.vocabulary import Vocabulary
 from harness.prompts.wishes import Wish, general_wish, known_wish, read_concepts, same, words
+from harness.runs.places import public_divergences
 
 NEIGHBOURS, OTHERS = 8, 8
 """Retained of a bank's names for each target: the nearest, and as many of the rest at random."""
@@ -131,7 +132,8 @@ class Draft:
         every = tuple(tuple(pairs[i][1] for pairs in by_anchor) for i in range(len(targets)))
         anchors = tuple(prompts[i % len(chosen)] for i, prompts in enumerate(every))
         name = RETAINED if wish.retained else chosen[0]
-        return Concept(wish.target, name, wish.axis, targets, anchors, every, wish.divergence, wish.weight)
+        divergence = public_divergences(wish.divergence)
+        return Concept(wish.target, name, wish.axis, targets, anchors, every, divergence, wish.weight)
 
     def _neighbours(self, erased: Sequence[Concept], rank: Rank, general: Mapping[str, str]) -> dict[str, str]:
         """For each target its type's nearest names and some others, one template after the other, and the anchors.

@@ -17,7 +17,7 @@ import tyro
 
 from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_dict, read_yaml
 from harness.runs.files import read_json
-from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished
+from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished, options_of
 
 MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
@@ -71,7 +71,8 @@ def saved_options(run: Path) -> Config:
 
 def continued_options(run: Path) -> Config:
     """The options that a run has, unless told otherwise, which goes on from a finished one: the same model."""
-    before = from_dict(finished(run)["config"])
+    finished(run)  # refuses any other
+    before = options_of(run)
     return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
 
 
@@ -84,7 +85,10 @@ def absolute(options: Config) -> Config:
     paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
     local = options.model != MINIATURE and os.path.exists(options.model)
     start = os.path.abspath(options.start) if os.path.isfile(options.start) else options.start
-    return replace(options, model=os.path.abspath(options.model) if local else options.model, start=start, **paths)
+    file, mark, rest = options.divergence.rpartition(".py:")
+    divergence = f"{os.path.abspath(file)}{mark}{rest}" if mark else options.divergence
+    model = os.path.abspath(options.model) if local else options.model
+    return replace(options, model=model, start=start, divergence=divergence, **paths)
 
 
 def check_unchanged(before: Config, now: Config) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fdiv.evidence.store import digest_of_sources
-from harness.config import Config, flag_of, to_dict
+from harness.config import to_flags
 from harness.judging.metric import Measure, difference, metric_rows
 from harness.judging.metric import metrics as every_metric
 from harness.prompts.templates import RETAINED
@@ -104,16 +104,13 @@ def _printable(text: str) -> str:
 
 def flags_chosen(options: Row) -> list[str]:
     """The options of a run that are not the defaults, but for what the last screen says anyway."""
-    defaults = to_dict(Config())
-    changed = {name: value for name, value in options.items() if name not in SAID_ANYWAY and value != defaults[name]}
-    return [shlex.join([flag_of(name), *_words(value)]) for name, value in changed.items()]
+    return to_flags({name: value for name, value in options.items() if name not in SAID_ANYWAY})
 
 
-def _words(value: Any) -> list[str]:
-    """An option's values; a truth that is no default has none."""
-    if value is True:
-        return []
-    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+def command_of(options: Row) -> str:
+    """The command line of a run with these options, however they were given."""
+    asked = {name: value for name, value in options.items() if name not in ("overwrite", "resume")}
+    return " ".join(["python -m harness.unlearn", *to_flags(asked)])
 
 
 def metric_lines(content: Row) -> list[str]:

@@ -23,7 +23,7 @@ FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps
 RECIPE = ("--origin", "anchor", "--parameter-group", "cross-attention-kv", "--divergence", "squared_hellinger")
 FILES = {
     "run.json", "prompts.json", "steps.jsonl", "metrics.json", "report.html", "before_after.png", "pictures",
-    "curves.png", "unet_delta.safetensors",
+    "curves.png", "unet_delta.safetensors", "local.json", ".gitignore",
 }  # fmt: skip
 
 

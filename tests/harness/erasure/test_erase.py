@@ -19,6 +19,7 @@ from harness.config import Config, UsageError
 from harness.erasure import callers
 from harness.erasure.erase import OF_FILES
 from harness.runs.folder import finished as run_of
+from harness.runs.folder import options_of
 from tests import tiny
 
 FEW = {"steps": 2, "batch_size": 2, "latents": 4, "sampling_steps": 1, "adversary_every": 0, "relearning_steps": 0}
@@ -74,7 +75,8 @@ def test_it_is_what_the_command_line_does(model, tmp_path, drawn):
     assert theirs == ours
     for name in ("unet_delta.safetensors", "metrics.json", "steps.jsonl", "prompts.json", "before_after.png"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes(), name
-    assert run_of(tmp_path / "saved")["config"]["model"] == str(model)
+    assert options_of(tmp_path / "saved").model == str(model)
+    assert run_of(tmp_path / "saved")["command"] == run_of(tmp_path / "run")["command"].replace(" --output run", "")
     state = pipe.unet.state_dict()
     assert all(torch.equal(state[k], each) for k, each in load_file(tmp_path / "run/unet_delta.safetensors").items())
     with pytest.raises(UsageError, match="saved: exists already"):
