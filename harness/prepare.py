@@ -141,7 +141,7 @@ def _choose(plan: Plan, model: Family) -> Concepts:
 
 def _check_anchors(options: Config, chosen: Concepts, embeddings: dict[str, Conditioning]) -> None:
     """UsageError where the text encoder makes no difference between a target and its anchor."""
-    if options.guidance < 0:  # then the target is its own anchor
+    if options.leads_away:  # then the target is its own anchor
         return
     for concept in chosen.erased:
         target, anchor = (

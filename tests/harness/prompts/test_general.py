@@ -179,7 +179,7 @@ def test_the_only_value_that_is_left_of_an_axis_is_every_anchor(tmp_path, vocabu
 @pytest.mark.parametrize("has_vocabulary", [True, False])
 def test_retained_leads_to_something_so_guidance_away_from_the_target_refuses_it(vocabulary, has_vocabulary):
     options = Config(target="star", anchor="retained", anchor_guidance=-1.0)
-    with pytest.raises(UsageError, match=r"an --anchor-guidance below 0 leads away from the anchor"):
+    with pytest.raises(UsageError, match=r"an --anchor-guidance of -1 leads away from the anchor"):
         choose(options, vocabulary if has_vocabulary else None)
 
 
@@ -204,7 +204,7 @@ def test_within_a_concept_its_prompts_are_erased_and_the_target_by_itself_is_kep
     [
         ({"within": "A hat"}, "--within 'A hat': equal to the target"),
         ({"within": "cowboy", "retain": ("a photo of cowboy",)}, "is to be erased, with 'cowboy'"),
-        ({"within": "cowboy", "anchor": "a cap"}, "an --anchor-guidance below 0 leads away from the anchor"),
+        ({"within": "cowboy", "anchor": "a cap"}, "an --anchor-guidance of -1 leads away from the anchor"),
     ],
 )
 def test_what_can_not_be_within_is_refused(options, message):
@@ -217,7 +217,9 @@ def test_a_world_whose_captions_name_everything_hides_nothing_within(vocabulary)
         Draft.of(Config(target="star", within="red"), vocabulary)
 
 
-@pytest.mark.parametrize("other", [{"origin": "anchor"}, {"start": "closed-form"}, {"concepts": Path("two.yaml")}])
+@pytest.mark.parametrize(
+    "other", [{"origin": "anchor"}, {"start": "closed-form"}, {"concepts": Path("two.yaml")}, {"anchor_guidance": 0.0}]
+)
 def test_within_is_refused_with_what_it_contradicts(other):
     with pytest.raises(UsageError, match="--within 'cowboy': "):
         check(Config(target="hat", within="cowboy", **other))
