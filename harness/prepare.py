@@ -1,6 +1,7 @@
 """A planned run's model, loaded and found able to do what is asked, with its prompts encoded."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -109,6 +110,9 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         UsageError: it cannot.
     """
     options = plan.options
+    if processes.is_main():
+        for prompt in plan.draft.contradicted:
+            print(f"note: --retain {prompt!r} names what is erased, and is held to what it shows now", file=sys.stderr)
     model = models.reading(model, options.max_sequence_length)
     models.check_sampling(model, options.sampling_steps)
     if options.scale == "sde" and model.path().prediction_type != FLOW:

@@ -125,6 +125,7 @@ def _summary(prepared: Prepared, trained: Trained, examined: Examined) -> dict[s
     plan, chosen, trainer = prepared.plan, prepared.concepts, trained.trainer
     options = public(to_dict(plan.options))
     return prepared.names | {
+        "directions": chosen.directions,
         "config": options,
         "command": command_of(options),
         "model": {"name": options["model"], "sha256": trained.digests},

@@ -13,7 +13,7 @@ from harness.runs.files import write_json
 from harness.runs.places import keep
 from harness.show import figures, sheet
 from harness.show.page import title_of, write_page
-from harness.show.screen import caption
+from harness.show.screen import caption, directions_of
 from harness.show.steps import Row
 
 PICTURE, PICTURES, CURVES, REPORT = "before_after.png", "pictures", "curves.png", "report.html"
@@ -57,7 +57,7 @@ class Outcome:
     def draw_curves(self, path: Path) -> None:
         """How the training went, as a PNG; none where no step was taken."""
         said, config = self.summary, self.summary["config"]
-        what = f"{caption(said['target'], said['anchor'])}: {said['divergence']}"
+        what = f"{caption(directions_of(said))}: {said['divergence']}"
         figures.curves(path, self.rows, f"{what}, {config['objective']}, scale {config['scale']}")
 
     def write_report(self, path: Path, attack: str = "") -> None:

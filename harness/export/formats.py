@@ -21,7 +21,7 @@ from harness.models.source import resolve
 from harness.models.weights import fingerprint, read_weights, save_configurations, save_pipeline
 from harness.runs.command import quieten_libraries
 from harness.runs.files import read_json, save_tensors
-from harness.runs.folder import DELTA, finished, options_of, written_whole
+from harness.runs.folder import DELTA, PROMPTS, finished, options_of, written_whole
 from harness.runs.places import where_model_is
 from harness.show.card import Written, model_card
 
@@ -56,6 +56,8 @@ class Erasure:
     model: Family
     frozen: Weights
     trained: Weights
+    prompts: tuple[str, str]
+    """The first of the target's with its anchor's."""
 
     @classmethod
     def read(cls, run: Path, model: str, device: str) -> "Erasure":
@@ -73,7 +75,9 @@ class Erasure:
         family = models.reading(family, options.max_sequence_length)
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
-        return cls(summary, metrics, options, family, frozen, trained)
+        concept = read_json(run / PROMPTS, "erased")["erased"][0]
+        prompts = concept["target_prompts"][0], concept["anchor_prompts"][0]
+        return cls(summary, metrics, options, family, frozen, trained, prompts)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -88,8 +92,8 @@ class Erasure:
         return {"delta": DELTA, "lora": LORA}.get(form, f"without-{gone}.safetensors")
 
     def sample(self, model: Family) -> Tensor:
-        """Latents of the target's and the anchor's prompt after a few steps, on fixed seeds, (4, c, h, w)."""
-        prompts = [self.summary["target"], self.summary["anchor"]] * 2
+        """Latents of a prompt of the target's and of its anchor's after a few steps, on fixed seeds, (4, c, h, w)."""
+        prompts = [*self.prompts] * 2
         few = replace(self.options, sampling_steps=min(CHECK_STEPS, self.options.sampling_steps))
         return sample(model, prompts, encode(model, [*prompts, ""]), few, seed=0, desc="verify").cpu()
 

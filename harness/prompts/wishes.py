@@ -47,6 +47,12 @@ class Wish:
         """Those that are concepts of their own, beside the target."""
         return tuple(each for each in self.anchors if each not in (SUPERCLASS, EMPTY) and not same(each, self.target))
 
+    def word(self, vocabulary: Vocabulary | None) -> str:
+        """What the superclass is called in prompts, "an object"; empty where the concept is just left out of them."""
+        if vocabulary is None or self.axis is None or self.options.prompts:
+            return templates.general_word(templates.templates_of(self.options))
+        return next((new.strip() for _, new in vocabulary.superclass[self.axis] if new.strip()), "")
+
     def general(self, vocabulary: Vocabulary | None, gone: Sequence[str]) -> list[str]:
         """For each prompt of the target the same without it, in the order of `pairs`; empty where there is none."""
         if vocabulary is None or self.axis is None or self.options.prompts:

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.judging.metric import metric_rows
 from harness.runs.places import is_hub_id
-from harness.show.screen import caption
+from harness.show.screen import caption, directions_of
 
 LORA_FOLDERS = (
     "In ComfyUI `{file}` goes into `models/loras`, in A1111 and Forge into `models/Lora`; at strength 1 it is what was "
@@ -83,7 +83,7 @@ license_name: as-the-original-model
 
 # {name} without "{summary["target"]}"
 
-Trained with {caption(summary["target"], summary["anchor"])} by minimising the f-divergence
+Trained with {caption(directions_of(summary))} by minimising the f-divergence
 `{summary["divergence"]}` between the two models' reverse steps ({config["objective"]} objective, parameter group
 `{config["parameter_group"]}`, {config["steps"]} steps, learning rate {config["learning_rate"]}, seed {config["seed"]},
 strength {strength:g}).

@@ -14,7 +14,7 @@ from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import COLUMNS, Panel, lines
 from harness.runs.folder import DELTA
-from harness.show.screen import MODELS, Row, caption, flags_chosen
+from harness.show.screen import MODELS, Row, caption, directions_of, flags_chosen
 
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
@@ -71,7 +71,7 @@ def write_page(path: Path, title: str, content: Row, seen: Seen, run: Row | None
 
 def title_of(run: Row) -> str:
     """What a run erased, and by which divergence."""
-    return f"{caption(run['target'], run['anchor'])}, by {run['divergence']}"
+    return f"{caption(directions_of(run))}, by {run['divergence']}"
 
 
 def _unknown(content: Row) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What prompts say without the concept, and anchors that take turns."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,42 @@ def test_retained_leads_to_something_so_guidance_away_from_the_target_refuses_it
     options = Config(target="star", anchor="retained", anchor_guidance=-1.0)
     with pytest.raises(UsageError, match=r"an --anchor-guidance of -1 leads away from the anchor"):
         choose(options, vocabulary if has_vocabulary else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"anchor": "superclass"}, 'towards "an object"'),
+        ({"anchor": "superclass", "concept_type": "style"}, "towards the same without it"),
+        ({"anchor": "empty"}, "towards no prompt"),
+        ({"anchor_guidance": -1.0, "anchor": "A Star"}, "away from itself"),
+        ({"anchor_guidance": 0.0}, "towards no prompt"),
+        ({}, "towards what is retained"),
+    ],
+)
+def test_people_are_told_the_words_that_a_keyword_stands_for(options, said):
+    (one,) = choose(Config(target="star", **options), None).erased
+    assert one.direction == said
+
+
+def test_a_world_says_the_superclass_by_its_own_word(vocabulary, tmp_path):
+    (tmp_path / "many.yaml").write_text("- {target: star, anchor: superclass}\n- {target: pink, anchor: red}\n")
+    chosen = choose(Config(concepts=tmp_path / "many.yaml"), vocabulary)
+    assert chosen.directions == [["star", 'towards "shape"'], ["pink", 'towards "red"']]
+    assert chosen.anchor == "superclass, red"
+    assert all("shape" in prompt for prompt in chosen.erased[0].anchor_prompts)
+
+
+def test_templates_of_ones_own_say_the_superclass_by_their_words(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo of [{}|a person]\n[{}|someone] at a desk\na talk[ by {}|]\n")
+    options = Config(target="Ann", anchor="superclass", prompts=tmp_path / "prompts.txt")
+    assert choose(options, None).directions == [["Ann", 'towards "a person or someone"']]
+
+
+def test_a_retained_prompt_that_names_the_target_among_other_words_is_noticed():
+    options = Config(target="a grumpy cat", retain=("a cat", "Grumpy cats on a sofa", "the grumpy cat at sea"))
+    assert Draft.of(options, None).contradicted == ["the grumpy cat at sea"]
+    assert Draft.of(replace(options, target="ox", retain=("an ox in a field",)), None).contradicted == []
 
 
 def test_an_unknown_anchor_is_refused_with_the_keywords_among_the_choices(vocabulary):
