@@ -1,4 +1,4 @@
-"""Print the table of options in docs/erasure.md from the dataclass's own source: ``python docs/options.py``."""
+"""Print the tables of docs/erasure.md, of presets and of options, from their sources: ``python docs/options.py``."""
 
 import sys
 from dataclasses import fields
@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from harness.config import Config, flag_of, meanings
+from harness.runs.command import flags_of_preset, presets
 
 
 def table() -> str:
@@ -22,5 +23,14 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def recipes() -> str:
+    """The presets as a Markdown table."""
+    lines = ["| preset | for | rests on | sets | what no option says of it |", "|---|---|---|---|---|"]
+    for name, recipe in presets().items():
+        flags = " ".join(flags_of_preset(name))
+        lines.append(f"| `{name}` | {recipe['for']} | {recipe['source']} | `{flags}` | {recipe['apart']} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(table())
+    print(recipes(), table(), sep="\n\n")

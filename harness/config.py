@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -70,7 +71,7 @@ class Config:
     to last, before it begins anew; 0 for none."""
     anchor_guidance: float = 1.0
     """With `--origin anchor`: classifier-free guidance on the anchor's frozen prediction; below 0, with the target as
-    anchor and from any origin, this is ESD."""
+    anchor and from any origin, this is ESD, and so is 0 with `--origin target`, which leads to no prompt."""
     start: str = "original"
     """Weights to start from: `original`, the model's own; `closed-form`, with keys and values moved in closed form
     (UCE); or a .safetensors file of some of the denoiser's weights, as ESD writes."""
@@ -146,6 +147,11 @@ class Config:
         """On the anchor: what is given, or with `--within`, which has to lead away from the target, -1."""
         return -1.0 if self.within and self.anchor_guidance == 1 else self.anchor_guidance
 
+    @property
+    def leads_away(self) -> bool:
+        """Whether the target is its own anchor, from which the guidance leads away, or to no prompt at all: ESD."""
+        return self.guidance < 0 or (self.guidance == 0 and self.origin == "target")
+
 
 def read_yaml(flag: str, path: Path) -> Any:
     """The mapping, or list of mappings, in a file that an option names; numbers and truth values stay text.
@@ -198,6 +204,21 @@ def to_dict(options: Config) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def to_flags(values: Mapping[str, Any]) -> list[str]:
+    """What `to_dict` gave as flags, each with its values as a shell takes them, but for those that are the defaults."""
+    defaults = to_dict(Config())
+    return [_flag(name, value) for name, value in values.items() if name in defaults and value != defaults[name]]
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag[2:]}"
+    if isinstance(value, list):
+        return shlex.join([flag, *value])
+    return shlex.quote(f"{flag}={value}") if str(value).startswith("-") else shlex.join([flag, str(value)])
+
+
 def from_dict(content: Mapping[str, Any]) -> Config:
     """The options that `to_dict` gave; one that is not there has its default. UsageError for what no option can be."""
     hints = get_type_hints(Config)
@@ -236,10 +257,12 @@ def check(options: Config) -> None:
         raise UsageError(
             f"--start {options.start}: changes weights, where --parameter-group lora trains adapters alone"
         )
-    if options.origin == "target" and options.anchor_guidance >= 0 and options.anchor_guidance != 1:
+    if options.within and options.anchor_guidance == 0:
+        raise UsageError(f"--within {options.within!r}: with --anchor-guidance 0 leads nowhere; choose one below 0")
+    if options.origin == "target" and options.anchor_guidance > 0 and options.anchor_guidance != 1:
         raise UsageError(
             f"--anchor-guidance {options.anchor_guidance:g}: guides the anchor's frozen prediction, which --origin "
-            "target has no use for; choose --origin anchor, or a guidance below 0, which is ESD"
+            "target has no use for; choose --origin anchor, or a guidance of 0 or below, which is ESD"
         )
     if options.within and (options.origin == "anchor" or options.concepts):
         other = "--origin anchor" if options.origin == "anchor" else f"--concepts {options.concepts}"

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from harness.config import MINIATURE, ConceptType, Config, UsageError, from_dict
+from harness.config import MINIATURE, ConceptType, Config, UsageError
 from harness.plan import Plan
 from harness.prompts.ladder import read_ladder
 from harness.runs import processes
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
-from harness.runs.folder import finished
+from harness.runs.folder import finished, options_of
+from harness.runs.places import where_model_is
 
 if TYPE_CHECKING:
     from harness.examine import Asked, Examined
@@ -141,15 +142,17 @@ def _make(folder: Path) -> None:
 
 def _options_of_run(options: Evaluate) -> Config:
     """Those of the run, or for what another tool made the defaults for the model before."""
-    config = Config(model=MINIATURE)
+    config = Config(model=options.original or MINIATURE)
     if options.is_run:
-        config = replace(from_dict(finished(options.erased)["config"]), resume=None)
+        finished(options.erased)  # refuses any other
+        config = replace(options_of(options.erased), resume=None)
+        model = options.original or where_model_is(options.erased, config.model, "--original")
+        config = replace(config, model=model)
     if options.target:
         config = replace(config, target=options.target, anchor="", concepts=None)
     given = {name: getattr(options, name) for name in TAKEN_OVER if getattr(options, name)}
     config = replace(config, **given)
-    config = replace(config, attacks=options.attacks, cache=options.cache, device=options.device)
-    return replace(config, model=options.original or config.model)
+    return replace(config, attacks=options.attacks, cache=options.cache, device=options.device)
 
 
 def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":

@@ -18,6 +18,7 @@ from harness.prompts.words import Words
 from harness.runs import processes
 from harness.runs.files import read_json
 from harness.runs.folder import PROMPTS, finished
+from harness.runs.places import public_divergences
 
 if TYPE_CHECKING:
     from fdiv import Divergence
@@ -87,8 +88,8 @@ class Plan:
 
     @property
     def spec(self) -> str:
-        """The names of the divergences."""
-        return ", ".join(dict.fromkeys(divergence.spec for divergence in self.divergences))
+        """The names of the divergences, as others may read them."""
+        return public_divergences(", ".join(dict.fromkeys(divergence.spec for divergence in self.divergences)))
 
     @property
     def weights(self) -> list[float]:
@@ -111,7 +112,7 @@ class Plan:
                 "target": concept.target,
                 "anchor": concept.anchor,
                 "anchor_guidance": options.guidance,
-                "divergence": divergence.spec,
+                "divergence": public_divergences(divergence.spec),
                 "weight": concept.weight,
                 "sampling": [options.sampling_steps, options.guidance_scale],
                 **_said("when_erased", accuracies.get(concept.target)),

@@ -1,6 +1,7 @@
 """A planned run's model, loaded and found able to do what is asked, with its prompts encoded."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -72,15 +73,21 @@ class Prepared:
         network = load_oracle(self.model, self.plan.folder, self.concepts.target)
         return partial(self.model.replaced, network) if network is not None else None
 
-    def fingerprints(self) -> dict[str, str]:
-        """Digests of the networks and the schedule that a training starts from."""
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """By the name of each of the model's networks a digest of its weights; to be asked for before any changes."""
         parts = self.model.pipeline.components
         states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
-        if self.plan.options.continue_from:
-            states["run continued"] = load_tensors(weights_file(self.plan.options.continue_from))[0]
-        schedule = {name: str(value) for name, value in parts["scheduler"].config.items() if not name.startswith("_")}
-        digests = {name: fingerprint(state) for name, state in states.items()}
-        return digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
+        return {name: fingerprint(state) for name, state in states.items()}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the networks and the schedule that a training starts from."""
+        options, scheduler = self.plan.options, self.model.pipeline.scheduler
+        schedule = {name: str(value) for name, value in scheduler.config.items() if not name.startswith("_")}
+        found = self.digests | {"scheduler": json.dumps(schedule, sort_keys=True)}
+        if options.continue_from:
+            found["run continued"] = fingerprint(load_tensors(weights_file(options.continue_from))[0])
+        return found
 
 
 def loaded(plan: Plan) -> Family:
@@ -103,6 +110,9 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         UsageError: it cannot.
     """
     options = plan.options
+    if processes.is_main():
+        for prompt in plan.draft.contradicted:
+            print(f"note: --retain {prompt!r} names what is erased, and is held to what it shows now", file=sys.stderr)
     model = models.reading(model, options.max_sequence_length)
     models.check_sampling(model, options.sampling_steps)
     if options.scale == "sde" and model.path().prediction_type != FLOW:
@@ -135,7 +145,7 @@ def _choose(plan: Plan, model: Family) -> Concepts:
 
 def _check_anchors(options: Config, chosen: Concepts, embeddings: dict[str, Conditioning]) -> None:
     """UsageError where the text encoder makes no difference between a target and its anchor."""
-    if options.guidance < 0:  # then the target is its own anchor
+    if options.leads_away:  # then the target is its own anchor
         return
     for concept in chosen.erased:
         target, anchor = (

@@ -22,11 +22,12 @@ from typing import Any
 
 import tyro
 
-from harness.config import Config, UsageError, from_dict
+from harness.config import Config, UsageError
 from harness.plan import Plan
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
-from harness.runs.folder import find_unfinished, unfinished
+from harness.runs.folder import find_unfinished, options_of, unfinished
+from harness.runs.places import public
 
 VARIED = ("divergence", "objective", "scale", "origin")
 KIND = ("method", *VARIED)
@@ -89,7 +90,7 @@ class Run:
     @property
     def key(self) -> tuple[str, ...]:
         """All but its seed."""
-        return (self.method, *(getattr(self.options, name) for name in VARIED))
+        return (self.method, *_varied(self.options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,21 +157,24 @@ def collected(output: Path) -> list[Row]:
     """A row for each finished run in the folder: ours before the baselines, and seed by seed."""
     runs = []
     for file in output.glob("*/run.json"):
-        options = from_dict(read_json(file, "config")["config"])
-        folder = file.parent
-        runs.append(Run(folder.name.removesuffix(_varied(options)), replace(options, output=folder)))
+        folder, options = file.parent, options_of(file.parent)
+        runs.append(Run(folder.name.removesuffix(_ending(options)), replace(options, output=folder)))
     return [_row(each) for each in sorted(runs, key=lambda each: (each.method != "ours", each.key, each.options.seed))]
 
 
 def _placed(method: str, options: Config, output: Path) -> Run:
     """The run with a folder of its own."""
-    return Run(method, replace(options, output=output / (method + _varied(options))))
+    return Run(method, replace(options, output=output / (method + _ending(options))))
 
 
-def _varied(options: Config) -> str:
+def _varied(options: Config) -> list[str]:
+    """What is varied, for others to read."""
+    return list(public({name: getattr(options, name) for name in VARIED}).values())
+
+
+def _ending(options: Config) -> str:
     """How the folder's name ends after the method: what is varied, and the seed."""
-    parts = ["", *(getattr(options, name) for name in VARIED), options.seed]
-    return re.sub(r"[^\w.=-]+", "-", "-".join(map(str, parts)))
+    return re.sub(r"[^\w.=-]+", "-", "-".join(["", *_varied(options), str(options.seed)]))
 
 
 def _part(runs: Sequence[Run], part: str) -> Sequence[Run]:
@@ -186,7 +190,7 @@ def _finished(each: Run) -> bool:
     file = each.folder / "run.json"
     if not file.is_file():
         return False
-    before = from_dict(read_json(file, "config")["config"])
+    before = options_of(each.folder)
     ours = {name: getattr(each.options, name) for name in vars(each.options) if name not in ("resume", "output")}
     if other := [name for name, value in ours.items() if getattr(before, name) != value]:
         raise UsageError(f"--output {each.folder}: a run with another {other[0]}; choose another folder")

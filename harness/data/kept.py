@@ -46,7 +46,7 @@ class _Sampler:
     @property
     def erases_pictures(self) -> bool:
         """Whether the target's pictures have counterparts; ESD, which leads away from the target, needs none."""
-        return self.options.origin == "target" and self.options.guidance >= 0
+        return self.options.origin == "target" and not self.options.leads_away
 
     def latents(self, name: str, prompts: Sequence[str], seed: int) -> Tensor:
         """Those of prompts, (n, c, h, w)."""

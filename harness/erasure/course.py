@@ -23,7 +23,8 @@ from harness.prepare import Prepared
 from harness.runs import processes
 from harness.runs.checkpoint import Store
 from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same
-from harness.show.screen import environment
+from harness.runs.places import places, public, public_divergences
+from harness.show.screen import command_of, environment
 from harness.show.steps import regime_warning
 from harness.train import Callback, OverflowedError, Trainer
 
@@ -37,6 +38,8 @@ class Trained:
     """The model as it was: pictures to compare with."""
     base: dict[str, Tensor]
     """The original's values of what earlier runs changed, which training started from."""
+    digests: dict[str, str]
+    """Of the original's networks, by their names."""
     forwards: int
     seconds: float
 
@@ -54,6 +57,7 @@ def train(prepared: Prepared, out: Path | None = None, callback: Callback | None
         UsageError: nothing can be learnt, or a run is gone on with that began with something else.
     """
     model, options = prepared.model, prepared.plan.options
+    digests = prepared.digests
     store = _begin(prepared, out) if out else None
     references = prepared.references()
     base = put_over(model, options.continue_from) if options.continue_from else {}
@@ -70,7 +74,7 @@ def train(prepared: Prepared, out: Path | None = None, callback: Callback | None
             raise
     seconds = time.perf_counter() - started
     _save(trainer, out, prepared, base)
-    return Trained(trainer, references, base, passes["forwards"], seconds)
+    return Trained(trainer, references, base, digests, passes["forwards"], seconds)
 
 
 def _begin(prepared: Prepared, out: Path) -> Store:
@@ -112,20 +116,25 @@ def conclude(prepared: Prepared, trained: Trained, started: float) -> Outcome:
     summary["seconds"] = {"training": trained.seconds, "whole": time.perf_counter() - started}
     frozen, changed = ({name: each.cpu() for name, each in part.items()} for part in (denoiser.frozen, changed))
     weights = factors or {name: changed[name] for name in frozen}
-    return Outcome(prepared.concepts, examined, trained.trainer.rows, summary, frozen, weights, changed)
+    read = places(to_dict(prepared.plan.options))
+    return Outcome(prepared.concepts, examined, trained.trainer.rows, summary, read, frozen, weights, changed)
 
 
 def _summary(prepared: Prepared, trained: Trained, examined: Examined) -> dict[str, Any]:
-    """The content of run.json, but for its seconds."""
+    """The content of run.json, but for its seconds: all that others may read."""
     plan, chosen, trainer = prepared.plan, prepared.concepts, trained.trainer
+    options = public(to_dict(plan.options))
     return prepared.names | {
-        "config": to_dict(plan.options),
+        "directions": chosen.directions,
+        "config": options,
+        "command": command_of(options),
+        "model": {"name": options["model"], "sha256": trained.digests},
         "ledger": plan.ledger(chosen, accuracy_by_target(examined.erased, examined.seen.panel, examined.references)),
         "prompts": {
             "target": sum(len(concept.target_prompts) for concept in chosen.erased),
             "retained": len(chosen.retain_prompts),
         },
-        "certificates": plan.certificates,
+        "certificates": {public_divergences(spec): digest for spec, digest in plan.certificates.items()},
         "component": prepared.model.component,
         "scale": {"kind": trainer.scale.kind, "constants": [trainer.scale.constant]},
         "stopped": {"step": trainer.step, "reason": trainer.stopped} if trainer.stopped else None,

@@ -2,10 +2,11 @@
 
 import difflib
 import inspect
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, get_args, get_type_hints
 
@@ -18,7 +19,7 @@ from harness.erasure.course import conclude, train
 from harness.erasure.erased import Erased
 from harness.plan import Plan
 from harness.prepare import prepare
-from harness.runs import processes
+from harness.runs import command, processes
 from harness.train import Callback
 
 OF_FILES = (
@@ -31,8 +32,10 @@ Given = ParamSpec("Given")
 
 @dataclass(frozen=True)
 class Call(Config):
-    """What `erase` takes beside the pipeline: the options of a run, and who is told of its steps."""
+    """What `erase` takes beside the pipeline: the options of a run, those of a recipe, and who is told of its steps."""
 
+    preset: str = ""
+    """Recipe whose options are set first, as `--preset` has it (docs/erasure.md lists them); those given go over it."""
     callback: Callback | None = None
     """Is told of every step by its number and what it saw (`harness.show.steps.Seen`); a text that it gives is a reason
     to stop there."""
@@ -60,7 +63,7 @@ def _taking(
 
 
 @_taking(Call)
-def erase(pipe: DiffusionPipeline, callback: Callback | None = None, **options: Any) -> Erased:
+def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str = "", **options: Any) -> Erased:
     """Erase a concept from a pipeline that is in memory, in place; the options are those of the command line.
 
     It trains on a copy in fp32, without the adapters that are loaded, and then writes the weights that changed over
@@ -71,6 +74,7 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, **options: 
         pipe: a text-to-image pipeline of a known family. Where it was loaded from a folder with a vocabulary.json, a
             judge or oracles, these are used as the command line uses them.
         callback: as below.
+        preset: as below; what no option says of it is printed.
         **options: as below; docs/erasure.md says more. `device="auto"` is where the pipeline computes.
 
     Returns:
@@ -86,7 +90,7 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, **options: 
         raise UsageError(f"callback {callback!r}: must be a function of a step's number and what it saw")
     callers.check_family(pipe)
     place = callers.place_of(pipe)
-    plan = Plan.of(options_of(options, str(place)), place)
+    plan = Plan.of(options_of(options, str(place), preset), place)
     if processes.launched() > 1:
         raise UsageError("harness.erase: works in one process; several share the work of python -m harness.unlearn")
     device = callers.device_of(pipe, plan.options.device)
@@ -104,11 +108,16 @@ def _own_torch(device: torch.device) -> Iterator[None]:
         yield
 
 
-def options_of(given: Mapping[str, Any], model: str) -> Config:
+def options_of(given: Mapping[str, Any], model: str, preset: str = "") -> Config:
     """Options as Python has them, a path as text too and several texts as a list, as those of a run.
 
+    Args:
+        given: go over those of the recipe.
+        model: where it was loaded from.
+        preset: name of a recipe, whose options go over the defaults; empty for none.
+
     Raises:
-        UsageError: there is no such option, or none for a pipeline in memory.
+        UsageError: there is no such option or recipe, or none for a pipeline in memory.
     """
     hints = get_type_hints(Config)
     known: dict[str, Any] = {}
@@ -121,4 +130,6 @@ def options_of(given: Mapping[str, Any], model: str) -> Config:
         if isinstance(value, str) and Path in get_args(hints[name]):
             value = Path(value)
         known[name] = tuple(value) if isinstance(value, list) else value
-    return Config(**known, model=model)
+    if preset:
+        print(f"note: {command.told(preset)}", file=sys.stderr)
+    return replace(command.options_of_preset(preset) if preset else Config(), **known, model=model)

@@ -20,7 +20,7 @@ from harness.models.weights import fingerprint, write_delta
 from harness.runs.ends import between_steps
 from harness.runs.files import usable, write_json
 from harness.runs.folder import ADAPTERS, DELTA, PROMPTS, written_whole
-from harness.show.screen import caption, metric_lines
+from harness.show.screen import caption, directions_of, metric_lines
 
 MOST = 1.5
 """Strength: beyond it there are no pictures."""
@@ -65,7 +65,7 @@ class Erased:
     def __str__(self) -> str:
         """What was erased by what, how well, and the verdict."""
         said = self.summary
-        head = f"{caption(said['target'], said['anchor'])} with {said['divergence']}"
+        head = f"{caption(directions_of(said))} with {said['divergence']}"
         return "\n".join([head, *metric_lines(self.metrics), self.metrics["verdict"]])
 
     def pictures(self) -> Image.Image:

@@ -10,9 +10,10 @@ from torch import Tensor
 from harness.examine import Examined
 from harness.prompts.concepts import Concepts
 from harness.runs.files import write_json
+from harness.runs.places import keep
 from harness.show import figures, sheet
 from harness.show.page import title_of, write_page
-from harness.show.screen import caption
+from harness.show.screen import caption, directions_of
 from harness.show.steps import Row
 
 PICTURE, PICTURES, CURVES, REPORT = "before_after.png", "pictures", "curves.png", "report.html"
@@ -28,6 +29,8 @@ class Outcome:
     """Of steps.jsonl."""
     summary: dict[str, Any]
     """Of run.json."""
+    places: dict[str, Any]
+    """What of the options others may not read: the places of this machine that the run read from."""
     frozen: dict[str, Tensor]
     """The values that the trained weights had, or for adapters those that they adapt, on the CPU."""
     trained: dict[str, Tensor]
@@ -43,6 +46,7 @@ class Outcome:
         self.draw_curves(out / CURVES)
         attack = f"python -m harness.evaluate {shlex.quote(name)}"
         self.write_report(out / REPORT, attack)
+        keep(out, self.places)
         write_json(out / "run.json", self.summary)
 
     def draw(self, path: Path) -> None:
@@ -53,7 +57,7 @@ class Outcome:
     def draw_curves(self, path: Path) -> None:
         """How the training went, as a PNG; none where no step was taken."""
         said, config = self.summary, self.summary["config"]
-        what = f"{caption(said['target'], said['anchor'])}: {said['divergence']}"
+        what = f"{caption(directions_of(said))}: {said['divergence']}"
         figures.curves(path, self.rows, f"{what}, {config['objective']}, scale {config['scale']}")
 
     def write_report(self, path: Path, attack: str = "") -> None:

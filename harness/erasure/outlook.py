@@ -27,7 +27,7 @@ def outlook(plan: Plan) -> str:
     """
     options = plan.options
     concepts = plan.draft.settle(lambda _, names: [*names])
-    lines = [f"{caption(concepts.target, concepts.anchor)} with {plan.spec}, {options.steps} steps."]
+    lines = [f"{caption(concepts.directions)} with {plan.spec}, {options.steps} steps."]
     lines += _prompt_lines(concepts)
     lines += _weight_lines(plan)
     lines.append(_picture_line(plan, concepts))

@@ -16,9 +16,9 @@ from typing import Literal
 import tyro
 
 from harness.config import UsageError
-from harness.models.source import HUB_ID
 from harness.runs.ends import run_command
 from harness.runs.folder import finished
+from harness.runs.places import HUB_ID
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.config import Config, UsageError, from_dict
+from harness.config import Config, UsageError
 from harness.data.latents import encode, sample
 from harness.models import load as models
 from harness.models import lowrank
 from harness.models.edits import Fit, edit
 from harness.models.family import Family
 from harness.models.layouts import kohya, original
-from harness.models.source import public_divergences, public_name, resolve
+from harness.models.source import resolve
 from harness.models.weights import fingerprint, read_weights, save_configurations, save_pipeline
 from harness.runs.command import quieten_libraries
 from harness.runs.files import read_json, save_tensors
-from harness.runs.folder import DELTA, finished, written_whole
+from harness.runs.folder import DELTA, PROMPTS, finished, options_of, written_whole
+from harness.runs.places import where_model_is
 from harness.show.card import Written, model_card
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -55,6 +56,8 @@ class Erasure:
     model: Family
     frozen: Weights
     trained: Weights
+    prompts: tuple[str, str]
+    """The first of the target's with its anchor's."""
 
     @classmethod
     def read(cls, run: Path, model: str, device: str) -> "Erasure":
@@ -65,21 +68,23 @@ class Erasure:
         """
         quieten_libraries()
         summary = finished(run)
-        options = from_dict(summary["config"])
-        source, place = resolve(model or options.model), models.resolve_device(device)
+        options = options_of(run)
+        source = resolve(model or where_model_is(run, options.model, "--model"), options.variant)
+        place = models.resolve_device(device)
         family = models.load(source, place, options.variant, options.revision, options.offline)
         family = models.reading(family, options.max_sequence_length)
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
-        return cls(summary, metrics, options, family, frozen, trained)
+        concept = read_json(run / PROMPTS, "erased")["erased"][0]
+        prompts = concept["target_prompts"][0], concept["anchor_prompts"][0]
+        return cls(summary, metrics, options, family, frozen, trained, prompts)
 
     @property
     def metadata(self) -> dict[str, str]:
         """What a file says of itself: the original by its name and a digest of what has changed, not by its place."""
-        said = {key: self.summary[key] for key in ("target", "anchor")}
-        said["divergence"] = public_divergences(self.summary["divergence"])
-        said["base"] = public_name(self.options.model)
-        return {"format": "pt", "original_sha256": fingerprint(self.frozen), **said}
+        said = {key: self.summary[key] for key in ("target", "anchor", "divergence")}
+        base = self.summary["config"]["model"]
+        return {"format": "pt", "original_sha256": fingerprint(self.frozen), **said, "base": base}
 
     def file(self, form: str) -> str:
         """The name of the file that has all weights; where a UI shows it to choose from, it says what is gone."""
@@ -87,8 +92,8 @@ class Erasure:
         return {"delta": DELTA, "lora": LORA}.get(form, f"without-{gone}.safetensors")
 
     def sample(self, model: Family) -> Tensor:
-        """Latents of the target's and the anchor's prompt after a few steps, on fixed seeds, (4, c, h, w)."""
-        prompts = [self.summary["target"], self.summary["anchor"]] * 2
+        """Latents of a prompt of the target's and of its anchor's after a few steps, on fixed seeds, (4, c, h, w)."""
+        prompts = [*self.prompts] * 2
         few = replace(self.options, sampling_steps=min(CHECK_STEPS, self.options.sampling_steps))
         return sample(model, prompts, encode(model, [*prompts, ""]), few, seed=0, desc="verify").cpu()
 

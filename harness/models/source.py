@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 
 from harness.config import MINIATURE, WEIGHTS, UsageError
 from harness.runs.files import read_json, usable
+from harness.runs.places import HUB_ID, is_hub_id
 
 INDEX = "model_index.json"
 CONFIGURATION, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -25,7 +26,6 @@ TENSORS_REFUSED = (
     "'NEW.safetensors')"
 )
 STARTS = ("original", "closed-form")
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
 """What diffusers and transformers raise of files that they cannot load."""
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
@@ -143,22 +143,6 @@ def starting_file(start: str) -> Path | None:
     if not path.is_file() or path.suffix != ".safetensors":
         raise UsageError(f"--start {start}: no such file; choices: {', '.join(STARTS)}, or a .safetensors file")
     return path
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether a model is named as on the hub, OWNER/NAME, and is no folder or file here."""
-    return bool(HUB_ID.fullmatch(model)) and not Path(model).exists()
-
-
-def public_name(model: str) -> str:
-    """What others may read of where a model is: its id on the hub, or the last part of its path."""
-    return model if is_hub_id(model) else Path(model).name
-
-
-def public_divergences(names: str) -> str:
-    """The names of a run's divergences, those in a user's files without the folders."""
-    parts = (name.rpartition(".py:") for name in names.split(", "))
-    return ", ".join(f"{Path(file).name if mark else file}{mark}{rest}" for file, mark, rest in parts)
 
 
 def forget_places(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.prompts.templates import EMPTY, RETAINED, SUPERCLASS
+
 
 @dataclass(frozen=True)
 class Concept:
@@ -10,13 +12,34 @@ class Concept:
 
     target: str
     anchor: str
+    """As it was asked for, or the one that was found nearest."""
+    direction: str
+    """Where the target is led, in words for people, the superclass by its own."""
     axis: str | None
     target_prompts: tuple[str, ...]
     anchor_prompts: tuple[str, ...]
     counterparts: tuple[tuple[str, ...], ...]
     """For each of these all prompts that put something in the target's place; its anchor prompt is one of them."""
     divergence: str
+    """As others may read it."""
     weight: float = 1.0
+
+
+def towards(target: str, anchor: str, word: str = "") -> str:
+    """Where a target is led, in words for people.
+
+    Args:
+        target: what is erased; as its own anchor it is led away from.
+        anchor: put in its place, a name or a keyword.
+        word: for the superclass, where it has one.
+    """
+    if anchor == RETAINED:
+        return "towards what is retained"
+    if anchor == EMPTY:
+        return "towards no prompt"
+    if anchor == SUPERCLASS and not word:
+        return "towards the same without it"
+    return "away from itself" if anchor == target else f'towards "{word or anchor}"'
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,14 @@ class Concepts:
 
     @property
     def anchor(self) -> str:
-        """The names of their anchors."""
-        return ", ".join(dict.fromkeys(concept.anchor for concept in self.erased))
+        """The names of their anchors, one for each target, or one for all."""
+        anchors = [concept.anchor for concept in self.erased]
+        return ", ".join(anchors if len(set(anchors)) > 1 else anchors[:1])
+
+    @property
+    def directions(self) -> list[list[str]]:
+        """Each target with where it is led."""
+        return [[concept.target, concept.direction] for concept in self.erased]
 
     @property
     def prompts(self) -> list[str]:

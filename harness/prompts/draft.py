@@ -22,10 +22,11 @@ from types import MappingProxyType
 
 from harness.config import Config, UsageError
 from harness.prompts import templates
-from harness.prompts.concepts import Concept, Concepts
-from harness.prompts.templates import RETAINED, bank
+from harness.prompts.concepts import Concept, Concepts, towards
+from harness.prompts.templates import EMPTY, RETAINED, SUPERCLASS, bank
 from harness.prompts.vocabulary import Vocabulary
 from harness.prompts.wishes import Wish, general_wish, known_wish, read_concepts, same, words
+from harness.runs.places import public_divergences
 
 NEIGHBOURS, OTHERS = 8, 8
 """Retained of a bank's names for each target: the nearest, and as many of the rest at random."""
@@ -77,6 +78,12 @@ class Draft:
     def target(self) -> str:
         """The names of all targets."""
         return ", ".join(wish.target for wish in self.erased)
+
+    @property
+    def contradicted(self) -> list[str]:
+        """Prompts to retain that name what is to be erased, beside other words."""
+        named = [words(wish.named) for wish in self.erased if words(wish.named)]
+        return [prompt for prompt in self.options.retain if any(name <= words(prompt) for name in named)]
 
     def _gone(self, wish: Wish) -> list[str]:
         """What else is erased, now or earlier."""
@@ -131,7 +138,12 @@ class Draft:
         every = tuple(tuple(pairs[i][1] for pairs in by_anchor) for i in range(len(targets)))
         anchors = tuple(prompts[i % len(chosen)] for i, prompts in enumerate(every))
         name = RETAINED if wish.retained else chosen[0]
-        return Concept(wish.target, name, wish.axis, targets, anchors, every, wish.divergence, wish.weight)
+        divergence = public_divergences(wish.divergence)
+        led_to = name
+        if self.options.leads_away:
+            led_to = wish.target if self.options.guidance else EMPTY
+        direction = towards(wish.target, led_to, wish.word(self.vocabulary) if led_to == SUPERCLASS else "")
+        return Concept(wish.target, name, direction, wish.axis, targets, anchors, every, divergence, wish.weight)
 
     def _neighbours(self, erased: Sequence[Concept], rank: Rank, general: Mapping[str, str]) -> dict[str, str]:
         """For each target its type's nearest names and some others, one template after the other, and the anchors.

@@ -78,6 +78,11 @@ def general(template: str) -> str:
     return CHOICE.sub(r"\2", template).strip() if CHOICE.search(template) else ""
 
 
+def general_word(templates: Sequence[str]) -> str:
+    """What stands in a concept's place in the templates; empty where nothing does."""
+    return " or ".join(dict.fromkeys(word for template in templates for _, word in CHOICE.findall(template) if word))
+
+
 def fill(template: str, concept: str) -> str:
     """The prompt with the concept's name in it."""
     return CHOICE.sub(r"\1", template).replace("{}", concept)

@@ -47,6 +47,12 @@ class Wish:
         """Those that are concepts of their own, beside the target."""
         return tuple(each for each in self.anchors if each not in (SUPERCLASS, EMPTY) and not same(each, self.target))
 
+    def word(self, vocabulary: Vocabulary | None) -> str:
+        """What the superclass is called in prompts, "an object"; empty where the concept is just left out of them."""
+        if vocabulary is None or self.axis is None or self.options.prompts:
+            return templates.general_word(templates.templates_of(self.options))
+        return next((new.strip() for _, new in vocabulary.superclass[self.axis] if new.strip()), "")
+
     def general(self, vocabulary: Vocabulary | None, gone: Sequence[str]) -> list[str]:
         """For each prompt of the target the same without it, in the order of `pairs`; empty where there is none."""
         if vocabulary is None or self.axis is None or self.options.prompts:
@@ -106,7 +112,7 @@ def known_wish(options: Config, weight: float, vocabulary: Vocabulary, gone: Seq
 def _usual_anchor(options: Config, vocabulary: Vocabulary, target: str, others: Sequence[str]) -> str:
     """The target itself with guidance away from it, what is retained where the target's pictures are noised, the
     world's default, or the first other value of the axis."""
-    if options.guidance < 0:
+    if options.leads_away:
         return target
     if options.origin == "target" and others:
         return RETAINED
@@ -127,7 +133,7 @@ def general_wish(options: Config, weight: float, gone: Sequence[str]) -> Wish:
     if options.within and same(options.within, target):
         raise UsageError(f"--within {options.within!r}: equal to the target; leave it out to erase that everywhere")
     anchor = options.anchor
-    if not anchor and options.guidance < 0:
+    if not anchor and options.leads_away:
         anchor = target
     if not anchor:
         anchor = RETAINED if options.origin == "target" else SUPERCLASS
@@ -187,7 +193,7 @@ def _entry(options: Config, path: Path, entry: dict[str, Any]) -> tuple[Config, 
 
 
 def _check_anchor(options: Config, target: str, anchor: str) -> None:
-    equal, away = same(target, anchor), options.guidance < 0
+    equal, away = same(target, anchor), options.leads_away
     if equal and not away:
         raise UsageError(
             f"--anchor {anchor!r}: equal to the target, so there is nothing to erase; choose another concept, or an "
@@ -195,8 +201,8 @@ def _check_anchor(options: Config, target: str, anchor: str) -> None:
         )
     if away and not equal:
         raise UsageError(
-            f"--anchor {anchor!r}: an --anchor-guidance below 0 leads away from the anchor, so that has to be the "
-            f"target, {target!r}"
+            f"--anchor {anchor!r}: an --anchor-guidance of {options.guidance:g} leads away from the anchor, so that "
+            f"has to be the target, {target!r}"
         )
 
 

@@ -17,7 +17,7 @@ import tyro
 
 from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_dict, read_yaml
 from harness.runs.files import read_json
-from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished
+from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished, options_of
 
 MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
@@ -27,13 +27,18 @@ TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "n
 def parse(arguments: Sequence[str] | None = None) -> Config:
     """Read the flags; those of a `--preset NAME` come first, then those of a `--config FILE.yaml`, each over the last.
 
+    What no option says of a preset is printed.
+
     Raises:
         UsageError: no such preset, an unreadable file, a number out of range, or an option that the run to resume had
             another value of. Wrong flags end the process with exit code 2.
     """
     path, rest = _take("--config", sys.argv[1:] if arguments is None else arguments)
-    preset, rest = _take("--preset", rest if path is None else [*flags(path), *rest])
-    resume, rest = _take("--resume", rest if preset is None else [*flags_of_preset(str(preset)), *rest])
+    name, rest = _take("--preset", rest if path is None else [*flags(path), *rest])
+    if name is not None:
+        rest = [*flags_of_preset(str(name)), *rest]
+        print(f"note: {told(str(name))}", file=sys.stderr)
+    resume, rest = _take("--resume", rest)
     continued, rest = _take("--continue", rest)
     if resume is not None and continued is not None:
         raise UsageError(f"--continue {continued}: a run that is resumed has the options that it began with")
@@ -44,7 +49,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         before = continued_options(continued)
     description = (
         f"{Config.__doc__}\n\n--config FILE.yaml reads any of these options from a file; flags go over it. "
-        f"--preset NAME sets those of a recipe first: {', '.join(presets())}."
+        f"--preset NAME sets those of a recipe first, from a publication: {'; '.join(_listed())}."
     )
     options = tyro.cli(Config, args=rest, prog="python -m harness.unlearn", description=description, default=before)
     options = absolute(options)
@@ -52,6 +57,10 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         check_unchanged(before, options)
     check(options)
     return options
+
+
+def _listed() -> list[str]:
+    return [f"{name} ({recipe['for']})" for name, recipe in presets().items()]
 
 
 def saved_options(run: Path) -> Config:
@@ -71,7 +80,8 @@ def saved_options(run: Path) -> Config:
 
 def continued_options(run: Path) -> Config:
     """The options that a run has, unless told otherwise, which goes on from a finished one: the same model."""
-    before = from_dict(finished(run)["config"])
+    finished(run)  # refuses any other
+    before = options_of(run)
     return Config(model=before.model, variant=before.variant, revision=before.revision, continue_from=run)
 
 
@@ -84,7 +94,10 @@ def absolute(options: Config) -> Config:
     paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
     local = options.model != MINIATURE and os.path.exists(options.model)
     start = os.path.abspath(options.start) if os.path.isfile(options.start) else options.start
-    return replace(options, model=os.path.abspath(options.model) if local else options.model, start=start, **paths)
+    file, mark, rest = options.divergence.rpartition(".py:")
+    divergence = f"{os.path.abspath(file)}{mark}{rest}" if mark else options.divergence
+    model = os.path.abspath(options.model) if local else options.model
+    return replace(options, model=model, start=start, divergence=divergence, **paths)
 
 
 def check_unchanged(before: Config, now: Config) -> None:
@@ -115,17 +128,32 @@ def flags(path: Path) -> list[str]:
     return _flags(f"--config {path}", content)
 
 
-def presets() -> dict[str, Any]:
-    """Each recipe by its name, with its source and its options: those of presets.yaml."""
+def presets() -> dict[str, dict[str, Any]]:
+    """Each recipe by its name: what it is for, its source, what no option says of it, its options (presets.yaml)."""
     return read_yaml("--preset", Path(__file__).with_name("presets.yaml"))
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A recipe; UsageError where there is none of this name."""
+    if name not in presets():
+        raise UsageError(f"--preset {name}: no such recipe; choices: {', '.join(presets())}")
+    return presets()[name]
+
+
+def told(name: str) -> str:
+    """What a recipe is for, what it rests on, and what no option says of it."""
+    recipe = preset(name)
+    return f"--preset {name} ({recipe['for']}) is {recipe['source']}. What no option says of it: {recipe['apart']}."
 
 
 def flags_of_preset(name: str) -> list[str]:
     """The options of a recipe as command-line flags; UsageError where there is none of this name."""
-    known = presets()
-    if name not in known:
-        raise UsageError(f"--preset {name}: no such recipe; choices: {', '.join(known)}")
-    return _flags(f"--preset {name}", known[name]["options"])
+    return _flags(f"--preset {name}", preset(name)["options"])
+
+
+def options_of_preset(name: str) -> Config:
+    """The same as options; UsageError where there is none of this name."""
+    return tyro.cli(Config, args=flags_of_preset(name))
 
 
 def _flags(where: str, content: dict[str, Any]) -> list[str]:

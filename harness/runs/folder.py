@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.config import Config, UsageError
-from harness.runs import processes
+from harness.config import Config, UsageError, from_dict
+from harness.runs import places, processes
 from harness.runs.files import read_json, usable, write_json
 
 RESUME = "resume"
@@ -80,10 +80,17 @@ def find_unfinished(run: Path) -> Path:
 
 
 def finished(run: Path) -> dict[str, Any]:
-    """The run.json of a finished run; UsageError where there is none, or no weights."""
+    """The run.json of a finished run, as others may read it; UsageError where there is none, or no weights."""
     if not (run / "run.json").is_file() or not weights_file(run).is_file():
         raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}, or a LoRA run's {ADAPTERS}")
-    return read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
+    content = read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
+    shown = {"config": places.public(content["config"])}  # as older runs do not have it
+    return content | shown | {"divergence": places.public_divergences(content["divergence"])}
+
+
+def options_of(run: Path) -> Config:
+    """The options of a finished run, with the places that it read from; UsageError for none that can be read."""
+    return from_dict(read_json(run / "run.json", "config")["config"] | places.kept(run))
 
 
 def weights_file(run: Path) -> Path:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.judging.metric import metric_rows
-from harness.models.source import is_hub_id, public_divergences, public_name
-from harness.show.screen import caption
+from harness.runs.places import is_hub_id
+from harness.show.screen import caption, directions_of
 
 LORA_FOLDERS = (
     "In ComfyUI `{file}` goes into `models/loras`, in A1111 and Forge into `models/Lora`; at strength 1 it is what was "
@@ -56,14 +56,14 @@ def model_card(summary: dict[str, Any], content: dict[str, Any], written: Writte
     """A model card in Markdown: what was erased, how, how well, how to open it, and under whose licence.
 
     Args:
-        summary: of the run: target, anchor, divergence and config; and the digest of what it changed, if known.
+        summary: of the run, for others to read: target, anchor, divergence and config; and the digest of what it
+            changed, if known.
         content: of metrics.json; may be empty.
         written: what the card is about.
     """
     config, form, strength = summary["config"], written.form, written.strength
-    name = public_name(config["model"])
-    base = f"base_model: {name}\n" if is_hub_id(config["model"]) else ""
-    divergences = public_divergences(summary["divergence"])
+    name = config["model"]
+    base = f"base_model: {name}\n" if is_hub_id(name) else ""
     digest = summary.get("original_sha256")
     known_by = f" (SHA-256 of what was changed in it: `{digest}`)" if digest else ""
     found = metric_rows(content)
@@ -83,8 +83,8 @@ license_name: as-the-original-model
 
 # {name} without "{summary["target"]}"
 
-Trained with {caption(summary["target"], summary["anchor"])} by minimising the f-divergence
-`{divergences}` between the two models' reverse steps ({config["objective"]} objective, parameter group
+Trained with {caption(directions_of(summary))} by minimising the f-divergence
+`{summary["divergence"]}` between the two models' reverse steps ({config["objective"]} objective, parameter group
 `{config["parameter_group"]}`, {config["steps"]} steps, learning rate {config["learning_rate"]}, seed {config["seed"]},
 strength {strength:g}).
 

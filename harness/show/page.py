@@ -14,13 +14,11 @@ from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import COLUMNS, Panel, lines
 from harness.runs.folder import DELTA
-from harness.show.screen import MODELS, Row, caption, flags_chosen
+from harness.show.screen import MODELS, Row, caption, directions_of, flags_chosen
 
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
-PLACES = ("model", "prompts", "concepts", "continue_from", "start", "judge", "inception")
-"""Options that may name a folder of the machine, of which others need no more than the last part."""
 Strip = tuple[str, list[tuple[str, str]]]
 """A model, and its pictures as data URLs, each with its prompt."""
 
@@ -73,7 +71,7 @@ def write_page(path: Path, title: str, content: Row, seen: Seen, run: Row | None
 
 def title_of(run: Row) -> str:
     """What a run erased, and by which divergence."""
-    return f"{caption(run['target'], run['anchor'])}, by {run['divergence']}"
+    return f"{caption(directions_of(run))}, by {run['divergence']}"
 
 
 def _unknown(content: Row) -> dict[str, str]:
@@ -136,10 +134,9 @@ def _url(content: bytes, kind: str) -> str:
 def _run(run: Row) -> list[tuple[str, str]]:
     """What a reader wants to know of a training."""
     seconds = run["seconds"]
-    named = {name: _last(str(value)) if name in PLACES and value else value for name, value in run["config"].items()}
     return [
         ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
-        ("options that are not the defaults", " ".join(flags_chosen(named)) or "none"),
+        ("options that are not the defaults", " ".join(flags_chosen(run["config"])) or "none"),
         ("weights trained", f"{run['trained_weights']:,} ({run['config']['parameter_group']})"),
         ("scale of s", f"{run['scale']['kind']}, {run['scale']['constants'][0]:.3g}"),
         *([("training", f"{seconds['training']:.0f} s of {seconds['whole']:.0f} s")] if seconds else []),
@@ -148,12 +145,6 @@ def _run(run: Row) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)),
         *([("note", run["warning"])] if run["warning"] else []),
     ]
-
-
-def _last(place: str) -> str:
-    """The last part of a path, with the kind of judge that may stand before it."""
-    kind, colon, path = place.rpartition(":")
-    return f"{kind}{colon}{Path(path).name}"
 
 
 def _load(run: Row) -> str:

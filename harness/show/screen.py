@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from fdiv.evidence.store import digest_of_sources
-from harness.config import Config, flag_of, to_dict
+from harness.config import to_flags
 from harness.judging.metric import Measure, difference, metric_rows
 from harness.judging.metric import metrics as every_metric
-from harness.prompts.templates import RETAINED
+from harness.prompts.concepts import towards
 from harness.runs import processes
 
 MODELS = ("original", "erased", "oracle")
@@ -87,14 +87,18 @@ def _measure(entry: Row, name: str) -> Measure | None:
     return None if interval is None else Measure(entry[name], tuple(interval))
 
 
-def caption(target: str, anchor: str) -> str:
-    """What an erasure does, in characters that print; with guidance below 0 the target is its own anchor."""
-    target, anchor = _printable(target), _printable(anchor)
-    if anchor == RETAINED:
-        return f'"{target}" led towards what is retained'
-    if target != anchor:
-        return f'"{target}" led towards "{anchor}"'
-    return f'"{target}" led away from {"themselves" if "," in target else "itself"}'
+def caption(directions: Sequence[Sequence[str]]) -> str:
+    """What an erasure does, in characters that print: each target with where it is led, those of one way together."""
+    targets: dict[str, list[str]] = {}
+    for target, direction in directions:
+        targets.setdefault(direction, []).append(f'"{target}"')
+    ways = [f"{', '.join(each)}{' each' * (len(each) > 1)} led {way}" for way, each in targets.items()]
+    return _printable("; ".join(ways))
+
+
+def directions_of(run: Row) -> list[list[str]]:
+    """Those of a run's summary, or of one that an older version wrote."""
+    return run.get("directions") or [[run["target"], towards(run["target"], run["anchor"], run["anchor"])]]
 
 
 def _printable(text: str) -> str:
@@ -104,16 +108,13 @@ def _printable(text: str) -> str:
 
 def flags_chosen(options: Row) -> list[str]:
     """The options of a run that are not the defaults, but for what the last screen says anyway."""
-    defaults = to_dict(Config())
-    changed = {name: value for name, value in options.items() if name not in SAID_ANYWAY and value != defaults[name]}
-    return [shlex.join([flag_of(name), *_words(value)]) for name, value in changed.items()]
+    return to_flags({name: value for name, value in options.items() if name not in SAID_ANYWAY})
 
 
-def _words(value: Any) -> list[str]:
-    """An option's values; a truth that is no default has none."""
-    if value is True:
-        return []
-    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+def command_of(options: Row) -> str:
+    """The command line of a run with these options, however they were given."""
+    asked = {name: value for name, value in options.items() if name not in ("overwrite", "resume")}
+    return " ".join(["python -m harness.unlearn", *to_flags(asked)])
 
 
 def metric_lines(content: Row) -> list[str]:
@@ -161,7 +162,7 @@ def last_screen(folder: Path, summary: Row, content: Row) -> str:
     """What was trained for what, how well, at what cost, where to look, the verdict, and what to do next."""
     metrics = metric_rows(content)
     steps = summary["stopped"]["step"] if summary["stopped"] else summary["config"]["steps"]
-    what = caption(summary["target"], summary["anchor"])
+    what = caption(directions_of(summary))
     lines = ["", f"{what} with {summary['divergence']}, {steps} step{'s' * (steps != 1)}."]
     if chosen := flags_chosen(summary["config"]):
         lines.append(f"Options: {' '.join(chosen)}")

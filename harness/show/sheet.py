@@ -49,7 +49,7 @@ def before_after(path: Path, panel: Panel, pictures: Mapping[str, Tensor | None]
         shown = line
         label = f'"{line.name}"\n{model}' if line.name else f"{'target' if line.erased else 'retained'}\n{model}"
         row[0].text(-0.15, 0.5, escaped(label), ha="right", va="center", transform=row[0].transAxes, fontsize=10)
-    title = f"{caption(concepts.target, concepts.anchor)}, same seeds"
+    title = f"{caption(concepts.directions)}, same seeds"
     if pictures.get("oracle") is not None:
         title += f'; oracle: never saw a "{concepts.target}"'
     figure.suptitle(escaped(title), fontsize=11, y=1 - 0.12 / height)

@@ -16,7 +16,7 @@ from harness import sweep, unlearn
 from harness.config import WEIGHTS, Config
 from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import read_vocabulary
-from harness.runs.command import parse
+from harness.runs.command import parse, presets
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -109,6 +109,12 @@ def test_the_table_of_options_is_the_dataclasses_own():
     table = runpy.run_path(str(ROOT / "docs" / "options.py"))["table"]()
     assert table in (ROOT / "docs" / "erasure.md").read_text(), "print it with: python docs/options.py"
     assert len(table.splitlines()) == 2 + len(fields(Config))
+
+
+def test_the_table_of_presets_is_that_of_their_file():
+    table = runpy.run_path(str(ROOT / "docs" / "options.py"))["recipes"]()
+    assert table in (ROOT / "docs" / "erasure.md").read_text(), "print it with: python docs/options.py"
+    assert len(table.splitlines()) == 2 + len(presets())
 
 
 def test_the_table_of_divergences_is_that_of_the_runs():

@@ -1,5 +1,6 @@
 """Runs on a judged model: many concepts at once, one after another, and until a condition holds."""
 
+import html
 import json
 import re
 
@@ -69,6 +70,17 @@ def test_with_every_default_a_run_is_continued_against_adversaries_and_what_was_
     assert not any("outline" in prompt for prompt in kept["retain_prompts"])
     one, two = (load_file(tmp_path / name / "unet_delta.safetensors") for name in ("first", "second"))
     assert one.keys() == two.keys() == _unet(judged).keys()
+
+
+def test_each_of_several_concepts_is_named_with_its_own_anchor(judged, tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text("- {target: star, anchor: superclass}\n- {target: outline, anchor: plain}\n")
+    run = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "two.yaml"))
+    said = '"star" led towards "shape"; "outline" led towards "plain"'
+    assert said in capsys.readouterr().out
+    assert run["directions"] == [["star", 'towards "shape"'], ["outline", 'towards "plain"']]
+    assert export([str(tmp_path / "run")]) == 0
+    assert said in (tmp_path / "run" / "export" / "delta" / "README.md").read_text()
+    assert html.escape(said) in (tmp_path / "run" / "report.html").read_text().replace("&#34;", "&quot;")
 
 
 def test_a_name_with_dollars_is_no_formula(model, tmp_path, drawn):

@@ -23,7 +23,7 @@ FAST = ["--steps", "2", "--batch-size", "2", "--latents", "4", "--sampling-steps
 RECIPE = ("--origin", "anchor", "--parameter-group", "cross-attention-kv", "--divergence", "squared_hellinger")
 FILES = {
     "run.json", "prompts.json", "steps.jsonl", "metrics.json", "report.html", "before_after.png", "pictures",
-    "curves.png", "unet_delta.safetensors",
+    "curves.png", "unet_delta.safetensors", "local.json", ".gitignore",
 }  # fmt: skip
 
 
@@ -117,6 +117,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(erase, monkeypatch, 
         ["--origin", "anchor"],
         ["--origin", "anchor", "--anchor-guidance", "2"],
         ["--anchor", "a star", "--anchor-guidance", "-1"],
+        ["--anchor", "a star", "--anchor-guidance", "0"],
     ],
     ids=" ".join,
 )
@@ -225,7 +226,7 @@ def test_an_interrupted_run_keeps_what_it_wrote_and_takes_no_ones_place(erase, m
         (["--retain", "a photo of a star"], "--retain 'a photo of a star': is to be erased"),
         (["--target", "caf\udce9"], "--target 'caf\\udce9': no text"),
         (["--stop-when", "UA>=1.5"], "--stop-when 'UA>=1.5': expected conditions"),
-        (["--anchor-guidance", "-1"], "--anchor 'a circle': an --anchor-guidance below 0 leads away"),
+        (["--anchor-guidance", "-1"], "--anchor 'a circle': an --anchor-guidance of -1 leads away"),
         (["--anchor", "A  star"], "equal to the target"),
         (["--learning-rate", "3"], "--learning-rate 3.0: must be above 0 and at most 1"),
         (["--model", "~nosuchuser/x"], "--model '~nosuchuser/x': no name of a file"),

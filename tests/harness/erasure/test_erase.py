@@ -17,8 +17,10 @@ import harness
 from harness import unlearn
 from harness.config import Config, UsageError
 from harness.erasure import callers
-from harness.erasure.erase import OF_FILES
+from harness.erasure.erase import OF_FILES, options_of
+from harness.runs.command import parse
 from harness.runs.folder import finished as run_of
+from harness.runs.folder import options_of as kept_options
 from tests import tiny
 
 FEW = {"steps": 2, "batch_size": 2, "latents": 4, "sampling_steps": 1, "adversary_every": 0, "relearning_steps": 0}
@@ -74,7 +76,8 @@ def test_it_is_what_the_command_line_does(model, tmp_path, drawn):
     assert theirs == ours
     for name in ("unet_delta.safetensors", "metrics.json", "steps.jsonl", "prompts.json", "before_after.png"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes(), name
-    assert run_of(tmp_path / "saved")["config"]["model"] == str(model)
+    assert kept_options(tmp_path / "saved").model == str(model)
+    assert run_of(tmp_path / "saved")["command"] == run_of(tmp_path / "run")["command"].replace(" --output run", "")
     state = pipe.unet.state_dict()
     assert all(torch.equal(state[k], each) for k, each in load_file(tmp_path / "run/unet_delta.safetensors").items())
     with pytest.raises(UsageError, match="saved: exists already"):
@@ -282,11 +285,20 @@ def test_a_process_of_several_is_sent_to_the_command_line(monkeypatch):
 def test_the_signature_and_the_help_are_those_of_the_options():
     shown = inspect.signature(harness.erase).parameters
     usable = {field.name: field for field in fields(Config) if field.name not in OF_FILES}
-    assert list(shown) == ["pipe", *usable, "callback"]
+    assert list(shown) == ["pipe", *usable, "preset", "callback"]
     assert all(shown[name].default == field.default for name, field in usable.items())
     for name in usable:
         assert f"\n    {name}: " in harness.erase.__doc__
     assert "Optimiser steps;" in harness.erase.__doc__
+
+
+def test_a_preset_is_the_command_lines(capsys):
+    given = {"target": "a star", "steps": 9}
+    expected = parse(["--preset", "sdxl-style", "--target", "a star", "--steps", "9", "--model", "somewhere"])
+    assert options_of(given, "somewhere", "sdxl-style") == expected
+    assert capsys.readouterr().err.count("note: --preset sdxl-style (Stable Diffusion XL, a style) is ESD-x") == 2
+    with pytest.raises(UsageError, match="--preset esd: no such recipe"):
+        harness.erase(tiny.pipeline(), preset="esd", **STAR)
 
 
 def test_options_from_python_are_checked_by_the_command_too(model, tmp_path):

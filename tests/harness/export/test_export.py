@@ -14,7 +14,6 @@ from harness import unlearn
 from harness.export import formats
 from harness.export.__main__ import main as export
 from harness.models import load as models
-from harness.models.source import public_divergences
 from harness.models.weights import fingerprint
 from harness.show.card import Written, model_card
 from tests import readers, tiny
@@ -304,8 +303,3 @@ def test_adapters_have_a_file_name_of_their_own_and_older_runs_are_read(runs, ca
         assert "no finished run, which has a run.json and a unet_delta" in call(run)[2].err
     finally:
         (tmp_path / "kept").rename(run / "unet_adapters.safetensors")
-
-
-def test_a_divergence_of_a_users_file_is_named_without_its_folder():
-    assert public_divergences("/home/me/of mine.py:mine, kl") == "of mine.py:mine, kl"
-    assert public_divergences("(u - 1)**2/(u + 2)") == "(u - 1)**2/(u + 2)"

@@ -1,6 +1,7 @@
 """What prompts say without the concept, and anchors that take turns."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,8 +180,44 @@ def test_the_only_value_that_is_left_of_an_axis_is_every_anchor(tmp_path, vocabu
 @pytest.mark.parametrize("has_vocabulary", [True, False])
 def test_retained_leads_to_something_so_guidance_away_from_the_target_refuses_it(vocabulary, has_vocabulary):
     options = Config(target="star", anchor="retained", anchor_guidance=-1.0)
-    with pytest.raises(UsageError, match=r"an --anchor-guidance below 0 leads away from the anchor"):
+    with pytest.raises(UsageError, match=r"an --anchor-guidance of -1 leads away from the anchor"):
         choose(options, vocabulary if has_vocabulary else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"anchor": "superclass"}, 'towards "an object"'),
+        ({"anchor": "superclass", "concept_type": "style"}, "towards the same without it"),
+        ({"anchor": "empty"}, "towards no prompt"),
+        ({"anchor_guidance": -1.0, "anchor": "A Star"}, "away from itself"),
+        ({"anchor_guidance": 0.0}, "towards no prompt"),
+        ({}, "towards what is retained"),
+    ],
+)
+def test_people_are_told_the_words_that_a_keyword_stands_for(options, said):
+    (one,) = choose(Config(target="star", **options), None).erased
+    assert one.direction == said
+
+
+def test_a_world_says_the_superclass_by_its_own_word(vocabulary, tmp_path):
+    (tmp_path / "many.yaml").write_text("- {target: star, anchor: superclass}\n- {target: pink, anchor: red}\n")
+    chosen = choose(Config(concepts=tmp_path / "many.yaml"), vocabulary)
+    assert chosen.directions == [["star", 'towards "shape"'], ["pink", 'towards "red"']]
+    assert chosen.anchor == "superclass, red"
+    assert all("shape" in prompt for prompt in chosen.erased[0].anchor_prompts)
+
+
+def test_templates_of_ones_own_say_the_superclass_by_their_words(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo of [{}|a person]\n[{}|someone] at a desk\na talk[ by {}|]\n")
+    options = Config(target="Ann", anchor="superclass", prompts=tmp_path / "prompts.txt")
+    assert choose(options, None).directions == [["Ann", 'towards "a person or someone"']]
+
+
+def test_a_retained_prompt_that_names_the_target_among_other_words_is_noticed():
+    options = Config(target="a grumpy cat", retain=("a cat", "Grumpy cats on a sofa", "the grumpy cat at sea"))
+    assert Draft.of(options, None).contradicted == ["the grumpy cat at sea"]
+    assert Draft.of(replace(options, target="ox", retain=("an ox in a field",)), None).contradicted == []
 
 
 def test_an_unknown_anchor_is_refused_with_the_keywords_among_the_choices(vocabulary):
@@ -204,7 +241,7 @@ def test_within_a_concept_its_prompts_are_erased_and_the_target_by_itself_is_kep
     [
         ({"within": "A hat"}, "--within 'A hat': equal to the target"),
         ({"within": "cowboy", "retain": ("a photo of cowboy",)}, "is to be erased, with 'cowboy'"),
-        ({"within": "cowboy", "anchor": "a cap"}, "an --anchor-guidance below 0 leads away from the anchor"),
+        ({"within": "cowboy", "anchor": "a cap"}, "an --anchor-guidance of -1 leads away from the anchor"),
     ],
 )
 def test_what_can_not_be_within_is_refused(options, message):
@@ -217,7 +254,9 @@ def test_a_world_whose_captions_name_everything_hides_nothing_within(vocabulary)
         Draft.of(Config(target="star", within="red"), vocabulary)
 
 
-@pytest.mark.parametrize("other", [{"origin": "anchor"}, {"start": "closed-form"}, {"concepts": Path("two.yaml")}])
+@pytest.mark.parametrize(
+    "other", [{"origin": "anchor"}, {"start": "closed-form"}, {"concepts": Path("two.yaml")}, {"anchor_guidance": 0.0}]
+)
 def test_within_is_refused_with_what_it_contradicts(other):
     with pytest.raises(UsageError, match="--within 'cowboy': "):
         check(Config(target="hat", within="cowboy", **other))

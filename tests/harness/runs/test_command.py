@@ -1,13 +1,14 @@
 """One dataclass from which flags and files derive."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from harness.config import Config, UsageError, check, flag_of, from_dict, to_dict
-from harness.runs.command import flags, parse, presets
+from harness.config import Config, UsageError, flag_of, from_dict, to_dict
+from harness.plan import Plan
+from harness.runs.command import flags, options_of_preset, parse, presets
 
 
 def test_no_flags_give_the_defaults():
@@ -88,15 +89,30 @@ def test_a_preset_goes_before_a_file_and_flags_go_over_both(tmp_path):
     assert (recipe.steps, recipe.batch_size, recipe.origin, recipe.scale) == (500, 2 * 2, "anchor", "unit")
     assert recipe.learning_rate == pytest.approx(7e-5 * 2 * 2)
     assert (recipe.parameter_group, recipe.retain_weight, recipe.latents) == ("cross-attention-kv", 0.0, 1000)
-    with pytest.raises(UsageError, match="--preset dmu: no such recipe; choices: f-dmu"):
+    with pytest.raises(UsageError, match="--preset dmu: no such recipe; choices: f-dmu, concept-ablation, sd15-style"):
         parse(["--preset", "dmu"])
 
 
-def test_every_preset_says_what_it_rests_on_and_can_be_used():
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_says_what_it_rests_on_and_can_be_used(name, model, capsys):
+    recipe = presets()[name]
+    assert recipe.keys() == {"for", "source", "apart", "options"}
+    assert "arXiv" in recipe["source"]
+    options = parse(["--preset", name, "--target", "a star", "--model", str(model)])
+    assert f"note: --preset {name} ({recipe['for']}) is {recipe['source']}. What no" in capsys.readouterr().err
+    assert options_of_preset(name) == replace(options, target="", model=Config().model)
+    (concept,) = Plan.of(options).draft.erased
+    assert concept.options.concept_type == recipe["options"].get("concept-type")
+
+
+def test_a_preset_says_in_full_what_another_default_would_change():
+    """What moves the weights is set by each, so that a default of ours that changes does not change a recipe."""
     for name, recipe in presets().items():
-        assert recipe.keys() == {"source", "apart", "options"}
-        assert "arXiv" in recipe["source"]
-        check(parse(["--preset", name]))
+        needed = {"divergence", "origin", "parameter-group", "scale", "steps"}
+        needed |= (
+            {"batch-size", "learning-rate", "schedule", "retain-weight", "latents"} if name != "uce" else {"start"}
+        )
+        assert recipe["options"].keys() >= needed, name
 
 
 def test_a_value_of_a_file_may_begin_with_a_dash(tmp_path):

@@ -10,13 +10,15 @@ from PIL import Image
 from harness.config import Config
 from harness.data.latents import seeds
 from harness.judging.panel import SEED, Panel, Row, lines, panel
-from harness.prompts.concepts import Concept, Concepts
+from harness.prompts.concepts import Concept, Concepts, towards
 from harness.show import sheet
 from harness.show.screen import caption
 
 
 def _concepts(*names, retained=16):
-    concepts = tuple(Concept(name, "superclass", None, (f"a {name}", f"two {name}s"), (), (), "kl") for name in names)
+    concepts = tuple(
+        Concept(name, "superclass", "away", None, (f"a {name}", f"two {name}s"), (), (), "kl") for name in names
+    )
     return Concepts(concepts, tuple(f"a kept thing, {i}" for i in range(retained)))
 
 
@@ -67,7 +69,7 @@ def test_any_name_can_be_drawn_without_a_warning(tmp_path, name, drawn):
 
 
 def test_a_caption_cannot_steer_a_terminal():
-    assert caption("a\x1b[31m b", "猫") == '"a\\x1b[31m b" led towards "猫"'
+    assert caption([["a\x1b[31m b", towards("a\x1b[31m b", "猫")]]) == '"a\\x1b[31m b" led towards "猫"'
 
 
 def test_pictures_do_not_depend_on_how_many_are_made():

@@ -9,6 +9,7 @@ import fdiv
 from harness.loss.objective import Losses
 from harness.loss.scale import Scale
 from harness.models.path import diffusion_path
+from harness.prompts.concepts import towards
 from harness.show import screen
 from harness.show.steps import BINS, Seen, bins, log_row, overflow_message
 from tests import tiny
@@ -89,7 +90,23 @@ def test_a_row_averages_its_steps_and_counts_the_skipped():
         ("circle", '"star" led towards "circle"'),
         ("retained", '"star" led towards what is retained'),
         ("star", '"star" led away from itself'),
+        ("empty", '"star" led towards no prompt'),
+        ("superclass", '"star" led towards the same without it'),
     ],
 )
 def test_a_caption_says_where_the_target_was_led(anchor, said):
-    assert screen.caption("star", anchor) == said
+    assert screen.caption([["star", towards("star", anchor)]]) == said
+
+
+def test_a_caption_of_many_keeps_each_with_its_own_anchor():
+    pairs = [("star", "circle"), ("pink", "retained"), ("moon", "circle"), ("mosaic", "superclass")]
+    said = screen.caption(
+        [[target, towards(target, anchor, "style" * (target == "mosaic"))] for target, anchor in pairs]
+    )
+    assert said == (
+        '"star", "moon" each led towards "circle"; "pink" led towards what is retained; "mosaic" led towards "style"'
+    )
+
+
+def test_a_run_of_an_older_version_has_a_caption_too():
+    assert screen.caption(screen.directions_of({"target": "a, b", "anchor": "c"})) == '"a, b" led towards "c"'
