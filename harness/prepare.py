@@ -103,7 +103,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         UsageError: it cannot.
     """
     options = plan.options
-    model = models.reading(model, options.max_sequence_length)
+    model = models.told(model, options)
     models.check_sampling(model, options.sampling_steps)
     if options.scale == "sde" and model.path().prediction_type != FLOW:
         raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")

@@ -68,7 +68,7 @@ class Erasure:
         options = from_dict(summary["config"])
         source, place = resolve(model or options.model), models.resolve_device(device)
         family = models.load(source, place, options.variant, options.revision, options.offline)
-        family = models.reading(family, options.max_sequence_length)
+        family = models.told(family, options)
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
         return cls(summary, metrics, options, family, frozen, trained)
@@ -202,7 +202,7 @@ def reopened(erasure: Erasure, form: str, folder: Path) -> tuple[Tensor, Fit]:
         with over():
             return erasure.sample(erasure.model), fit
     other = models.load(folder if form == "pipeline" else place, erasure.model.device)
-    other = models.reading(other, erasure.model.max_sequence_length)
+    other = models.told(other, erasure.options)
     ours, theirs = (_every_weight(each) for each in (erasure.model, other))
     equal = sum(name in theirs and torch.equal(each.float(), theirs[name]) for name, each in ours.items())
     return erasure.sample(other), Fit(f"a {form}", equal, len(ours), "tensors")
