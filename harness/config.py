@@ -92,7 +92,7 @@ class Config:
     latents: int = 96
     """Latents sampled once per prompt set, anchor and retained, before training."""
     guidance_scale: float = 3.0
-    """Classifier-free guidance of all sampling."""
+    """Classifier-free guidance of all sampling; FLUX.1 dev, distilled to it, is told of it in training too."""
     sampling_steps: int = 8
     """Denoising steps of all sampling, by DPM-Solver++ 2M where the model's scheduler can be turned into it."""
     judge: str = ""

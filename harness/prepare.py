@@ -113,7 +113,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
     if processes.is_main():
         for prompt in plan.draft.contradicted:
             print(f"note: --retain {prompt!r} names what is erased, and is held to what it shows now", file=sys.stderr)
-    model = models.reading(model, options.max_sequence_length)
+    model = models.told(model, options)
     models.check_sampling(model, options.sampling_steps)
     if options.scale == "sde" and model.path().prediction_type != FLOW:
         raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")

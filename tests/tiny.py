@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ from tests.tiny_parts import vae as _vae
 Renaming = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 UNOPPOSED = ("--adversary-every", "0", "--relearning-steps", "0")
 """Flags that leave the adversaries out, which take most of a short run's seconds, where a test is not about them."""
+LONG, SHORT = 200, 48
+"""Tokens of joint attention, which is quadratic in them, and those that are enough for it here."""
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
@@ -83,8 +86,17 @@ def pipeline_full() -> StableDiffusionPipeline:
 
 UNETS = {"sd1": pipeline, "sd2": pipeline_2, "sdxl": pipeline_xl}
 EVERY = UNETS | tiny_transformers.PIPELINES
-PIPELINES = {kind: make for kind, make in EVERY.items() if kind != "pixart-sigma"}
-"""One of each family; PixArt sigma differs from alpha by nothing that most tests see."""
+SISTERS = ("pixart-sigma", "sd35", "schnell")
+"""Which differ from another of their family by nothing that most tests see."""
+PIPELINES = {kind: make for kind, make in EVERY.items() if kind not in SISTERS}
+"""One of each family."""
+JOINT = r"\.add_[kv]_proj$"
+READS_TEXT = dict.fromkeys(EVERY, r"attn2\.to_[kv]$") | {
+    "sd3": JOINT,
+    "sd35": JOINT,
+    "flux": JOINT + r"|^single_.*\.to_[kv]$",
+}
+"""Layers that make keys and values of text. In Stable Diffusion 3.5 `attn2` is the picture's own."""
 
 
 def model(kind: str = "sd1") -> Family:
@@ -95,17 +107,18 @@ def model(kind: str = "sd1") -> Family:
 def family(of: DiffusionPipeline) -> Family:
     """Any pipeline as the trainer sees it."""
     of.set_progress_bar_config(disable=True)
-    return families()[type(of).__name__](of)
+    found = families()[type(of).__name__](of)
+    return replace(found, max_sequence_length=SHORT) if found.text_length > LONG else found
 
 
 def call(of: Family, prompt: str, **options) -> Tensor:
     """The latents that the pipeline's own call gives, at its default size where that is not among its table's."""
     if "use_resolution_binning" in inspect.signature(of.pipeline.__call__).parameters:
         options["use_resolution_binning"] = False
-    if isinstance(inspect.signature(of.pipeline.__call__).parameters["height"].default, int):
-        side = of.network.config.sample_size * of.pipeline.vae_scale_factor
-        options |= {"height": side, "width": side}
-    return of.pipeline(prompt, output_type="latent", **options).images
+    if of.max_sequence_length:
+        options["max_sequence_length"] = of.max_sequence_length
+    images = of.pipeline(prompt, output_type="latent", height=of.pixels, width=of.pixels, **options).images
+    return of.unpacked(images)
 
 
 def sampled(of: Family, count: int = 4) -> Sampled:

@@ -3,12 +3,18 @@
 import torch
 from diffusers import (
     DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
 )
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tests import tiny_parts
 
@@ -48,10 +54,70 @@ def sana() -> SanaPipeline:
     )  # fmt: skip
 
 
+def sd3(**options) -> StableDiffusion3Pipeline:
+    """Of 3.0's kind; with `dual_attention_layers` and `qk_norm` of 3.5's."""
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=8, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=28, pos_embed_max_size=8, **options,
+    )  # fmt: skip
+    _spread(transformer)
+    clips = [
+        CLIPTextModelWithProjection(tiny_parts.clip_config(num_hidden_layers=2, hidden_size=w, projection_dim=w)).eval()
+        for w in (16, 12)
+    ]
+    return StableDiffusion3Pipeline(
+        vae=tiny_parts.vae(scaling_factor=1.5305, shift_factor=0.0609), transformer=transformer,
+        text_encoder=clips[0], tokenizer=tiny_parts.clip_tokenizer(),
+        text_encoder_2=clips[1], tokenizer_2=tiny_parts.clip_tokenizer(),
+        text_encoder_3=tiny_parts.t5_encoder(32), tokenizer_3=tiny_parts.t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )  # fmt: skip
+
+
+def sd35() -> StableDiffusion3Pipeline:
+    """Without T5, as those whose memory is short of it load it; the first block attends to the picture twice."""
+    pipeline = sd3(dual_attention_layers=(0,), qk_norm="rms_norm")
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    return pipeline
+
+
+def flux(**options) -> FluxPipeline:
+    """dev's kind, which is told of guidance and shifts time by the picture's size."""
+    torch.manual_seed(0)
+    small = {
+        "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2,
+        "joint_attention_dim": 16, "pooled_projection_dim": 16, "axes_dims_rope": (2, 2, 4), "guidance_embeds": True,
+    }  # fmt: skip
+    transformer = FluxTransformer2DModel(**(small | options))
+    _spread(transformer)
+    return FluxPipeline(
+        vae=tiny_parts.vae(scaling_factor=0.3611, shift_factor=0.1159), transformer=transformer,
+        text_encoder=CLIPTextModel(tiny_parts.clip_config()).eval(), tokenizer=tiny_parts.clip_tokenizer(),
+        text_encoder_2=tiny_parts.t5_encoder(), tokenizer_2=tiny_parts.t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )  # fmt: skip
+
+
+def schnell() -> FluxPipeline:
+    """As dev but for guidance, of which it is told none, and time, which it does not shift."""
+    pipeline = flux(guidance_embeds=False)
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    return pipeline
+
+
 def _spread(network: torch.nn.Module) -> None:
     """Some weights begin at 0, and would hide what they do."""
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
 
 
-PIPELINES = {"pixart": pixart, "pixart-sigma": pixart_sigma, "sana": sana}
+PIPELINES = {
+    "pixart": pixart,
+    "pixart-sigma": pixart_sigma,
+    "sana": sana,
+    "sd3": sd3,
+    "sd35": sd35,
+    "flux": flux,
+    "schnell": schnell,
+}

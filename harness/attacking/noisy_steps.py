@@ -13,7 +13,7 @@ from harness.config import Config
 from harness.data.finish import guided
 from harness.models.family import Conditioning, Family
 from harness.models.path import FLOW, GaussianPath
-from harness.models.sampler import sampler
+from harness.models.sampler import with_steps
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def _schedule(model: Family, path: GaussianPath, steps: int) -> tuple[list[int],
     """Time steps, and signal and deviation at each and where the last one leads: DDIM's, or a flow's own sampler's."""
     given = model.pipeline.scheduler.config
     if path.prediction_type == FLOW:
-        scheduler = sampler(model.pipeline)
-        scheduler.set_timesteps(steps)
+        scheduler = with_steps(model, steps)
         timesteps = scheduler.timesteps.round().long()
         at = torch.cat([timesteps, timesteps.new_zeros(1)]).to(path.device)
         pairs = zip(path.signal[at].tolist(), path.deviation[at].tolist(), strict=True)

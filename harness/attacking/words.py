@@ -83,9 +83,10 @@ def _put(
 
 
 def _encoders(model: Family) -> list[tuple[Any, Any]]:
-    """Each tokenizer with its text encoder; diffusers numbers both alike."""
+    """Each tokenizer with its text encoder, where that is there; diffusers numbers both alike."""
     parts = model.pipeline.components
-    numbers = [name.removeprefix("text_encoder") for name in parts if name.startswith("text_encoder")]
+    present = [name for name, part in parts.items() if name.startswith("text_encoder") and part is not None]
+    numbers = [name.removeprefix("text_encoder") for name in present]
     return [(parts["tokenizer" + number], parts["text_encoder" + number]) for number in numbers]
 
 

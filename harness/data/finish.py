@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from harness.config import Config
 from harness.models.family import Conditioning, Family
-from harness.models.sampler import sampler
+from harness.models.sampler import with_steps
 from harness.runs import processes
 
 
@@ -57,8 +57,7 @@ def _denoise(
     options: Config,
 ) -> Tensor:  # fmt: skip
     """Latents (n, c, h, w) of one batch; `both` are the conditionings with and without the prompts."""
-    scheduler = sampler(model.pipeline)
-    scheduler.set_timesteps(options.sampling_steps, device=clean.device)
+    scheduler = with_steps(model, options.sampling_steps, clean.device)
     wanted = fraction * scheduler.config.num_train_timesteps
     begin = int((scheduler.timesteps.float() - wanted).abs().argmin())
     timesteps = scheduler.timesteps[begin:]  # of which a solver of second order makes the first alone by first order
@@ -85,7 +84,7 @@ def guided(
     """The raw output at x_t (n, c, h, w) and t (n,), guided from the second of two conditionings to the first."""
     given, nothing = both
     output = model.predict(model.network, noisy, timesteps, given)
-    if guidance_scale > 1:
+    if guidance_scale > 1 and model.classifier_free:
         base = model.predict(model.network, noisy, timesteps, nothing)
         output = base + guidance_scale * (output - base)
     return output

@@ -55,7 +55,7 @@ def sample(
                 generator=[torch.Generator().manual_seed(each) for each in own_seeds],
                 output_type=output,
             )
-            images = result.images.float()
+            images = model.unpacked(result.images.float())
             results.append(images.cpu() if output == "pt" else images)
     # Laid out as a cache gives them back: a convolution of the same numbers laid out otherwise rounds otherwise.
     return processes.gather(torch.cat(results).contiguous(), len(prompts))

@@ -72,7 +72,7 @@ class Erasure:
         source = resolve(model or where_model_is(run, options.model, "--model"), options.variant)
         place = models.resolve_device(device)
         family = models.load(source, place, options.variant, options.revision, options.offline)
-        family = models.reading(family, options.max_sequence_length)
+        family = models.told(family, options)
         frozen, trained = read_weights(run, family, options.parameter_group)
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").is_file() else {}
         concept = read_json(run / PROMPTS, "erased")["erased"][0]
@@ -207,7 +207,7 @@ def reopened(erasure: Erasure, form: str, folder: Path) -> tuple[Tensor, Fit]:
         with over():
             return erasure.sample(erasure.model), fit
     other = models.load(folder if form == "pipeline" else place, erasure.model.device)
-    other = models.reading(other, erasure.model.max_sequence_length)
+    other = models.told(other, erasure.options)
     ours, theirs = (_every_weight(each) for each in (erasure.model, other))
     equal = sum(name in theirs and torch.equal(each.float(), theirs[name]) for name, each in ours.items())
     return erasure.sample(other), Fit(f"a {form}", equal, len(ours), "tensors")

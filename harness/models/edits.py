@@ -16,7 +16,7 @@ from harness.config import Config, UsageError
 from harness.models.family import Family
 from harness.models.layouts import kohya
 from harness.models.layouts.original import DENOISER
-from harness.models.source import INDEX, LOADING_ERRORS, PICKLES, TENSORS_REFUSED, starting_file
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLES, TENSORS_REFUSED, absent, starting_file
 from harness.models.weights import erased_by, fingerprint, over
 from harness.runs.files import load_tensors, read_json
 
@@ -99,7 +99,8 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
     if kind != model.pipeline_class.__name__:
         raise UsageError(f"{flag} {place}: a {kind}, the original is a {model.pipeline_class.__name__}")
     try:
-        other = model.pipeline_class.from_pretrained(place, use_safetensors=True, **model.load_options)
+        told = {**absent(place / INDEX), **model.load_options}
+        other = model.pipeline_class.from_pretrained(place, use_safetensors=True, **told)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{flag} {place}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
     network: ModelMixin = getattr(other, model.component)

@@ -1,6 +1,7 @@
 """All that the trainer asks of a kind of model: predict, encode prompts, parameters of a group, noise schedule."""
 
 import inspect
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,6 +86,8 @@ class Family(ABC):
     pipeline: DiffusionPipeline
     max_sequence_length: int = 0
     """Of a text encoder that has no length of its own, in tokens; 0 for what the pipeline's call has."""
+    guidance_scale: float = 1.0
+    """What a denoiser is told that was distilled to follow guidance by itself; others are told of none."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     """diffusers' class, as a model's index names it."""
@@ -97,6 +100,10 @@ class Family(ABC):
     """The denoiser's name among the pipeline's parts."""
     fewest_steps: ClassVar[int] = 1
     """That the pipeline's call samples in."""
+    classifier_free: ClassVar[bool] = True
+    """Whether the empty prompt's prediction has a part in sampling; else guidance is what the denoiser was told."""
+    spaces_noise: ClassVar[bool] = False
+    """Whether the pipeline's call spaces the noise of its steps itself, evenly from 1 to 1 over their number."""
     reads_embeddings: ClassVar[bool] = True
     """Whether keys and values of cross-attention are of the embeddings themselves, not of what layers made of them."""
     single_file_parts: ClassVar[str] = ""
@@ -155,11 +162,25 @@ class Family(ABC):
         finally:
             setattr(self.pipeline, self.component, own)
 
+    def unpacked(self, latents: Tensor) -> Tensor:
+        """Latents of square pictures as the pipeline's call gives them, packed or not, as (n, c, h, w)."""
+        if latents.ndim == 4:
+            return latents
+        factor = self.pipeline.vae_scale_factor
+        pixels = 2 * math.isqrt(latents.shape[1]) * factor
+        return self.pipeline._unpack_latents(latents, pixels, pixels, factor)
+
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `whole`."""
         config = self.pipeline.vae.config
         shifted = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
         return self.pipeline.image_processor.postprocess(self.pipeline.vae.decode(shifted).sample, output_type="pt")
+
+    @property
+    def pixels(self) -> int:
+        """Along a side of the pictures that it draws: what the denoiser was made for, or where none says, the VAE."""
+        side = self.network.config.get("sample_size")
+        return side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
 
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""
@@ -210,7 +231,7 @@ class Family(ABC):
 
     @abstractmethod
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
-        """What the pipeline's call is given instead of n prompts, with classifier-free guidance."""
+        """What the pipeline's call is given instead of n prompts; of n empty ones too where it is `classifier_free`."""
 
     @abstractmethod
     def path(self) -> GaussianPath:

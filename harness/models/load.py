@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 
-from harness.config import UsageError
+from harness.config import Config, UsageError
 from harness.models.family import Family, families
 from harness.models.sampler import has_steps
-from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, absent
 from harness.runs import processes
 
 CONFIGURATIONS = ["*.json", "*.txt"]
@@ -87,8 +87,8 @@ def _read_pipeline(source: Path | str, variant: str, revision: str, offline: boo
     where: dict[str, Any] = {"revision": revision or None, "local_files_only": offline}
     index = source / INDEX if isinstance(source, Path) else Path(hf_hub_download(source, INDEX, **where))
     family = _family_of(source, index)
-    read = family.pipeline_class.from_pretrained
-    return family(read(str(source), **where, variant=variant or None, use_safetensors=True, **family.load_options))
+    told = {**where, "variant": variant or None, **absent(index), **family.load_options}
+    return family(family.pipeline_class.from_pretrained(str(source), use_safetensors=True, **told))
 
 
 def _family_of(source: Path | str, index: Path) -> type[Family]:
@@ -120,19 +120,20 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def reading(model: Family, tokens: int) -> Family:
-    """The model with so many tokens for the text encoder that has no length of its own; 0 leaves the pipeline's.
+def told(model: Family, options: Config) -> Family:
+    """The model as a run's options have it told: of so many tokens, and of guidance where it was distilled to it.
 
     Raises:
-        UsageError: all its text encoders have a length of their own.
+        UsageError: a number of tokens, where all its text encoders have a length of their own.
     """
+    tokens = options.max_sequence_length
     if tokens and not model.text_length:
         lengths = ", ".join(str(limit) for _, limit in model.token_limits())
         raise UsageError(
             f"--max-sequence-length {tokens}: the text encoders of a {type(model.pipeline).__name__} have lengths of "
             f"their own, {lengths}; leave it out"
         )
-    return replace(model, max_sequence_length=tokens)
+    return replace(model, max_sequence_length=tokens, guidance_scale=options.guidance_scale)
 
 
 def check_prompts(model: Family, prompts: Iterable[str]) -> None:
@@ -159,5 +160,5 @@ def check_sampling(model: Family, steps: int) -> None:
     if steps < model.fewest_steps:
         raise UsageError(f"--sampling-steps {steps}: {type(model.pipeline).__name__} needs {model.fewest_steps}")
     most = model.pipeline.scheduler.config.num_train_timesteps
-    if steps > most or not has_steps(model.pipeline, steps):
+    if steps > most or not has_steps(model, steps):
         raise UsageError(f"--sampling-steps {steps}: this model has {most} time steps; choose fewer")

@@ -182,7 +182,12 @@ def time_shift(configuration: Mapping[str, Any], positions: int) -> float:
     if not configuration.get("use_dynamic_shifting"):
         return configuration.get("shift") or configuration.get("flow_shift") or 1.0
     mu = dynamic_shift(configuration, positions)
-    return math.exp(mu) if configuration.get("time_shift_type", "exponential") == "exponential" else mu
+    return math.exp(mu) if is_exponential(configuration) else mu
+
+
+def is_exponential(configuration: Mapping[str, Any]) -> bool:
+    """Whether `mu` is the logarithm of the factor on the odds of a flow's times, not the factor itself."""
+    return configuration.get("time_shift_type", "exponential") == "exponential"
 
 
 def dynamic_shift(configuration: Mapping[str, Any], positions: int) -> float:

@@ -5,11 +5,17 @@ The judge sees next to the same in the miniature's pictures after 8 of its steps
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+
+from harness.models.family import Family
+from harness.models.path import is_exponential
 
 SOLVER = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 """Lu et al., 2211.01095, algorithm 2; all else is as diffusers reads it from the scheduler's configuration."""
@@ -38,8 +44,19 @@ def few_steps(pipeline: DiffusionPipeline) -> Iterator[None]:
         pipeline.scheduler = own
 
 
-def has_steps(pipeline: DiffusionPipeline, steps: int) -> bool:
+def with_steps(model: Family, steps: int, device: torch.device | str = "cpu") -> Any:
+    """The sampler before the first of so many steps, at the time steps that the pipeline's call gives them."""
+    scheduler, shift = sampler(model.pipeline), model.path().log_shift
+    given: dict[str, Any] = {"num_inference_steps": steps}
+    if model.spaces_noise and not scheduler.config.get("use_flow_sigmas"):
+        given = {"sigmas": np.linspace(1.0, 1 / steps, steps)}
+    if scheduler.config.get("use_dynamic_shifting") and shift is not None:
+        given["mu"] = shift if is_exponential(scheduler.config) else math.exp(shift)
+    scheduler.set_timesteps(**given, device=device)
+    return scheduler
+
+
+def has_steps(model: Family, steps: int) -> bool:
     """Whether the sampler can make so many steps, each at a time step of its own."""
-    scheduler = sampler(pipeline)
-    scheduler.set_timesteps(steps)
+    scheduler = with_steps(model, steps)
     return len(set(scheduler.timesteps.tolist())) == len(scheduler.timesteps)

@@ -68,6 +68,12 @@ def resolve(model: str, variant: str = "") -> Path | str:
     raise UsageError(f"--model {model}: no such folder; choices: {choices}")
 
 
+def absent(index: Path) -> dict[str, None]:
+    """The parts that a pipeline was saved without, such as T5; diffusers has to be told of those it expects."""
+    content = read_json(index)
+    return {name: None for name, value in content.items() if isinstance(value, list) and not any(value)}
+
+
 def _parts(index: Path) -> list[str]:
     """The parts that a pipeline's index names, but for those that may be missing."""
     try:

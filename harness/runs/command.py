@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import dropwhile, takewhile
@@ -214,3 +215,5 @@ def quieten_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # of a norm whose weight stays in fp32 where bf16 is computed in
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)

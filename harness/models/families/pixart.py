@@ -94,13 +94,14 @@ class PixArtSigma(PixArt):
     pipeline_class: ClassVar[type] = PixArtSigmaPipeline
 
 
-def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str]) -> str | None:
+def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str], packed: int = 1) -> str | None:
     """What a pipeline with a transformer lacks or takes that its family does not give; None if nothing.
 
     Args:
         pipeline: the loaded pipeline.
         kind: of transformer that the family calls.
         encoders: the text encoders that it cannot do without.
+        packed: how many latents it has in a position's channels.
     """
     network = pipeline.transformer
     if not isinstance(network, kind):
@@ -108,11 +109,11 @@ def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str])
     for name in encoders:
         if getattr(pipeline, name) is None:
             return f"it lacks its {name}; save the pipeline with all its parts"
-    channels, latent = network.config.in_channels, pipeline.vae.config.latent_channels
+    channels, latent = network.config.in_channels, packed * pipeline.vae.config.latent_channels
     if channels != latent:
         return (
-            f"its transformer takes {channels} channels where the VAE's latents have {latent}: an inpainting or "
-            "editing model"
+            f"its transformer takes {channels} channels where the VAE's latents have {latent}: an inpainting, editing "
+            "or control model"
         )
     if (given := network.config.out_channels or channels) not in (latent, 2 * latent):
         return f"its transformer gives {given} channels where the VAE's latents have {latent}"

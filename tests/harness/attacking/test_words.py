@@ -11,7 +11,7 @@ from tests import tiny
 def _own_vectors(model, word):
     """What each text encoder has for a word of one token, (1, 1, width)."""
     parts = model.pipeline.components
-    pairs = [(parts["tokenizer" + n], parts["text_encoder" + n]) for n in ("", "_2") if "tokenizer" + n in parts]
+    pairs = [(parts["tokenizer" + n], parts["text_encoder" + n]) for n in ("", "_2", "_3") if "tokenizer" + n in parts]
     return [
         encoder.get_input_embeddings().weight.detach()[tokenizer(word, add_special_tokens=False).input_ids][None]
         for tokenizer, encoder in pairs
@@ -42,7 +42,8 @@ def test_gradients_reach_the_vectors_of_each_prompt_alone(kind):
     words = spare_words(model, 2, [])
     vectors = [torch.randn(3, 2, each.shape[1], requires_grad=True) for each in vocabularies(model)]
     with standing_for(model, words, vectors):
-        model.encode([f"{words[0]} a {words[1]}"] * 3).prompt_embeds[1].sum().backward()
+        read = model.encode([f"{words[0]} a {words[1]}"] * 3)
+        sum(each[1].sum() for each in (read.prompt_embeds, read.pooled) if each is not None).backward()
     for each in vectors:
         assert (each.grad.abs().sum(2) > 0).tolist() == [[False, False], [True, True], [False, False]]
 

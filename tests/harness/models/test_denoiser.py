@@ -1,6 +1,7 @@
 """Parameter groups, and the frozen prediction without a second network."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from tests import tiny
 
 def _groups():
     """Every family with every group it has."""
-    return [(kind, group) for kind in tiny.PIPELINES for group in tiny.model(kind).parameter_groups]
+    kinds = [*tiny.PIPELINES, "sd35"]
+    return [(kind, group) for kind in kinds for group in tiny.model(kind).parameter_groups]
 
 
 @torch.no_grad()
@@ -56,15 +58,16 @@ def test_a_parameter_group_trains_its_own_weights_alone(kind, group):
     with_gradient = {name for name, parameter in model.network.named_parameters() if parameter.grad is not None}
     assert with_gradient == set(denoiser.trained)
     if group == "cross-attention-kv":
-        assert all(".attn2.to_k." in name or ".attn2.to_v." in name for name in with_gradient)
-        weights = [name for name in with_gradient if name.endswith(".weight")]
-        assert len(weights) == 2 * sum(name.endswith("attn2") for name, _ in model.network.named_modules())
+        places = {name for name, _ in model.network.named_modules() if re.search(tiny.READS_TEXT[kind], name)}
+        assert {name.rpartition(".")[0] for name in with_gradient} == places
+        assert places
     if group == "attention":
         assert len(with_gradient) == sum(".attn" in name for name, _ in model.network.named_parameters())
     if group == "full":
         assert len(with_gradient) == len(list(model.network.parameters()))
     if group == "lora":
-        layers = [n for n, m in model.network.named_modules() if n.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+        ends = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+        layers = [name for name, _ in model.network.named_modules() if name.endswith(ends)]
         assert len(with_gradient) == 2 * len(layers)
 
 

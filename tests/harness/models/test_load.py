@@ -10,7 +10,7 @@ import torch
 from diffusers import EDMEulerScheduler
 
 from harness import unlearn
-from harness.config import UsageError
+from harness.config import Config, UsageError
 from harness.models import load as models
 from harness.models.family import families
 from harness.models.source import resolve
@@ -92,7 +92,7 @@ def test_a_variant_and_parts_that_no_erasure_needs_may_be_missing(tmp_path):
 
 def test_an_empty_index_is_no_pipeline(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"a None; choices: .*StableDiffusionPipeline, StableDiffusionXLPipeline"):
+    with pytest.raises(UsageError, match=r"a None; choices: .*StableDiffusionPipeline, .*StableDiffusionXLPipeline"):
         models.load(tmp_path, torch.device("cpu"))
 
 
@@ -210,7 +210,7 @@ def test_code_that_comes_with_a_model_never_runs(tmp_path):
         models.load(folder, torch.device("cpu"))
     index["_class_name"] = ["mine", "Mine"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match=r"choices: .*StableDiffusionPipeline, StableDiffusionXLPipeline"):
+    with pytest.raises(UsageError, match=r"choices: .*StableDiffusionPipeline, .*StableDiffusionXLPipeline"):
         models.load(folder, torch.device("cpu"))
     assert not trace.exists()
 
@@ -243,9 +243,9 @@ def test_the_command_line_hands_on_where_a_model_is_read_from(monkeypatch, capsy
 
 
 def test_a_length_is_for_text_encoders_that_have_none_of_their_own(tmp_path):
-    model = models.reading(tiny.model("pixart"), 5)
+    model = models.told(tiny.model("pixart"), Config(max_sequence_length=5))
     assert model.encode(["a star"]).prompt_embeds.shape[1] == model.text_length == 5
     assert [limit for _, limit in model.token_limits()] == [5]
-    assert models.reading(tiny.model("pixart"), 0).text_length == 120
+    assert models.told(tiny.model("pixart"), Config()).text_length == 120
     with pytest.raises(UsageError, match="StableDiffusionXLPipeline have lengths of their own, 77, 77; leave it out"):
-        models.reading(tiny.model("sdxl"), 100)
+        models.told(tiny.model("sdxl"), Config(max_sequence_length=100))
