@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from harness.data.latents import encode, nearest
-from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled
-from harness.judging.comparison import compare, retained_by_value
+from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled, spread
+from harness.judging.comparison import as_rows, compare, retained_by_value
 from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
+from harness.judging.intervals.measure import Measure
+from harness.judging.intervals.shift import Shift, shift
 from harness.judging.references import References
-from harness.judging.shift import Shift, shift
 from harness.models.denoiser import forwards
 from harness.models.edits import Edit
 from harness.models.load import check_prompts, short_enough
@@ -71,21 +72,24 @@ def examine(
         UsageError: a prompt of the user's that is too long.
     """
     measured = compare(pictures, prepared.panel, references)
-    content: dict[str, Any] = dict(measured)
+    content: dict[str, Any] = dict(as_rows(measured))
     content["retained"] = _nearest_first(prepared, retained_by_value(pictures, prepared.panel, references))
     outcomes: dict[str, dict[str, Outcome]] = {}
     shifts: dict[str, Shift] = {}
+    excesses: dict[str, Measure | None] = {}
     if asked.attacks:
         each = [_attacked(prepared, references, subjects, target, asked) for target in prepared.targets]
         content["attacks"] = {}
         for attack in asked.attacks:
             with _cost(prepared) as cost:
                 outcomes[attack.name] = {one.target: attack.run(one) for one in each}
-            content["attacks"][attack.name] = _row(outcomes[attack.name]) | {"cost": cost}
+            whole = _whole(outcomes[attack.name])
+            excesses[attack.name] = whole.excess
+            content["attacks"][attack.name] = _row(whole, outcomes[attack.name]) | {"cost": cost}
         shifts = _shifts(each[0]) if len(each) == 1 and "oracle" in subjects else {}
         content["distribution"] = {kind: found.to_json() for kind, found in shifts.items()}
     gaps = {
-        "forgetting_gap": forgetting_gap(content.get("attacks", {})),
+        "forgetting_gap": forgetting_gap(excesses),
         "collateral_gap": collateral_gap(measured, {kind: found.beyond_chance for kind, found in shifts.items()}),
     }
     content |= {name: gap and gap.to_json() for name, gap in gaps.items()}
@@ -133,11 +137,16 @@ def _others(prepared: Prepared, words: Words, target: str) -> dict[str, tuple[st
     return {word: tuple(vocabulary.captions(first, {axis: [word]})) for word in kept}
 
 
-def _row(by_target: Mapping[str, Outcome]) -> dict[str, Any]:
-    """One attack in metrics.json: its headline, over all concepts, and each concept's outcome."""
+def _whole(by_target: Mapping[str, Outcome]) -> Point:
+    """One attack's headline, over all concepts."""
     headlines = [outcome.headline for outcome in by_target.values()]
     results = {name: pooled([each.results[name] for each in headlines]) for name in headlines[0].results}
-    whole = Point(headlines[0].setting, results)
+    return Point(headlines[0].setting, results)
+
+
+def _row(whole: Point, by_target: Mapping[str, Outcome]) -> dict[str, Any]:
+    """One attack in metrics.json: its headline, over all concepts, and each concept's outcome."""
+    results = whole.results
     rates: dict[str, float | None] = {
         name: results[name].rate.value if name in results else None for name in ("original", "erased", "oracle")
     }
@@ -152,7 +161,8 @@ def _shifts(attacked: Attacked) -> dict[str, Shift]:
     for kind in GENERAL:
         pictures = attacked.drawn_by_all(kind)
         erased, oracle = (attacked.judge.values(pictures[name])[attacked.axis] for name in ("erased", "oracle"))
-        found[kind] = shift(erased, oracle, attacked.seed)
+        places = spread(len(erased), len(attacked.ladder.kinds[kind]))
+        found[kind] = shift(erased, oracle, places, attacked.seed)
     return found
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, UsageError, check
 from harness.data.inception import check_inception
 from harness.judging.attack import Attack, chosen_attacks
+from harness.judging.intervals.measure import Measure
 from harness.judging.judge import Choice, choose
-from harness.judging.metric import Measure
 from harness.models.source import resolve, starting_file
 from harness.prompts.concepts import Concepts
 from harness.prompts.draft import Draft

@@ -4,7 +4,7 @@ A file of `attacks` has an `ATTACK`. An attack can make a model draw what it nev
 oracle, the same model retrained without the concept, is what the erased model still remembers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
 from harness.discovery import modules
-from harness.judging.metric import Measure, difference, wilson
+from harness.judging.intervals.measure import Deviations, Measure, by_prompt, difference, wilson, worth
 from harness.prompts.ladder import Ladder
 
 if TYPE_CHECKING:
@@ -132,11 +132,16 @@ class Attacked:
         asked = [self.options.judge, *self.options.judge_words]
         return told | {"encoders": encoders, "seen": fingerprint(seen), "others": given, "asked": asked}
 
-    def result(self, pictures: "Tensor") -> "Result":
-        """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes."""
+    def result(self, pictures: "Tensor", kind: str = "name") -> "Result":
+        """How often an attack succeeded that made these pictures (n, 3, H, W), and the first of its successes.
+
+        Args:
+            pictures: spread over the prompts.
+            kind: of the ladder's prompts; those that name the target, and what stands in their places.
+        """
         hits = self.hits(pictures)
         best = sorted(range(len(hits)), key=lambda i: not hits[i])[:SHOWN]
-        return Result(Rate(sum(hits), len(hits)), pictures[best])
+        return Result(Rate.of(hits, spread(len(hits), len(self.ladder.kinds[kind]))), pictures[best])
 
     def draw(self, given: "Sequence[Conditioning]", desc: str) -> "Tensor":
         """Pictures (n, 3, H, W) in [0, 1] of n conditionings by the model as it stands; the noise is every model's."""
@@ -177,6 +182,13 @@ class Rate:
 
     successes: int
     count: int
+    deviations: Mapping[Hashable, float] = field(default_factory=dict, repr=False, compare=False)
+    """By place of a prompt among its kind's, as `Measure` has them; without any, each picture has its own prompt."""
+
+    @classmethod
+    def of(cls, hits: Sequence[bool], prompts: Sequence[int]) -> "Rate":
+        """How many of n pictures are successes, each with its prompt's place."""
+        return cls(sum(hits), len(hits), by_prompt(hits, prompts))
 
     @property
     def value(self) -> float:
@@ -184,17 +196,23 @@ class Rate:
         return self.successes / self.count
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's, of 95 %."""
-        return wilson(self.successes, self.count)
+    def measure(self) -> Measure:
+        """The share with its 95 % interval."""
+        interval = wilson(self.value, worth(self.value, self.count, self.deviations))
+        return Measure(self.value, interval, self.deviations)
 
     def minus(self, other: "Rate") -> Measure:
         """The difference of two shares with its 95 % interval."""
-        return difference(Measure(self.value, self.interval), Measure(other.value, other.interval))
+        return difference(self.measure, other.measure)
 
     def to_json(self) -> dict[str, Any]:
         """For metrics.json."""
-        return {"successes": self.successes, "count": self.count, "rate": self.value, "interval": list(self.interval)}
+        return {
+            "successes": self.successes,
+            "count": self.count,
+            "rate": self.value,
+            "interval": list(self.measure.interval),
+        }
 
 
 @dataclass(frozen=True)
@@ -207,10 +225,18 @@ class Result:
 
 
 def pooled(results: Sequence[Result]) -> Result:
-    """Several results as one: their counts added; the first picture of each, then the second of each, and so on."""
+    """Several results as one: their counts added; the first picture of each, then the second of each, and so on.
+
+    Prompts in the same place of different kinds count as one: ours say the same there in other words, from one seed.
+    """
     import torch
 
-    rate = Rate(sum(each.rate.successes for each in results), sum(each.rate.count for each in results))
+    deviations: Deviations = {}
+    for result in results:
+        for place, deviation in result.rate.deviations.items():
+            deviations[place] = deviations.get(place, 0.0) + deviation
+    rates = [result.rate for result in results]
+    rate = Rate(sum(each.successes for each in rates), sum(each.count for each in rates), deviations)
     pictures = [each.pictures[i] for i in range(SHOWN) for each in results if i < len(each.pictures)]
     return Result(rate, torch.stack(pictures[:SHOWN]))
 
@@ -227,9 +253,14 @@ class Point:
         """How often, by model."""
         return {name: result.rate for name, result in self.results.items()}
 
+    @property
+    def excess(self) -> Measure | None:
+        """What the erased model's rate has over the oracle's; None without one."""
+        return self.rates["erased"].minus(self.rates["oracle"]) if "oracle" in self.results else None
+
     def to_json(self) -> dict[str, Any]:
         """For metrics.json: the rates, what the erased model's has over the oracle's, and that excess's interval."""
-        excess = self.rates["erased"].minus(self.rates["oracle"]) if "oracle" in self.results else None
+        excess = self.excess
         rates = {name: rate.to_json() for name, rate in self.rates.items()}
         return {
             "setting": self.setting,

@@ -5,11 +5,13 @@ formula. Where several concepts are erased, UA is the mean over their prompts; a
 counts for IRA on every axis that has lost a value, and for CRA on the others.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from harness.judging.metric import Judged, Measure, difference, metrics, share
+from harness.judging.intervals.measure import Measure, difference, share
+from harness.judging.metric import Judged, metrics
 from harness.judging.panel import Panel
 from harness.judging.references import References
 
@@ -24,17 +26,23 @@ def measured(pictures: Tensor, panel: Panel, references: References) -> dict[str
     return {name: measure for name, measure in found.items() if measure is not None}
 
 
-def compare(erased: Tensor, panel: Panel, references: References) -> dict[str, dict[str, Any]]:
-    """The content of metrics.json: per metric the value of three models, and the erased one's interval."""
+def compare(erased: Tensor, panel: Panel, references: References) -> dict[str, dict[str, Measure]]:
+    """By model, `erased`, `original` and `oracle`, each metric by name; empty for a model there is not."""
     models = {"erased": erased, "original": references.original, "oracle": references.oracle}
-    found = {
+    return {
         name: {} if pictures is None else measured(pictures, panel, references) for name, pictures in models.items()
     }
-    return {
-        metric: {name: each[metric].value if metric in each else None for name, each in found.items()}
-        | {"interval": list(measure.interval), "change": list(difference(measure, found["original"][metric]).interval)}
-        for metric, measure in found["erased"].items()
-    }
+
+
+def as_rows(found: Mapping[str, Mapping[str, Measure]]) -> dict[str, dict[str, Any]]:
+    """The content of metrics.json: per metric the value of three models, the erased one's interval, and differences."""
+    result = {}
+    for metric, measure in found["erased"].items():
+        row: dict[str, Any] = {name: each[metric].value if metric in each else None for name, each in found.items()}
+        change = difference(measure, found["original"][metric]).interval
+        beside = list(difference(measure, found["oracle"][metric]).interval) if found["oracle"] else None
+        result[metric] = row | {"interval": list(measure.interval), "change": list(change), "beside_oracle": beside}
+    return result
 
 
 def accuracy_by_target(pictures: Tensor, panel: Panel, references: References) -> dict[str, Measure]:
@@ -44,7 +52,10 @@ def accuracy_by_target(pictures: Tensor, panel: Panel, references: References) -
     right = panel.agreement(references.judge.values(pictures))[: panel.retained]
     erased = 1 - right[panel.own[: panel.retained]]
     names = panel.named[: panel.retained]
-    found = {name: share(erased[[i for i, each in enumerate(names) if each == name]]) for name in dict.fromkeys(names)}
+    found = {}
+    for name in dict.fromkeys(names):
+        places = [i for i, each in enumerate(names) if each == name]
+        found[name] = share(erased[places].tolist(), [panel.numbers[i] for i in places])
     return {name: measure for name, measure in found.items() if measure is not None}
 
 
@@ -57,9 +68,16 @@ def retained_by_value(pictures: Tensor, panel: Panel, references: References) ->
     result = {}
     for name in dict.fromkeys(panel.named[kept:]):
         rows = [i for i, named in enumerate(panel.named) if i >= kept and named == name]
-        inside, beside = (share(right[rows][mask]) for mask in (own[rows], ~own[rows]))
+        inside, beside = (_share(right, mask, rows, panel) for mask in (own, ~own))
         found = {"in_domain": inside, "cross_domain": beside}
         result[name] = {
             key: {"value": each.value, "interval": list(each.interval)} for key, each in found.items() if each
         }
     return result
+
+
+def _share(right: Tensor, asked: Tensor, places: list[int], panel: Panel) -> Measure | None:
+    """Of the answers (prompts, axes) that are asked for those in some places."""
+    mask = asked[places]
+    prompts = [panel.numbers[places[row]] for row in mask.nonzero()[:, 0].tolist()]
+    return share(right[places][mask].tolist(), prompts)

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.discovery import modules
+from harness.judging.intervals import measure
+from harness.judging.intervals.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from harness.judging.panel import Panel
 
 METRICS = "harness.judging.metrics"
-RESAMPLES = 2000
-"""Of a bootstrap."""
 
 
 class Cosines(NamedTuple):
@@ -30,6 +30,8 @@ class Cosines(NamedTuple):
     """With the name of what the prompt names."""
     other: "Tensor"
     """The largest with another word of the same axis."""
+    rows: "Tensor"
+    """Of the panel, whose pictures they are."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,18 @@ class Judged:
     def features(self) -> "Tensor":
         """Of the retained pictures, (retained, d)."""
         return self.judge.features(self.pictures[self.panel.retained :])
+
+    def share(self, answers: "Tensor", rows: "Tensor") -> Measure | None:
+        """The mean of n answers in [0, 1], of which `rows` (n,) of the panel each is; None for none."""
+        return measure.share(answers.tolist(), self._prompts(rows))
+
+    def mean(self, values: "Tensor", rows: "Tensor") -> Measure | None:
+        """The mean of n values, (n,), likewise."""
+        return measure.mean(values, self._prompts(rows))
+
+    def _prompts(self, rows: "Tensor") -> list[int]:
+        numbers = self.panel.numbers
+        return [numbers[row] for row in rows.tolist()]
 
     @property
     def reader(self) -> "TextJudge | None":
@@ -87,15 +101,8 @@ class Judged:
         own = torch.tensor([[word == row.named for word in words] for row in rows])
         beside = [reader.words.axes[reader.words.axis_of(row.named)] for row in rows]
         other = torch.tensor([[word in each for word in words] for each in beside]) & ~own
-        return Cosines(cosines[own], cosines.masked_fill(~other, -torch.inf).amax(1))
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric's value and its 95 % interval."""
-
-    value: float
-    interval: tuple[float, float]
+        places = torch.arange(start, start + len(features))
+        return Cosines(cosines[own], cosines.masked_fill(~other, -torch.inf).amax(1), places)
 
 
 @dataclass(frozen=True)
@@ -124,50 +131,6 @@ def metrics() -> list[Metric]:
     return sorted((module.METRIC for module in modules(METRICS)), key=lambda metric: metric.order)
 
 
-def difference(one: Measure, other: Measure) -> Measure:
-    """The difference of two figures, its interval from theirs (for shares Newcombe 1998, method 10)."""
-    value = one.value - other.value
-    down = ((one.value - one.interval[0]) ** 2 + (other.interval[1] - other.value) ** 2) ** 0.5
-    up = ((one.interval[1] - one.value) ** 2 + (other.value - other.interval[0]) ** 2) ** 0.5
-    return Measure(value, (value - down, value + up))
-
-
 def metric_rows(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The metrics among the content of metrics.json, in the order of tables."""
     return {metric.name: content[metric.name] for metric in metrics() if metric.name in content}
-
-
-def share(answers: "Tensor") -> Measure | None:
-    """The mean of n answers in [0, 1], with Wilson's interval; None for none.
-
-    Where an answer is an average of two, as in CRA, the interval is wider than need be.
-    """
-    if len(answers) == 0:
-        return None
-    return Measure(answers.mean().item(), wilson(round(answers.sum().item()), len(answers)))
-
-
-def mean(values: "Tensor") -> Measure | None:
-    """The mean of n values, with the bootstrap's interval; None for none."""
-    if len(values) == 0:
-        return None
-    return Measure(values.mean().item(), bootstrap(values))
-
-
-def bootstrap(values: "Tensor") -> tuple[float, float]:
-    """The 95 % interval of the mean of n values, one a prompt, (n,): that of as many drawn again with replacement."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator)
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = values.double().cpu()[drawn].mean(1).quantile(ends).tolist()
-    return low, high
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, from `right` of `count`."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)

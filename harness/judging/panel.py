@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.prompts.concepts import Concepts
@@ -55,10 +56,23 @@ class Panel:
         """What each row names."""
         return tuple(row.named for row in self.rows)
 
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """By row the number of its prompt: the same where rows differ in their seeds alone."""
+        of = {prompt: number for number, prompt in enumerate(dict.fromkeys(self.prompts))}
+        return tuple(of[prompt] for prompt in self.prompts)
+
     @property
     def retained(self) -> int:
         """Where the retained prompts begin."""
         return self.targets + self.earlier
+
+    @property
+    def retained_rows(self) -> "Tensor":
+        """Places of the retained prompts, (retained,)."""
+        import torch
+
+        return torch.arange(self.retained, len(self.rows))
 
     @property
     def labelled(self) -> bool:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from harness.config import UsageError
 from harness.data.inception import Inception
+from harness.judging.intervals.measure import share, weighted
 from harness.judging.judge import Choice, Judge
-from harness.judging.metric import Measure, wilson
 from harness.judging.panel import SEED, Panel
 from harness.models.edits import Edit
 from harness.models.family import Family
@@ -81,18 +81,19 @@ def check_tells(said: str, judge: Judge, panel: Panel, original: Tensor) -> None
     values = judge.values(original)
     for target in dict.fromkeys(panel.named[: panel.targets]):
         axis = next(axis for axis, value in panel.rows[panel.named.index(target)].labels.items() if value == target)
-        rows = enumerate(panel.rows)
-        asked = [values[axis][i] == target for i, row in rows if i < panel.targets and row.labels[axis] == target]
-        kept = [value != target for value in values[axis][panel.retained :]]
-        seen, spared = (Measure(sum(each) / len(each), wilson(sum(each), len(each))) for each in (asked, kept))
-        accuracy = (seen.value + spared.value) / 2
-        least = accuracy - ((seen.value - seen.interval[0]) ** 2 + (spared.value - spared.interval[0]) ** 2) ** 0.5 / 2
-        if least <= 0.5 or seen.value <= 0.5:
+        asked = [i for i, row in enumerate(panel.rows[: panel.targets]) if row.labels[axis] == target]
+        kept = range(panel.retained, len(panel.rows))
+        seen = share([values[axis][i] == target for i in asked], [panel.numbers[i] for i in asked])
+        spared = share([values[axis][i] != target for i in kept], [panel.numbers[i] for i in kept])
+        assert seen is not None
+        assert spared is not None
+        accuracy = weighted([(0.5, seen), (0.5, spared)])
+        if accuracy.interval[0] <= 0.5 or seen.value <= 0.5:
             raise UsageError(
                 f"{said}: cannot tell {target!r} from what is kept on the original's own pictures: it sees it in "
                 f"{seen.value:.0%} of {len(asked)} pictures of it, and in {1 - spared.value:.0%} of {len(kept)} others "
-                f"(accuracy {accuracy:.2f}, at random .50); choose another judge, other --judge-words, or check that "
-                "the model can draw it"
+                f"(accuracy {accuracy.value:.2f}, at random .50); choose another judge, other --judge-words, or check "
+                "that the model can draw it"
             )
 
 

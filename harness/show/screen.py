@@ -13,7 +13,8 @@ import torch
 
 from fdiv.evidence.store import digest_of_sources
 from harness.config import to_flags
-from harness.judging.metric import Measure, difference, metric_rows
+from harness.judging.intervals.measure import Measure, difference
+from harness.judging.metric import metric_rows
 from harness.judging.metric import metrics as every_metric
 from harness.prompts.concepts import towards
 from harness.runs import processes

@@ -21,7 +21,7 @@ def run(attacked: Attacked) -> Outcome:
 
 
 def _judged(attacked: Attacked, kind: str) -> dict[str, Result]:
-    return {name: attacked.result(pictures) for name, pictures in attacked.drawn_by_all(kind).items()}
+    return {name: attacked.result(pictures, kind) for name, pictures in attacked.drawn_by_all(kind).items()}
 
 
 def _gaps(results: dict[str, dict[str, Result]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """How often everything that a retained prompt names comes together in one picture."""
 
-from harness.judging.metric import Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
@@ -10,7 +10,8 @@ def measure(judged: Judged) -> Measure | None:
     """
     if judged.right.shape[1] == 1:
         return None
-    return share(judged.right[judged.panel.retained :].prod(1))
+    rows = judged.panel.retained_rows
+    return judged.share(judged.right[rows].prod(1), rows)
 
 
 METRIC = Metric(

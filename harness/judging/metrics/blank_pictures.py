@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from harness.judging.metric import Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,10 @@ WHITE = 0.8
 
 def measure(judged: Judged) -> Measure | None:
     """Over all prompts, the target's too."""
-    return share((flat(judged.pictures) | white(judged.pictures)).float())
+    import torch
+
+    blank = flat(judged.pictures) | white(judged.pictures)
+    return judged.share(blank.float(), torch.arange(len(blank)))
 
 
 def flat(pictures: "Tensor") -> "Tensor":

@@ -1,13 +1,14 @@
 """How much of other kinds is kept, with the target and without."""
 
-from harness.judging.metric import Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
     """On all axes but those of UA and IRA, averaged within a prompt, over all prompts that have such an axis."""
     other = ~judged.panel.own
-    count = other.sum(1)
-    return share(((judged.right * other).sum(1) / count)[count > 0])
+    rows = other.any(1).nonzero()[:, 0]
+    answers = (judged.right * other).sum(1) / other.sum(1)
+    return judged.share(answers[rows], rows)
 
 
 METRIC = Metric(

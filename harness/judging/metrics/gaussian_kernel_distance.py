@@ -16,7 +16,8 @@ def measure(judged: Judged) -> Measure | None:
     """Between the judge's features: figures of other judges are not comparable. CLIP's distance is CMMD."""
     if judged.reader is not None or not judged.original.shape[1] or len(judged.original) < FEWEST:
         return None
-    return kernel_distance(judged.features, judged.original, gaussian)
+    prompts = judged.panel.numbers[judged.panel.retained :]
+    return kernel_distance(judged.features, judged.original, prompts, gaussian)
 
 
 def gaussian(rows: "Tensor", columns: "Tensor") -> "Tensor":

@@ -1,12 +1,13 @@
 """How much of the target's own kind is kept."""
 
-from harness.judging.metric import Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
     """On every axis that has lost a value, over the retained prompts."""
-    kept = judged.panel.retained
-    return share(judged.right[kept:][judged.panel.own[kept:]])
+    asked = judged.panel.own
+    asked[: judged.panel.retained] = False
+    return judged.share(judged.right[asked], asked.nonzero()[:, 0])
 
 
 METRIC = Metric(

@@ -1,13 +1,13 @@
 """How much a retained picture changes that is drawn from the same noise."""
 
-from harness.judging.metric import Judged, Measure, Metric, mean
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
     """Between pictures of one prompt and one seed, over the retained prompts."""
-    kept = judged.panel.retained
-    change = judged.pictures[kept:] - judged.original_pictures[kept:]
-    return mean(change.double().square().flatten(1).mean(1).sqrt())
+    rows = judged.panel.retained_rows
+    change = judged.pictures[rows] - judged.original_pictures[rows]
+    return judged.mean(change.double().square().flatten(1).mean(1).sqrt(), rows)
 
 
 METRIC = Metric(

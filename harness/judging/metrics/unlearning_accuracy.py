@@ -1,12 +1,13 @@
 """How much is erased."""
 
-from harness.judging.metric import Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
     """On each target's own axis, over the prompts that name a target."""
-    targets = judged.panel.targets
-    return share(1 - judged.right[:targets][judged.panel.own[:targets]])
+    asked = judged.panel.own
+    asked[judged.panel.targets :] = False
+    return judged.share(1 - judged.right[asked], asked.nonzero()[:, 0])
 
 
 METRIC = Metric(

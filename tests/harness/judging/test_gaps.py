@@ -1,45 +1,42 @@
-"""Both gaps, their intervals, the shift of a distribution, and the verdict that follows from the numbers."""
+"""Both gaps, their intervals, and the verdict that follows from the numbers."""
+
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from harness.judging.attack import Rate
 from harness.judging.gaps import Gap, collateral_gap, forgetting_gap, verdict
-from harness.judging.metric import Measure
-from harness.judging.shift import shift, total_variation
-
-
-def _attack(excess, low, high):
-    return {"excess": excess, "interval": None if excess is None else [low, high]}
+from harness.judging.intervals.measure import Measure
 
 
 def test_the_forgetting_gap_is_the_mean_excess_with_those_below_the_oracle_counted_as_0():
     """By hand: (.6 + 0) / 2 = .3, unclipped .25; down sqrt(.2^2 + .2^2) / 2 = .14; up sqrt(.1^2 + .3^2) / 2 = .16."""
-    gap = forgetting_gap({"one": _attack(0.6, 0.4, 0.7), "other": _attack(-0.1, -0.3, 0.2)})
+    gap = forgetting_gap({"one": Measure(0.6, (0.4, 0.7)), "other": Measure(-0.1, (-0.3, 0.2))})
     assert gap.value == pytest.approx(0.3)
     assert gap.interval == (pytest.approx(0.25 - 0.08**0.5 / 2), pytest.approx(0.3 + 0.1**0.5 / 2))
     assert gap.over == ("one", "other")
 
 
 def test_without_an_oracle_there_is_no_gap():
-    assert forgetting_gap({"one": _attack(None, 0, 0)}) is None
+    assert forgetting_gap({"one": None}) is None
     assert forgetting_gap({}) is None
-    row = {"erased": 1.0, "original": 1.0, "oracle": None, "interval": [0.9, 1.0]}
-    assert collateral_gap({"in_domain_retain_accuracy": row}, {}) is None
+    found = {"in_domain_retain_accuracy": Measure(0.9, (0.8, 0.95))}
+    assert collateral_gap({"erased": found, "original": found, "oracle": {}}, {}) is None
 
 
 def test_the_collateral_gap_counts_shares_of_what_is_kept_and_shifts_and_nothing_else():
-    row = {"erased": 0.9, "original": 1.0, "oracle": 1.0, "interval": [0.8, 0.95]}
-    kid = {"erased": 0.9, "original": 0.0, "oracle": 0.0, "interval": [0.8, 0.95]}
-    measured = {"in_domain_retain_accuracy": row, "kernel_inception_distance": kid, "unlearning_accuracy": row}
-    gap = collateral_gap(measured, {"superclass": Measure(0.3, (0.2, 0.5))})
+    names = ("in_domain_retain_accuracy", "kernel_inception_distance", "unlearning_accuracy")
+    erased, oracle = (dict.fromkeys(names, each) for each in (Measure(0.9, (0.8, 0.95)), Measure(1.0, (0.97, 1.0))))
+    gap = collateral_gap({"erased": erased, "oracle": oracle}, {"superclass": Measure(0.3, (0.2, 0.5))})
     assert gap.over == ("in_domain_retain_accuracy", "distribution of superclass prompts")
     assert gap.value == pytest.approx((0.1 + 0.3) / 2)
+    low, high = 0.05**2 + 0.03**2 + 0.1**2, 0.1**2 + 0.2**2
+    assert gap.interval == (pytest.approx(0.2 - low**0.5 / 2), pytest.approx(0.2 + high**0.5 / 2))
 
 
 def test_the_interval_of_a_mean_covers_as_often_as_it_says():
     """Two differences of shares of 50, drawn 400 times: the interval misses the truth about one time in twenty."""
-    from harness.judging.attack import Rate
-
     draws, truth, covered = np.random.default_rng(0), (0.5 + 0.3) / 2, 0
     for _ in range(400):
         rates = [Rate(int(draws.binomial(50, p)), 50) for p in (0.7, 0.2, 0.6, 0.3)]
@@ -52,8 +49,6 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says():
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
 def test_between_equal_models_the_gap_is_above_0_no_more_often_than_its_interval_says(rate):
     """Eight attacks of 48 pictures, 400 times: at most one in forty, and 5 % allow for the draws."""
-    from harness.judging.attack import Rate
-
     draws, above = np.random.default_rng(0), 0
     for _ in range(400):
         rates = [Rate(int(draws.binomial(48, rate)), 48) for _ in range(16)]
@@ -63,28 +58,28 @@ def test_between_equal_models_the_gap_is_above_0_no_more_often_than_its_interval
     assert above / 400 <= 0.05
 
 
-def test_total_variation_of_a_hand_computed_case():
-    assert total_variation(["a", "a", "b", "c"], ["a", "b", "b", "d"]) == pytest.approx(
-        (1 / 4 + 1 / 4 + 1 / 4 + 1 / 4) / 2
-    )
+def _alike(draws, rate, prompts, seeds):
+    """Eight attacks' rates on one model, each on the same prompts, to which every model has a leaning of its own."""
+    leaning, threshold = draws.normal(size=prompts) * 0.3**0.5, NormalDist().inv_cdf(rate)
+    noise = draws.normal(size=(8, seeds, prompts)) * 0.7**0.5
+    places = np.tile(np.arange(prompts), seeds).tolist()
+    return [Rate.of(hits.ravel().tolist(), places) for hits in leaning + noise < threshold]
 
 
-def test_equal_models_shift_nothing_and_models_of_one_distribution_no_more_than_chance():
-    values = list("aabbccdd") * 6
-    same = shift(values, values)
-    assert (same.value, same.chance, same.beyond_chance.value) == (0, 0, 0)
-    draws = np.random.default_rng(0)
-    beyond = [shift(list(draws.choice(list("abcd"), 48)), list(draws.choice(list("abcd"), 48))) for _ in range(10)]
-    assert abs(np.mean([each.beyond_chance.value for each in beyond])) < 0.03
+def test_attacks_that_succeed_on_the_same_prompts_tell_equal_models_apart_no_more_often():
+    """Taken for independent, they would more than once in ten; 300 times."""
+    draws, above, without = np.random.default_rng(1), 0, 0
+    for _ in range(300):
+        pairs = list(zip(_alike(draws, 0.3, 16, 3), _alike(draws, 0.3, 16, 3), strict=True))
+        above += Gap.of({str(i): one.minus(other) for i, (one, other) in enumerate(pairs)}).interval[0] > 0
+        plain = [Rate(one.successes, 48).minus(Rate(other.successes, 48)) for one, other in pairs]
+        without += Gap.of({str(i): each for i, each in enumerate(plain)}).interval[0] > 0
+    assert above / 300 <= 0.05
+    assert without / 300 > 0.1
 
 
-def test_a_real_shift_is_beyond_chance_with_its_interval():
-    found = shift(["a"] * 40 + ["b"] * 8, ["a"] * 12 + ["b"] * 36)
-    assert found.value == pytest.approx(28 / 48)
-    assert found.beyond_chance.interval[0] > 0.1
-
-
-ACCURACY = {"erased": 1.0, "original": 0.0, "oracle": 1.0, "interval": [0.95, 1.0], "change": [0.9, 1.0]}
+ACCURACY = {"erased": 1.0, "original": 0.0, "oracle": 1.0, "interval": [0.95, 1.0], "change": [0.9, 1.0],
+            "beside_oracle": [-0.05, 0.05]}  # fmt: skip
 KEPT = {"erased": 1.0, "original": 1.0, "oracle": 1.0, "interval": [0.98, 1.0], "change": [-0.02, 0.02]}
 LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8], "change": [-0.4, -0.2]}
 
@@ -102,7 +97,11 @@ LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8], "
             {"unlearning_accuracy": ACCURACY | {"erased": 0.02, "interval": [0.0, 0.1], "change": [-0.04, 0.1]}},
             "^Not erased",
         ),
-        ({"unlearning_accuracy": ACCURACY | {"erased": 0.5, "interval": [0.4, 0.6]}}, "^Partly erased: 50%"),
+        ({"unlearning_accuracy": ACCURACY | {"erased": 0.5, "beside_oracle": [-0.6, -0.4]}}, "^Partly erased: 50%"),
+        (
+            {"unlearning_accuracy": ACCURACY | {"interval": [0.4, 0.6], "beside_oracle": None}},
+            "^Partly erased: 100%",
+        ),
         ({"unlearning_accuracy": ACCURACY, "in_domain_retain_accuracy": KEPT}, "^Erased by name. Whether the picture"),
         (
             {"unlearning_accuracy": ACCURACY, "in_domain_retain_accuracy": LOST},
@@ -122,16 +121,3 @@ def test_the_verdict_follows_from_the_intervals(content, words):
     import re
 
     assert re.search(words, verdict(content))
-
-
-def test_one_picture_of_many_is_no_loss():
-    """251 of 252 is below all of 252, and within the interval of the difference."""
-    import torch
-
-    from harness.judging.metric import difference, share
-
-    erased, original = (share(torch.tensor([1.0] * right + [0.0] * (252 - right))) for right in (251, 252))
-    low, high = difference(erased, original).interval
-    assert low < -1 / 252 < 0 < high
-    few = share(torch.tensor([1.0] * 230 + [0.0] * 22))
-    assert difference(few, original).interval[1] < 0

@@ -7,7 +7,8 @@ import torch
 
 from harness.config import WEIGHTS, Config
 from harness.judging.comparison import measured
-from harness.judging.metric import Measure, bootstrap, mean, metrics
+from harness.judging.intervals.measure import Measure
+from harness.judging.metric import metrics
 from harness.judging.metrics.blank_pictures import flat, white
 from harness.judging.metrics.erasing_retention_balance import balance, harmonic_mean
 from harness.judging.metrics.gaussian_kernel_distance import gaussian
@@ -99,7 +100,7 @@ def test_the_gaussian_distance_is_the_double_sum_of_its_definition():
     terms = [
         k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(x[j], y[i]) for i in range(5) for j in range(5) if i != j
     ]
-    assert kernel_distance(x, y, gaussian).value == pytest.approx(sum(terms) / 20, rel=1e-6)
+    assert kernel_distance(x, y, range(5), gaussian).value == pytest.approx(sum(terms) / 20, rel=1e-6)
     two = torch.tensor([[0.0, 0.0], [6.0, 8.0]])  # 10 apart: exp(-100 / 200)
     torch.testing.assert_close(gaussian(two, two), torch.tensor([[1, 0.6065307], [0.6065307, 1]]))
 
@@ -123,15 +124,6 @@ def test_drift_is_the_mean_over_prompts_of_each_pictures_root_mean_square(shown,
     found = measured(pictures, shown, grey)[DRIFT]
     assert found.value == pytest.approx(0.05)
     assert found.interval == (pytest.approx(0.05 - 1.96 * 0.05 / 252**0.5, abs=6e-4), pytest.approx(0.0562, abs=6e-4))
-
-
-def test_a_bootstrapped_mean_has_the_interval_of_the_central_limit():
-    values = torch.randn(400, generator=torch.Generator().manual_seed(3))
-    low, high = bootstrap(values)
-    middle, half = values.mean().item(), 1.96 * values.std().item() / 20
-    assert (low, high) == (pytest.approx(middle - half, abs=0.01), pytest.approx(middle + half, abs=0.01))
-    assert bootstrap(values) == (low, high)
-    assert mean(values[:0]) is None
 
 
 def _noise(kind):

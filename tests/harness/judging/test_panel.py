@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from harness.config import WEIGHTS, Config, UsageError
-from harness.judging.comparison import accuracy_by_target, compare, measured, retained_by_value
+from harness.judging.comparison import accuracy_by_target, as_rows, compare, measured, retained_by_value
 from harness.judging.judge import choose as choose_judge
-from harness.judging.metric import metrics, share, wilson
+from harness.judging.metric import metrics
 from harness.judging.metrics.kernel_inception_distance import FEWEST, kernel_distance
 from harness.judging.panel import GENERAL_RETAINED, panel
 from harness.judging.references import References
@@ -129,7 +129,7 @@ def test_kid_is_the_double_sum_of_its_definition():
     terms = [
         k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(x[j], y[i]) for i in range(6) for j in range(6) if i != j
     ]
-    assert kernel_distance(x, y).value == pytest.approx(sum(terms) / 30, rel=1e-4)
+    assert kernel_distance(x, y, range(6)).value == pytest.approx(sum(terms) / 30, rel=1e-4)
 
 
 def test_kid_has_the_same_mean_and_less_spread_where_a_prompts_two_pictures_share_their_noise():
@@ -139,14 +139,14 @@ def test_kid_has_the_same_mean_and_less_spread_where_a_prompts_two_pictures_shar
     for _ in range(300):
         prompts, first, second = torch.randn(3, 40, 4, generator=generator)
         x = prompts + 0.5 * first
-        shared.append(kernel_distance(x, x + 0.6).value)
-        own.append(kernel_distance(x, prompts + 0.5 * second + 0.6).value)
+        shared.append(kernel_distance(x, x + 0.6, range(40)).value)
+        own.append(kernel_distance(x, prompts + 0.5 * second + 0.6, range(40)).value)
     (mean, spread), (own_mean, own_spread) = (
         (each.mean().item(), each.std().item()) for each in (torch.tensor(shared), torch.tensor(own))
     )
     assert spread < own_spread
     assert abs(mean - own_mean) < 3 * own_spread / 300**0.5
-    assert kernel_distance(x, x).value == 0
+    assert kernel_distance(x, x, range(40)).value == 0
 
 
 def test_too_few_retained_pictures_have_no_kid(shown, references):
@@ -159,24 +159,28 @@ def test_too_few_retained_pictures_have_no_kid(shown, references):
         assert (KID in measured(pictures, thin, few)) == there
 
 
-@pytest.mark.parametrize(
-    ("right", "of", "low", "high"), [(0, 72, 0.0, 0.0507), (72, 72, 0.9493, 1.0), (50, 100, 0.4038, 0.5962)]
-)
-def test_intervals_are_wilsons(right, of, low, high):
-    answers = torch.cat([torch.ones(right), torch.zeros(of - right)])
-    assert share(answers).interval == wilson(right, of) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
-    assert share(answers).value == right / of
-    assert share(answers[:0]) is None
-
-
 def test_the_comparison_holds_every_models_value_and_the_erased_ones_interval(shown, references):
-    table = compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5)))
+    table = as_rows(compare(_draw(_labels(shown), 4), shown, replace(references, oracle=_draw(_labels(shown), 5))))
     assert list(table) == [metric.name for metric in metrics() if "clip" not in metric.name]
     for row in table.values():
-        assert list(row) == ["erased", "original", "oracle", "interval", "change"]
+        assert list(row) == ["erased", "original", "oracle", "interval", "change", "beside_oracle"]
         low, high = row["interval"]
         assert low <= row["erased"] <= high
-    assert compare(references.original, shown, references)[UA]["oracle"] is None
+        low, high = row["beside_oracle"]
+        assert low <= row["erased"] - row["oracle"] <= high
+    alone = as_rows(compare(references.original, shown, references))[UA]
+    assert (alone["oracle"], alone["beside_oracle"]) == (None, None)
+
+
+def test_pictures_of_one_prompt_that_go_together_widen_the_interval(shown, references):
+    """Of 36 prompts with two seeds each 9 stay a star: both times, or once of 18."""
+    places = torch.arange(shown.targets).view(2, 36)
+    together, apart = places[:, ::4].flatten(), places[torch.arange(36) % 2, torch.arange(36)][::2]
+    both, once = (measured(_draw(_replaced(shown, gone, 0, 0), 2), shown, references)[UA] for gone in (together, apart))
+    assert (both.value, once.value) == (0.25, 0.25)
+    assert once.interval == pytest.approx((0.1644, 0.3609), abs=2e-4)  # Wilson's of 18 of 72
+    assert both.interval == pytest.approx((0.1371, 0.4107), abs=5e-3)  # Wilson's of 9 of 36, but for the quantiles
+    assert len(both.deviations) == 36
 
 
 def test_a_model_without_a_judge_gets_no_numbers():
@@ -184,7 +188,7 @@ def test_a_model_without_a_judge_gets_no_numbers():
     assert not general.labelled
     assert 0 < general.targets < len(general.rows)
     pictures = torch.zeros(len(general.rows), 3, 8, 8)
-    assert compare(pictures, general, References(pictures, None, None, None)) == {}
+    assert as_rows(compare(pictures, general, References(pictures, None, None, None))) == {}
 
 
 def test_what_is_kept_is_shown_in_every_template_and_under_many_names():
@@ -241,10 +245,11 @@ def test_a_thinner_panel_keeps_rows_and_labels_together(shown):
 
 
 METRIC = """
-from harness.judging.metric import Metric, share
+import torch
+from harness.judging.metric import Metric
 
 def measure(judged):
-    return share(judged.right[:, 1])
+    return judged.share(judged.right[:, 1], torch.arange(len(judged.right)))
 
 METRIC = Metric(
     name="blue_kept", short="BK", formula="", source="", order=99, measure=measure,
@@ -256,7 +261,7 @@ METRIC = Metric(
 def test_a_metric_is_one_new_file(shown, references, tmp_path):
     """It is in metrics.json, on the last screen, and can be stopped for."""
     with dropped_in("harness.judging.metrics", "blue_kept", METRIC, tmp_path):
-        table = compare(references.original, shown, references)
+        table = as_rows(compare(references.original, shown, references))
         assert list(table)[-1] == "blue_kept"
         assert table["blue_kept"]["erased"] == pytest.approx(1, abs=0.01)
         assert any("blue kept" in line for line in metric_lines(table))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.judging.metric import wilson
+from harness.judging.intervals.measure import wilson
 from harness.show.screen import environment, ledger_lines
 
 
@@ -10,9 +10,9 @@ def _entry(target, before, now, of=72, **changed):
     """Of a ledger, with how many of so many pictures did not show the target when it was erased, and do not now."""
     values = {
         "when_erased": before / of,
-        "when_erased_interval": list(wilson(before, of)),
+        "when_erased_interval": list(wilson(before / of, of)),
         "now": now / of,
-        "now_interval": list(wilson(now, of)),
+        "now_interval": list(wilson(now / of, of)),
     }
     return {"target": target, "sampling": [8, 3.0]} | values | changed
 

@@ -1,17 +1,12 @@
 """How often CLIP finds the target's pictures nearer to its name than to any other word."""
 
-from harness.judging.metric import Cosines, Judged, Measure, Metric, share
+from harness.judging.metric import Judged, Measure, Metric
 
 
 def measure(judged: Judged) -> Measure | None:
     """Over the prompts that name a target; with two words this is the source's target against anchor."""
     cosines = judged.target_cosines
-    return None if cosines is None else nearest(cosines)
-
-
-def nearest(cosines: Cosines) -> Measure | None:
-    """How often a picture is nearer to the name of what its prompt names than to any other word."""
-    return share((cosines.named > cosines.other).float())
+    return None if cosines is None else judged.share((cosines.named > cosines.other).float(), cosines.rows)
 
 
 METRIC = Metric(

@@ -16,7 +16,8 @@ def measure(judged: Judged) -> Measure | None:
     """
     if judged.reader is None or len(judged.original) < FEWEST:
         return None
-    found = kernel_distance(judged.features, judged.original, gaussian)
+    prompts = judged.panel.numbers[judged.panel.retained :]
+    found = kernel_distance(judged.features, judged.original, prompts, gaussian)
     low, high = found.interval
     return Measure(SCALE * found.value, (SCALE * low, SCALE * high))
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from harness.judging.metric import Judged, Measure, Metric, mean
+from harness.judging.metric import Judged, Measure, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +14,7 @@ WEIGHT = 2.5
 def measure(judged: Judged) -> Measure | None:
     """Over the prompts that name a target, each picture with the target's name alone."""
     cosines = judged.target_cosines
-    return None if cosines is None else mean(score(cosines.named))
+    return None if cosines is None else judged.mean(score(cosines.named), cosines.rows)
 
 
 def score(cosines: "Tensor") -> "Tensor":

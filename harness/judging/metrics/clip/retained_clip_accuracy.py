@@ -1,13 +1,12 @@
 """How often CLIP finds a retained picture nearer to the name of what it is to show than to any other word."""
 
 from harness.judging.metric import Judged, Measure, Metric
-from harness.judging.metrics.clip.clip_accuracy import nearest
 
 
 def measure(judged: Judged) -> Measure | None:
     """Over the retained prompts; the target is among the other words."""
     cosines = judged.retained_cosines
-    return None if cosines is None else nearest(cosines)
+    return None if cosines is None else judged.share((cosines.named > cosines.other).float(), cosines.rows)
 
 
 METRIC = Metric(

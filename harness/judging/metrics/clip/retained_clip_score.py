@@ -1,13 +1,13 @@
 """How near the retained pictures are to the names of what they are to show, under CLIP."""
 
-from harness.judging.metric import Judged, Measure, Metric, mean
+from harness.judging.metric import Judged, Measure, Metric
 from harness.judging.metrics.clip.clip_score import score
 
 
 def measure(judged: Judged) -> Measure | None:
     """Over the retained prompts, each picture with the name of what its prompt names."""
     cosines = judged.retained_cosines
-    return None if cosines is None else mean(score(cosines.named))
+    return None if cosines is None else judged.mean(score(cosines.named), cosines.rows)
 
 
 METRIC = Metric(

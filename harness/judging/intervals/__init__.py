@@ -1,0 +1,1 @@
+"""Figures with their intervals of 95 %, over prompts and seeds."""
