@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,10 @@ def variants(node: ast.AST) -> Iterator[tuple[str, Any]]:
         yield "test", ast.Constant(False)
 
 
-def mutants() -> list[tuple[str, int, str, str]]:
-    """Return (file, line, the line's old text, the whole mutated source)."""
+def mutants(files: Iterable[Path]) -> list[tuple[str, int, str, str]]:
+    """Return (file, line, the line's old text, the whole mutated source) of every mutant of the files."""
     found = []
-    for path in sorted(SOURCES.glob("*.py")):
+    for path in files:
         source = path.read_text()
         tree = ast.parse(source)
         for at, node in enumerate(ast.walk(tree)):
@@ -146,7 +146,7 @@ def main(minutes: float, seed: int) -> None:
         raise _TooLong
 
     signal.signal(signal.SIGALRM, stop)
-    every = mutants()
+    every = mutants(sorted(SOURCES.glob("*.py")))
     random.Random(seed).shuffle(every)
     right, end, tried, left = _confirmed(CASES), time.process_time() + 60 * minutes, 0, []
     for mutant in every:
