@@ -144,10 +144,24 @@ def _log_zeros(expression: Expr) -> list[complex]:
     root = sympy.Symbol("root", positive=True)
     fraction = in_root(expression, root)
     if fraction is None:
-        raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
+        return _log_zeros_of_powers(expression)
     order, numerator, _ = fraction
     roots = sympy.Poly(numerator, root).nroots(n=20)
     return [order * complex(np.log(complex(zero))) for zero in roots if zero != 0]
+
+
+def _log_zeros_of_powers(expression: Expr) -> list[complex]:
+    """The zeros of every factor; of a sum a + b of products of powers, those of a^k - (-b)^k, which are no fewer."""
+    parts = sympy.together(expression).as_numer_denom()
+    bases = [factor.as_base_exp()[0] for part in parts for factor in sympy.Mul.make_args(part)]
+    if len([base for base in bases if base.has(u)]) > 1:
+        return [zero for base in bases for zero in _log_zeros(base)]
+    terms, exponents = sympy.Add.make_args(expression), [p.exp for p in expression.atoms(sympy.Pow) if p.has(u)]
+    if len(terms) != 2 or not all(exponent.is_Rational for exponent in exponents):
+        raise DerivationError(f"the zeros of {expression} in the complex plane are not known")
+    k = math.lcm(*(int(exponent.q) for exponent in exponents))
+    a, b = (sympy.Mul(*(base ** (k * e) for base, e in term.as_powers_dict().items())) for term in terms)
+    return _log_zeros(sympy.together(a - (-1) ** k * b))
 
 
 def _log_zeros_of_exponential(expression: Expr) -> list[complex]:
