@@ -1,4 +1,4 @@
-"""What a run is going to do, for `--dry-run`: its prompts, what trains, the memory and the pictures that it takes."""
+"""What a run is going to do, for `--dry-run`: its prompts, what trains, the memory, pictures and time that it takes."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from accelerate import init_empty_weights
 
 from harness.config import Config
+from harness.erasure.pace import pace_lines
 from harness.judging.panel import panel
 from harness.models.family import families
 from harness.models.source import CONFIGURATION, INDEX
@@ -20,17 +21,21 @@ ADAM, GRADIENT, FROZEN = 8, 4, 4
 """Bytes of each trained weight beside its own: two moments, its gradient, and the value that it had."""
 
 
-def outlook(plan: Plan) -> str:
+def outlook(plan: Plan, folder: Path) -> str:
     """Some lines on a planned run, without reading a weight.
 
     Which names are nearest is for the text encoder to say, so here the first ones stand for them.
+
+    Args:
+        plan: of the run.
+        folder: that it will be written to.
     """
     options = plan.options
     concepts = plan.draft.settle(lambda _, names: [*names])
     lines = [f"{caption(concepts.directions)} with {plan.spec}, {options.steps} steps."]
     lines += _prompt_lines(concepts)
     lines += _weight_lines(plan)
-    lines.append(_picture_line(plan, concepts))
+    lines += [_picture_line(plan, concepts), *pace_lines(plan, folder)]
     lines.append("Nothing was loaded, trained or written: that was --dry-run.")
     return "\n".join(lines)
 
