@@ -66,4 +66,4 @@ def _said(seconds: float) -> str:
     """A time as people say it."""
     if seconds < 90:
         return f"{seconds:.2g} s"
-    return f"{seconds / 60:.2g} min" if seconds < 90 * 60 else f"{seconds / 3600:.2g} h"
+    return f"{seconds / 60:.2g} min" if seconds < 90 * 60 else f"{seconds / 3600:.3g} h"
