@@ -55,6 +55,15 @@ def test_a_dry_run_reads_no_weight_and_writes_nothing(model, tmp_path, monkeypat
     assert f"The time is not known: in {tmp_path} is no run of this model, group and loop on such" in said
 
 
+def test_what_is_led_away_from_itself_is_named_once_and_what_nothing_holds_is_said(model, tmp_path, capsys):
+    flags = ["--model", str(model), "--target", "a star", "--preset", "sd15-object"]
+    assert unlearn.main([*flags, "--dry-run", "--output", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert '"a star" led away from itself with kl, 1000 steps.' in said
+    assert "16 prompts of the target: 'a photo of a star'; 'a picture of a star beside" in said
+    assert "Nothing is retained.\n" in said
+
+
 def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
     flags, folder, _ = finished
     seconds = json.loads((folder / "run.json").read_text())["seconds"]
