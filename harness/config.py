@@ -138,7 +138,8 @@ class Config:
     cache: bool = True
     """Take what no erasure changes from the user's cache of samples, and keep it there; --no-cache samples anew."""
     dry_run: bool = False
-    """Print the prompts, the sizes of all groups, the memory and the pictures that a run takes, and end there."""
+    """Print the prompts, the sizes of all groups, the memory, the pictures and, by an earlier run beside it, the time
+    that a run takes, and end there."""
     save_pipeline: bool = False
     """Write the whole erased pipeline too, for diffusers to load."""
 

@@ -17,7 +17,7 @@ from harness.judging.panel import Panel, panel
 from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
 from harness.models import load as models
-from harness.models.edits import Edit, starting_weights
+from harness.models.edits import Edit, check_start
 from harness.models.family import Conditioning, Family
 from harness.models.path import FLOW
 from harness.models.weights import fingerprint
@@ -118,7 +118,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
     if options.scale == "sde" and model.path().prediction_type != FLOW:
         raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")
     model.parameters_of(options.parameter_group)  # refuses a group without weights
-    starting_weights(model, options)  # refuses a file that does not fit
+    check_start(model, options)
     if options.start == "closed-form" and not model.reads_embeddings:
         raise UsageError(
             f"--start closed-form: keys and values of a {type(model.network).__name__} read what other layers make of "

@@ -42,7 +42,7 @@ def run(options: Config) -> Path:
     if options.dry_run:
         from harness.erasure.outlook import outlook
 
-        print(outlook(plan))
+        print(outlook(plan, output))
         return output
 
     # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.

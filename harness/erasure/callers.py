@@ -27,7 +27,7 @@ GIVEN = "the pipeline given"
 def place_of(pipeline: DiffusionPipeline) -> Path | str:
     """The folder that it was loaded from, which may hold a vocabulary, a judge and oracles; else what it is called."""
     name = pipeline.name_or_path or ""
-    return Path(name) if name and (Path(name) / INDEX).is_file() else name
+    return Path(name).absolute() if name and (Path(name) / INDEX).is_file() else name
 
 
 def device_of(pipeline: DiffusionPipeline, name: str) -> torch.device:

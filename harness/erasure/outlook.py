@@ -1,6 +1,7 @@
-"""What a run is going to do, for `--dry-run`: its prompts, what trains, the memory and the pictures that it takes."""
+"""What a run is going to do, for `--dry-run`: its prompts, what trains, the memory, pictures and time that it takes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
@@ -8,6 +9,7 @@ import torch
 from accelerate import init_empty_weights
 
 from harness.config import Config
+from harness.erasure.pace import pace_lines
 from harness.judging.panel import panel
 from harness.models.family import families
 from harness.models.source import CONFIGURATION, INDEX
@@ -20,33 +22,39 @@ ADAM, GRADIENT, FROZEN = 8, 4, 4
 """Bytes of each trained weight beside its own: two moments, its gradient, and the value that it had."""
 
 
-def outlook(plan: Plan) -> str:
+def outlook(plan: Plan, folder: Path) -> str:
     """Some lines on a planned run, without reading a weight.
 
     Which names are nearest is for the text encoder to say, so here the first ones stand for them.
+
+    Args:
+        plan: of the run.
+        folder: that it will be written to.
     """
     options = plan.options
     concepts = plan.draft.settle(lambda _, names: [*names])
     lines = [f"{caption(concepts.directions)} with {plan.spec}, {options.steps} steps."]
-    lines += _prompt_lines(concepts)
+    lines += _prompt_lines(concepts, "away from" if options.leads_away else "to")
     lines += _weight_lines(plan)
-    lines.append(_picture_line(plan, concepts))
+    lines += [_picture_line(plan, concepts), *pace_lines(plan, folder)]
     lines.append("Nothing was loaded, trained or written: that was --dry-run.")
     return "\n".join(lines)
 
 
-def _prompt_lines(concepts: Concepts) -> list[str]:
-    """How many prompts of each kind, and the first of them."""
+def _prompt_lines(concepts: Concepts, way: str) -> list[str]:
+    """How many prompts of each kind, and the first of them, each with its anchor's behind the `way` there."""
     pairs = [
-        f"{target!r} to {anchor!r}"
+        repr(target) if target == anchor else f"{target!r} {way} {anchor!r}"
         for each in concepts.erased
         for target, anchor in zip(each.target_prompts, each.anchor_prompts, strict=True)
     ]
     kept = [repr(prompt) for prompt in concepts.retain_prompts]
-    return [
-        f"{len(pairs)} prompts of the target: {'; '.join(pairs[:EXAMPLES])}{' ...' * (len(pairs) > EXAMPLES)}",
-        f"{len(kept)} prompts retained: {'; '.join(kept[:EXAMPLES])}{' ...' * (len(kept) > EXAMPLES)}",
-    ]
+    return [_counted("of the target", pairs), _counted("retained", kept) if kept else "Nothing is retained."]
+
+
+def _counted(which: str, prompts: Sequence[str]) -> str:
+    """How many prompts, and the first of them."""
+    return f"{len(prompts)} prompts {which}: {'; '.join(prompts[:EXAMPLES])}{' ...' * (len(prompts) > EXAMPLES)}"
 
 
 def _weight_lines(plan: Plan) -> list[str]:

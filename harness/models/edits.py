@@ -18,7 +18,7 @@ from harness.models.layouts import kohya
 from harness.models.layouts.original import DENOISER
 from harness.models.source import INDEX, LOADING_ERRORS, PICKLES, TENSORS_REFUSED, absent, starting_file
 from harness.models.weights import erased_by, fingerprint, over
-from harness.runs.files import load_tensors, read_json
+from harness.runs.files import load_shapes, load_tensors, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,12 +179,19 @@ def fitting_weights(model: Family, flag: str, place: Path, tensors: Mapping[str,
     Raises:
         UsageError: none fits, or one holds numbers that are not finite.
     """
-    state = model.network.state_dict()
-    bare = {name.removeprefix(f"{model.component}."): tensor for name, tensor in tensors.items()}
-    fitting = {name: each.float() for name, each in bare.items() if name in state and each.shape == state[name].shape}
-    if not fitting:
-        raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
+    names = _fitting(model, flag, place, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    fitting = {name: tensors[theirs].float() for name, theirs in names.items()}
     _check_finite(flag, place, fitting)
+    return fitting
+
+
+def _fitting(model: Family, flag: str, place: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Of a file's tensors that fit the denoiser, by its own name for each that of the file; UsageError for none."""
+    state = model.network.state_dict()
+    bare = {name.removeprefix(f"{model.component}."): name for name in shapes}
+    fitting = {own: name for own, name in bare.items() if own in state and shapes[name] == tuple(state[own].shape)}
+    if not fitting:
+        raise UsageError(f"{flag} {place}: none of its {len(shapes)} tensors fits this denoiser")
     return fitting
 
 
@@ -192,18 +199,27 @@ def starting_weights(model: Family, options: Config) -> dict[str, Tensor]:
     """What the file that `--start` names puts in the place of weights that train; nothing without a file.
 
     Raises:
+        UsageError: as `check_start`, or one holds numbers that are not finite.
+    """
+    place = starting_file(options.start)
+    return {} if place is None else fitting_weights(model, "--start", place, read_tensors("--start", place))
+
+
+def check_start(model: Family, options: Config) -> None:
+    """Check the file that `--start` names by its header alone: its weights are read once, where they are used.
+
+    Raises:
         UsageError: none of its tensors fits, or one that does belongs to another group.
     """
     place = starting_file(options.start)
     if place is None:
-        return {}
-    fitting = fitting_weights(model, "--start", place, read_tensors("--start", place))
+        return
+    fitting = _fitting(model, "--start", place, load_shapes(place))
     if left := fitting.keys() - model.parameters_of(options.parameter_group).keys():
         raise UsageError(
             f"--start {place}: {len(left)} of its {len(fitting)} weights, such as {min(left)}, do not train in "
             f"--parameter-group {options.parameter_group}; choose one that holds them, as full does"
         )
-    return fitting
 
 
 def _check_finite(flag: str, place: Path, weights: Mapping[str, Tensor]) -> None:

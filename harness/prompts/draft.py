@@ -143,6 +143,7 @@ class Draft:
         if self.options.leads_away:
             led_to = wish.target if self.options.guidance else EMPTY
         direction = towards(wish.target, led_to, wish.word(self.vocabulary) if led_to == SUPERCLASS else "")
+        direction += f' within "{self.options.within}"' * bool(self.options.within)
         return Concept(wish.target, name, direction, wish.axis, targets, anchors, every, divergence, wish.weight)
 
     def _neighbours(self, erased: Sequence[Concept], rank: Rank, general: Mapping[str, str]) -> dict[str, str]:

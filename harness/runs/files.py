@@ -61,6 +61,15 @@ def save_tensors(tensors: "Mapping[str, Tensor]", path: Path, metadata: Mapping[
         file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
 
 
+def load_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors, of which none is read; UsageError for a damaged one."""
+    try:
+        with safe_open(path, "np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
 def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """A safetensors file's tensors, on the CPU, and its metadata; UsageError for a damaged one."""
     try:

@@ -50,7 +50,9 @@ def _public(name: str, value: Any) -> Any:
     if name == "judge":
         kind, colon, place = value.partition(":")
         return f"{kind}{colon}{public_name(place)}"
-    return public_name(value) if name in READ + WRITTEN else value
+    if name == "model":
+        return public_name(value)
+    return Path(value).name if name in READ + WRITTEN else value
 
 
 def places(options: Mapping[str, Any]) -> dict[str, Any]:

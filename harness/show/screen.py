@@ -28,18 +28,22 @@ Row = dict[str, Any]
 def environment(device: torch.device) -> Row:
     """Date, versions, a digest of our own sources, machine and peak memory of this process."""
     packages = ["torch", "diffusers", "transformers", "sympy", "numpy", "fdiv-unlearning"]
-    if device.type == "cuda":
-        peak, name = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_name(device)
-    else:
-        peak, name = _peak_memory(), platform.processor() or platform.machine()
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_memory()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "sources": digest_of_sources(Path(__file__).parents[2], ("fdiv/**/*.py", "harness/**/*.py")),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "device": f"{device} ({name}, {torch.get_num_threads()} threads)",
+        "device": device_name(device),
         "processes": processes.count(),
         "peak_memory_bytes": peak,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What computes, with the processor's name and the number of threads."""
+    own = platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else own
+    return f"{device} ({name}, {torch.get_num_threads()} threads)"
 
 
 def _peak_memory() -> int:

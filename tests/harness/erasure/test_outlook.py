@@ -1,5 +1,6 @@
 """What a run is going to do, without reading a weight."""
 
+import json
 import re
 
 import pytest
@@ -51,3 +52,29 @@ def test_a_dry_run_reads_no_weight_and_writes_nothing(model, tmp_path, monkeypat
     assert kept == 2 * 4
     assert f"by {2 * 2 * (2 * judged + kept)} forward passes" in said
     assert "weights train (full); the groups: cross-attention-kv " in said
+    assert f"The time is not known: in {tmp_path} is no run of this model, group and loop on such" in said
+
+
+def test_what_is_led_away_from_itself_is_named_once_and_what_nothing_holds_is_said(model, tmp_path, capsys):
+    flags = ["--model", str(model), "--target", "a star", "--preset", "sd15-object"]
+    assert unlearn.main([*flags, "--dry-run", "--output", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert '"a star" led away from itself with kl, 1000 steps.' in said
+    assert "16 prompts of the target: 'a photo of a star'; 'a picture of a star beside" in said
+    assert "Nothing is retained.\n" in said
+
+
+def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
+    flags, folder, _ = finished
+    seconds = json.loads((folder / "run.json").read_text())["seconds"]
+
+    def said(*more):
+        assert unlearn.main([*flags, *more, "--dry-run", "--output", str(folder.with_name("next"))]) == 0
+        return capsys.readouterr().out
+
+    expected = seconds["training"] * (4000 * 4) / (25 * 2)
+    printed = said("--steps=4000", "--batch-size=4")
+    ((number, unit),) = re.findall(rf"About ([\d.]+) (s|min|h) of training, by {folder}: ", printed)
+    assert float(number) * {"s": 1, "min": 60, "h": 3600}[unit] == pytest.approx(expected, rel=0.06)
+    for other in (["--parameter-group", "full"], ["--precision", "bf16"], ["--relearning-steps", "3"]):
+        assert "The time is not known" in said(*other)

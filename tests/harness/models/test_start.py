@@ -6,8 +6,10 @@ from safetensors.torch import load_file, save_file
 
 from harness import unlearn
 from harness.config import Config, UsageError, check
-from harness.models.edits import read_tensors, starting_weights
+from harness.models import edits
+from harness.models.edits import check_start, read_tensors, starting_weights
 from harness.models.source import starting_file
+from harness.runs.files import load_tensors
 from tests import tiny
 
 KEY = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
@@ -20,12 +22,15 @@ def _theirs(path, model, *names, prefix=""):
     return path
 
 
-def test_a_partial_unet_becomes_a_run_that_can_be_exported_in_every_format(model, tmp_path):
+def test_a_partial_unet_is_read_once_and_becomes_a_run(model, tmp_path, monkeypatch):
     theirs = _theirs(tmp_path / "esd.safetensors", tiny.model(), KEY, prefix="unet.")
     flags = ["--model", str(model), "--target", "a star", "--anchor", "a circle", "--retain", "a moon"]
     flags += ["--start", str(theirs), "--steps", "0", "--parameter-group", "cross-attention-kv", "--origin", "anchor"]
     flags += ["--latents", "2", "--sampling-steps", "1", "--output", str(tmp_path / "run")]
+    read = []
+    monkeypatch.setattr(edits, "load_tensors", lambda path: read.append(path) or load_tensors(path))
     assert unlearn.main(flags) == 0
+    assert read == [theirs]
     written, original = load_file(tmp_path / "run" / "unet_delta.safetensors"), tiny.model().network.state_dict()
     assert (written[KEY] == 1).all()
     assert all(torch.equal(each, original[name]) for name, each in written.items() if name != KEY)
@@ -38,10 +43,15 @@ def test_weights_outside_of_the_group_are_refused(tmp_path):
     assert starting_weights(of, Config(start="closed-form")) == {}
     message = r"1 of its 2 weights, such as conv_in\.weight, do not train in --parameter-group cross-attention-kv"
     with pytest.raises(UsageError, match=message):
-        starting_weights(of, Config(start=str(theirs), parameter_group="cross-attention-kv"))
+        check_start(of, Config(start=str(theirs), parameter_group="cross-attention-kv"))
+    check_start(of, Config(start=str(theirs)))
     save_file({"elephant": torch.ones(2)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(UsageError, match=r"--start .*: none of its 1 tensors fits"):
-        starting_weights(of, Config(start=str(tmp_path / "foreign.safetensors")))
+    for read in (check_start, starting_weights):
+        with pytest.raises(UsageError, match=r"--start .*: none of its 1 tensors fits"):
+            read(of, Config(start=str(tmp_path / "foreign.safetensors")))
+    (tmp_path / "page.safetensors").write_text("<html>")
+    with pytest.raises(UsageError, match=r"page\.safetensors: cannot be read as safetensors"):
+        check_start(of, Config(start=str(tmp_path / "page.safetensors")))
 
 
 @pytest.mark.parametrize("name", ["delta.bin", "esd.pt"])

@@ -192,6 +192,7 @@ def test_retained_leads_to_something_so_guidance_away_from_the_target_refuses_it
         ({"anchor": "empty"}, "towards no prompt"),
         ({"anchor_guidance": -1.0, "anchor": "A Star"}, "away from itself"),
         ({"anchor_guidance": 0.0}, "towards no prompt"),
+        ({"within": "flag"}, 'away from itself within "flag"'),
         ({}, "towards what is retained"),
     ],
 )

@@ -125,6 +125,13 @@ def test_a_run_on_the_miniature_or_a_hubs_model_has_nothing_to_hide():
     assert places(to_dict(Config(model="someone/model", start="closed-form", judge="clip:someone/clip"))) == {}
 
 
+def test_what_is_on_the_hub_keeps_its_owner_and_a_path_of_two_parts_does_not():
+    shown = public(
+        {"model": "owner/name", "judge": "clip:owner/clip", "output": "runs/vg", "start": "theirs/esd.safetensors"}
+    )
+    assert list(shown.values()) == ["owner/name", "clip:owner/clip", "vg", "esd.safetensors"]
+
+
 def test_a_divergence_of_a_users_file_is_named_without_its_folder():
     assert public_divergences("/home/me/of mine.py:mine, kl") == "of mine.py:mine, kl"
     assert public_divergences("(u - 1)**2/(u + 2)") == "(u - 1)**2/(u + 2)"
