@@ -107,10 +107,12 @@ class Config:
     """Tokens of a prompt that T5 or Gemma read; 0 for what the model's pipeline has. Fewer take less memory."""
     stop_when: str = ""
     """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; needs a judge."""
+    watch: bool = False
+    """Measure as --stop-when does and show it beside the training's bar, without stopping for it; needs a judge."""
     retention_budget: float = 0.05
     """With --stop-when: stop too once IRA or CRA has lost so much."""
     evaluate_every: int = 25
-    """With --stop-when: steps between two evaluations."""
+    """With --stop-when or --watch: steps between two evaluations; steps.jsonl keeps them."""
     attacks: tuple[str, ...] = ("none",)
     """After training, attacks of `python -m harness.evaluate` to run: `none`, `all`, or some of their names."""
     seed: int = 0

@@ -20,11 +20,12 @@ import tyro
 from harness.config import MINIATURE, ConceptType, Config, UsageError
 from harness.plan import Plan
 from harness.prompts.ladder import read_ladder
-from harness.runs import processes
+from harness.runs import processes, progress
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
 from harness.runs.folder import finished, options_of
 from harness.runs.places import where_model_is
+from harness.runs.progress import Phase
 
 if TYPE_CHECKING:
     from harness.examine import Asked, Examined
@@ -111,15 +112,18 @@ def run(options: Evaluate) -> dict[str, Any]:
         _check_nothing_is_lost(options)
     plan = Plan.of(_options_of_run(options))
     _make(options.folder)
+    with progress.course(plan.attacks, Phase.KEPT, Phase.TRAINING):
+        progress.begin(Phase.LOADING, f"torch, diffusers and {plan.options.model}")
+        from harness.examine import Asked
 
-    from harness.examine import Asked
-
-    asked = Asked(plan.attacks, options.pictures, options.seed, prompts)
-    examined = _examine(plan, options, asked)
-    if not processes.is_main():
-        return examined.content
-    write_json(options.folder / METRICS, examined.content)
-    _show(plan, options, examined)
+        asked = Asked(plan.attacks, options.pictures, options.seed, prompts)
+        examined = _examine(plan, options, asked)
+        if processes.is_main():
+            progress.begin(Phase.REPORT, f"into {options.folder}")
+            write_json(options.folder / METRICS, examined.content)
+            _write_page(plan, options, examined)
+    if processes.is_main():
+        _print(examined.content)
     return examined.content
 
 
@@ -157,7 +161,6 @@ def _options_of_run(options: Evaluate) -> Config:
 
 def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     from harness.examine import examine
-    from harness.judging.panel import SEED
     from harness.models.edits import edit
     from harness.prepare import loaded, prepare
 
@@ -170,7 +173,7 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
         subjects["oracle"] = oracle
     references = prepared.references(oracle)
     with subjects["erased"]():
-        pictures = prepared.draw(prepared.panel.prompts, SEED, "pictures of the erased model")
+        pictures = prepared.draw_erased()
     return examine(prepared, references, subjects, pictures, asked)
 
 
@@ -186,17 +189,19 @@ def _oracle(prepared: "Prepared", place: Path | None) -> "Edit | None":
     return oracle
 
 
-def _show(plan: Plan, options: Evaluate, examined: "Examined") -> None:
-    """Write the page, and print what was found."""
+def _write_page(plan: Plan, options: Evaluate, examined: "Examined") -> None:
     from harness.show.page import title_of, write_page
-    from harness.show.screen import attack_lines, metric_lines
 
     run = finished(options.erased) if options.is_run else None
     title = title_of(run) if run and not options.target else f"{plan.draft.target}, erased in {options.erased.name}"
     write_page(options.folder / REPORT, title, examined.content, examined.seen, run)
 
-    lines = [*metric_lines(examined.content), *attack_lines(examined.content)]
-    print("\n".join(["", *lines, "", examined.content["verdict"]]))
+
+def _print(content: dict[str, Any]) -> None:
+    """For people: what was found."""
+    from harness.show.screen import attack_lines, metric_lines
+
+    print("\n".join(["", *metric_lines(content), *attack_lines(content), "", content["verdict"]]))
 
 
 if __name__ == "__main__":

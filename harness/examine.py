@@ -21,6 +21,8 @@ from harness.models.load import check_prompts, short_enough
 from harness.prepare import Prepared
 from harness.prompts.ladder import Ladder, general_ladder, ladder
 from harness.prompts.words import Words
+from harness.runs import progress
+from harness.runs.progress import Phase
 from harness.show.page import Seen
 
 GENERAL = ("superclass", "empty")
@@ -80,7 +82,8 @@ def examine(
     if asked.attacks:
         each = [_attacked(prepared, references, subjects, target, asked) for target in prepared.targets]
         content["attacks"] = {}
-        for attack in asked.attacks:
+        for i, attack in enumerate(asked.attacks, 1):
+            progress.begin(Phase.ATTACKS, f"{attack.name.replace('_', ' ')}, {i} of {len(asked.attacks)}")
             with _cost(prepared) as cost:
                 outcomes[attack.name] = {one.target: attack.run(one) for one in each}
             whole = _whole(outcomes[attack.name])

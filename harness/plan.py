@@ -163,8 +163,8 @@ def _check_concepts(options: Config, draft: Draft, earlier: Sequence[dict[str, A
 
 
 def _stop_rule(options: Config, judge: Choice | None) -> "StopRule | None":
-    """When to stop early, for a model with or without a judge."""
-    if not options.stop_when:
+    """What to measure while it trains and when to stop early, for a model with or without a judge."""
+    if not options.stop_when and not options.watch:
         return None
     from harness.judging.stopping import StopRule
 

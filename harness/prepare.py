@@ -13,7 +13,7 @@ from harness.config import Config, UsageError
 from harness.data import latents
 from harness.data.inception import load_inception
 from harness.data.once import sample_once
-from harness.judging.panel import Panel, panel
+from harness.judging.panel import SEED, Panel, panel
 from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
 from harness.models import load as models
@@ -23,10 +23,11 @@ from harness.models.path import FLOW
 from harness.models.weights import fingerprint
 from harness.plan import Plan
 from harness.prompts.concepts import Concepts
-from harness.runs import processes
+from harness.runs import processes, progress
 from harness.runs.command import quieten_libraries
 from harness.runs.files import load_tensors
 from harness.runs.folder import weights_file
+from harness.runs.progress import Phase
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,19 @@ class Prepared:
 
     def references(self, oracle: Edit | None = None) -> References:
         """Sample the original model on the panel's prompts, and the oracle: one given, or the model's own, if any."""
+        by_oracle = oracle or self.oracle
+        again = ", and as many of the oracle" if by_oracle else ""
+        progress.begin(Phase.ORIGINAL, f"{len(self.panel.prompts)}{again}, which all is measured against")
         inception = load_inception(self.plan.options.inception, self.model.device)  # refused before anything is sampled
-        found = sample_references(self.plan.judge, self.model, self.panel, self.draw_once, oracle or self.oracle)
+        found = sample_references(self.plan.judge, self.model, self.panel, self.draw_once, by_oracle)
         return replace(found, inception=inception)
+
+    def draw_erased(self) -> Tensor:
+        """Pictures of the panel's prompts by the erased model, as whose the pipeline stands now."""
+        prompts = self.panel.prompts
+        what = "to measure what is forgotten, and what is kept" if self.plan.judge else "to look at: there is no judge"
+        progress.begin(Phase.ERASED, f"{len(prompts)}, of the same prompts and seeds, {what}")
+        return self.draw(prompts, SEED, "pictures after")
 
     @cached_property
     def oracle(self) -> Edit | None:

@@ -5,7 +5,7 @@ A step draws a batch, measures the gap between both models' reverse steps (`loss
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from harness.config import Config, UsageError
 from harness.data.batches import Batch, batches
 from harness.data.latents import Sampled
+from harness.judging.stopping import NOTHING, Watch
 from harness.loss import closed_form, critic
 from harness.loss.calibration import Measured, context_of, make_critic, measured
 from harness.loss.gap import difference, relative_drift, squared_distance
@@ -106,14 +107,14 @@ class Trainer:
     def train(
         self,
         store: Store | None = None,
-        watch: Callable[[int], str] | None = None,
+        watch: Watch | None = None,
         callback: Callback | None = None,
     ) -> None:
         """Take all steps that are left.
 
         Args:
             store: gets the rows and the checkpoints.
-            watch: gives a reason to stop after a step, or nothing.
+            watch: measures the model after a step, or not, and may give a reason to stop.
             callback: is told of every step, and may give a reason to stop too.
 
         Raises:
@@ -122,19 +123,22 @@ class Trainer:
         """
         most = self.options.steps
         left = range(self.step + 1, 0 if self.stopped else most + 1)
-        bar = tqdm(left, desc="erase", initial=self.step, total=most)
+        bar = tqdm(desc="erase", initial=self.step, total=most)
         with between_steps() as signalled:
-            for step in bar:
+            for step in left:
                 seen = self.take_step()
                 said = callback(step, seen) if callback else None
+                found = NOTHING
                 if step < most:
                     self.stopped = said if isinstance(said, str) else ""
-                    self.stopped = self.stopped or (watch(step) if watch else "")
+                    found = watch(step) if watch and not self.stopped else NOTHING
+                    self.stopped = self.stopped or found.reason
                 overflowed = self.skipped >= min(MOST_SKIPPED, most)
                 interrupted = signalled()
                 ends = interrupted or overflowed or bool(self.stopped) or step == most
-                if step == 1 or step % LOG_EVERY == 0 or self.stopped or step == most:
-                    self._log(store, bar)
+                if step == 1 or step % LOG_EVERY == 0 or found.shares or self.stopped or step == most:
+                    self._log(store, bar, found.shares)
+                bar.update()
                 if store and (ends or step % self.options.checkpoint_every == 0):
                     store.save(step, self.saved())
                 if overflowed:
@@ -195,15 +199,18 @@ class Trainer:
             parameter.grad = gradient
         self.optimizer.step()
 
-    def _log(self, store: Store | None, bar: Any) -> None:
-        """Make a row of what was seen since the last one."""
+    def _log(self, store: Store | None, bar: Any, shares: Mapping[str, float]) -> None:
+        """Make a row of what was seen since the last one, and of what was measured now, if anything was."""
         row = log_row(self.step, self.seen, self.losses, self.scale, self.options.retain_weight > 0)
+        row |= {"measured": shares} if shares else {}
         self.rows.append(row)
         self.seen.clear()
         if store:
             store.log(row)
         if "s" in row:
-            bar.set_postfix(s=f"{row['s'][1]:.3g}", retain=f"{row.get('retain', 0):.3g}")
+            shown = {"s": f"{row['s'][1]:.3g}", "retain": f"{row.get('retain', 0):.3g}"}
+            last: dict[str, float] = next((each["measured"] for each in self.rows[::-1] if "measured" in each), {})
+            bar.set_postfix(shown | {name: f"{value:.2f}" for name, value in last.items()})
 
     def saved(self) -> Saved:
         """All that changes from step to step, as copies or views."""

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from harness.config import Config
 from harness.plan import Plan
-from harness.runs import command, processes
+from harness.runs import command, processes, progress
 from harness.runs.ends import run_command
 from harness.runs.folder import run_folder, written_whole
+from harness.runs.progress import Phase
 
 if TYPE_CHECKING:
     from harness.erasure.outcome import Outcome
@@ -45,20 +46,23 @@ def run(options: Config) -> Path:
         print(outlook(plan, output))
         return output
 
-    # The input is usable, but for the model itself: only now torch and diffusers are imported, which takes seconds.
-    from harness.erasure.course import conclude, train
-    from harness.prepare import loaded, prepare
-    from harness.show.screen import last_screen
+    with progress.course(plan.attacks):
+        progress.begin(Phase.LOADING, f"torch, diffusers and {options.model}")
+        # The input is usable, but for the model itself: only now these are imported, which takes seconds.
+        from harness.erasure.course import conclude, train
+        from harness.prepare import loaded, prepare
+        from harness.show.screen import last_screen
 
-    prepared = prepare(plan, loaded(plan))
-    with written_whole(output, options.overwrite, options.resume) as out:
-        trained = train(prepared, out)
-        outcome = conclude(prepared, trained, started)
-        if not processes.is_main():
-            return output
-        if options.save_pipeline:
-            _save_pipeline(out / "pipeline", prepared.model, outcome)
-        outcome.write(out, output.name)
+        prepared = prepare(plan, loaded(plan))
+        with written_whole(output, options.overwrite, options.resume) as out:
+            trained = train(prepared, out)
+            outcome = conclude(prepared, trained, started)
+            if not processes.is_main():
+                return output
+            progress.begin(Phase.REPORT, f"into {output}")
+            if options.save_pipeline:
+                _save_pipeline(out / "pipeline", prepared.model, outcome)
+            outcome.write(out, output.name)
     print(last_screen(output, outcome.summary, outcome.examined.content))
     return output
 

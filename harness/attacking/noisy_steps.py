@@ -7,13 +7,13 @@ from itertools import pairwise
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
-from tqdm import tqdm
 
 from harness.config import Config
 from harness.data.finish import guided
 from harness.models.family import Conditioning, Family
 from harness.models.path import FLOW, GaussianPath
 from harness.models.sampler import with_steps
+from harness.runs.progress import bar
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def sample_noisily(
     size = 2 * options.batch_size
     results = []
     with model.whole(), model.arithmetic(options.precision):
-        for begin in tqdm(range(0, len(start), size), desc=f"eta {noise.eta:g}, noise times {noise.scale:g}"):
+        for begin in bar(range(0, len(start), size), f"eta {noise.eta:g}, noise times {noise.scale:g}"):
             rows = slice(begin, begin + size)
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]
             batch = both[0][rows], both[1][rows]

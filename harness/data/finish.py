@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from harness.config import Config
 from harness.models.family import Conditioning, Family
 from harness.models.sampler import with_steps
 from harness.runs import processes
+from harness.runs.progress import bar
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def finish(
     size = 2 * options.batch_size
     results = []
     with model.arithmetic(options.precision):
-        for start in tqdm(range(0, len(ours), size), desc=f"finish from {fraction:g} T"):
+        for start in bar(range(0, len(ours), size), f"finish from {fraction:g} T"):
             rows = ours[start : start + size]
             given = Conditioning.stack([prompts[row] for row in rows])
             nothing = Conditioning.stack([unconditional] * len(rows))

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from harness.config import Config
 from harness.models.family import Conditioning, Family
 from harness.models.sampler import few_steps
 from harness.runs import processes
+from harness.runs.progress import bar
 
 ENCODED = 16
 """Prompts encoded at a time."""
@@ -22,7 +22,7 @@ def encode(model: Family, prompts: Iterable[str]) -> dict[str, Conditioning]:
     distinct = list(dict.fromkeys(prompts))
     parts = [distinct[start : start + ENCODED] for start in range(0, len(distinct), ENCODED)]
     with model.whole():
-        rows = [row for part in tqdm(parts, desc="encode prompts") for row in model.encode(part)]
+        rows = [row for part in bar(parts, "encode prompts") for row in model.encode(part)]
     return dict(zip(distinct, rows, strict=True))
 
 
@@ -44,7 +44,7 @@ def sample(
     size = 2 * options.batch_size
     results = []
     with model.whole(), few_steps(model.pipeline), model.arithmetic(options.precision):
-        for start in tqdm(range(0, len(ours), size), desc=desc):
+        for start in bar(range(0, len(ours), size), desc):
             words, own_seeds = zip(*ours[start : start + size], strict=True)
             conditioning = Conditioning.stack([embeddings[prompt] for prompt in words])
             unconditional = Conditioning.stack([embeddings[""]] * len(words))

@@ -14,16 +14,17 @@ from harness.data.kept import sample_kept
 from harness.erasure.outcome import Outcome
 from harness.examine import Asked, Examined, examine
 from harness.judging.comparison import accuracy_by_target
-from harness.judging.references import SEED, References
+from harness.judging.references import References
 from harness.judging.stopping import watch
 from harness.models.denoiser import forwards
 from harness.models.edits import Edit
 from harness.models.weights import changes, over, put_over, save_trained
 from harness.prepare import Prepared
-from harness.runs import processes
+from harness.runs import processes, progress
 from harness.runs.checkpoint import Store
 from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same
 from harness.runs.places import places, public, public_divergences
+from harness.runs.progress import Phase
 from harness.show.screen import command_of, environment
 from harness.show.steps import regime_warning
 from harness.train import Callback, OverflowedError, Trainer
@@ -62,8 +63,11 @@ def train(prepared: Prepared, out: Path | None = None, callback: Callback | None
     references = prepared.references()
     base = put_over(model, options.continue_from) if options.continue_from else {}
     once = {"once": store.once} if store else {}
+    retained = ", and as many of what is retained" if prepared.concepts.retain_prompts else ""
+    progress.begin(Phase.KEPT, f"{options.latents} of the {options.origin}{retained}")
     sampled = sample_kept(model, prepared.concepts, prepared.embeddings, options, **once)
 
+    progress.begin(Phase.TRAINING, _what_training_shows(prepared))
     started = time.perf_counter()
     with forwards(model.network) as passes:
         trainer = Trainer(model, sampled, prepared.losses, options, store.load() if store else None)
@@ -75,6 +79,15 @@ def train(prepared: Prepared, out: Path | None = None, callback: Callback | None
     seconds = time.perf_counter() - started
     _save(trainer, out, prepared, base)
     return Trained(trainer, references, base, digests, passes["forwards"], seconds)
+
+
+def _what_training_shows(prepared: Prepared) -> str:
+    """How long it goes on, and what its bar shows."""
+    plan = prepared.plan
+    said = f"{plan.options.steps} steps; s: how far the target is from where it is led"
+    if prepared.concepts.retain_prompts and plan.options.retain_weight:
+        said += "; retain: drift of what is kept"
+    return said if plan.rule is None else f"{said}; accuracies every {plan.rule.every} steps"
 
 
 def _begin(prepared: Prepared, out: Path) -> Store:
@@ -103,7 +116,7 @@ def conclude(prepared: Prepared, trained: Trained, started: float) -> Outcome:
         OverflowedError: the trained model's pictures are not finite.
     """
     denoiser = trained.trainer.denoiser
-    pictures = prepared.draw(prepared.panel.prompts, SEED, "pictures after")
+    pictures = prepared.draw_erased()
     if not pictures.isfinite().all():
         raise OverflowedError("the trained model's pictures are not finite: no weights to use")
     factors = denoiser.weights() if denoiser.adapted else {}

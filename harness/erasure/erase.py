@@ -19,7 +19,8 @@ from harness.erasure.course import conclude, train
 from harness.erasure.erased import Erased
 from harness.plan import Plan
 from harness.prepare import prepare
-from harness.runs import command, processes
+from harness.runs import command, processes, progress
+from harness.runs.progress import Phase
 from harness.train import Callback
 
 OF_FILES = (
@@ -94,7 +95,8 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str
     if processes.launched() > 1:
         raise UsageError("harness.erase: works in one process; several share the work of python -m harness.unlearn")
     device = callers.device_of(pipe, plan.options.device)
-    with _own_torch(device):
+    with _own_torch(device), progress.course(plan.attacks, Phase.REPORT):
+        progress.begin(Phase.LOADING, "a copy of the pipeline, in fp32")
         prepared = prepare(plan, callers.copied(pipe, device))
         outcome = conclude(prepared, train(prepared, callback=callback), started)
     return Erased(pipe, prepared.model.component, outcome)

@@ -1,9 +1,10 @@
-"""When to stop early: conditions on the metrics, and a budget for what may be lost."""
+"""What is measured while a model trains, and when to stop early: conditions, and a budget for what may be lost."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.config import Config, UsageError
 from harness.judging.metric import Judged, Metric, metrics
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 NUMBER = r"(1(?:\.0*)?|0|0?\.\d+)"
 STRIDE = 5
 """Every so many prompts of the panel are sampled for a decision."""
+
+
+class Watched(NamedTuple):
+    """What was found of the model at a step."""
+
+    shares: dict[str, float]
+    """By short name; empty at a step where nothing was measured."""
+    reason: str
+    """To stop there; empty without one."""
+
+
+NOTHING = Watched({}, "")
+Watch = Callable[[int], Watched]
+"""Is asked after every step, by its number."""
 
 
 def shares() -> dict[str, Metric]:
@@ -38,7 +53,7 @@ class StopRule:
 
     @classmethod
     def of(cls, options: Config, axes: int) -> "StopRule | None":
-        """Read `--stop-when`, "UA>=0.95,IRA>=0.9"; None without one.
+        """Read `--stop-when`, "UA>=0.95,IRA>=0.9"; with `--watch` alone a rule that never stops, else None.
 
         Args:
             options: of the run.
@@ -48,7 +63,7 @@ class StopRule:
             UsageError: another form, no judge, or CRA with a single axis.
         """
         if not options.stop_when:
-            return None
+            return cls._without_conditions(options, axes) if options.watch else None
         names = shares()
         condition = re.compile(rf"\s*({'|'.join(names)})\s*>=\s*{NUMBER}\s*")
         found = [condition.fullmatch(part) for part in options.stop_when.split(",")]
@@ -57,11 +72,7 @@ class StopRule:
                 f'--stop-when {options.stop_when!r}: expected conditions such as "UA>=0.95,IRA>=0.9": '
                 f"{', '.join(names)}, then >= and a number from 0 to 1, with commas between them"
             )
-        if not axes:
-            raise UsageError(
-                "--stop-when: this model's folder holds no judge and no vocabulary.json to measure with; --judge names "
-                "a judge"
-            )
+        _check_judged("--stop-when", axes)
         conditions = {names[match[1]].name: float(match[2]) for match in found if match}
         if len(conditions) < len(found):
             raise UsageError(f"--stop-when {options.stop_when!r}: asks for the same metric twice")
@@ -71,6 +82,11 @@ class StopRule:
             )
         return cls(conditions, options.retention_budget, options.evaluate_every)
 
+    @classmethod
+    def _without_conditions(cls, options: Config, axes: int) -> "StopRule":
+        _check_judged("--watch", axes)
+        return cls({}, math.inf, options.evaluate_every)
+
     def reason(self, now: Mapping[str, float], original: Mapping[str, float]) -> str:
         """Why to stop at these metrics; empty if there is no reason."""
         shown = [metric for metric in shares().values() if metric.name in now]
@@ -79,13 +95,21 @@ class StopRule:
         lost = [metric.short for metric in kept if now[metric.name] < original[metric.name] - self.budget]
         if lost:
             return f"{' and '.join(lost)} lost more than the retention budget of {self.budget}: {values}"
-        if all(now.get(metric, 0.0) >= least for metric, least in self.conditions.items()):
+        if self.conditions and all(now.get(metric, 0.0) >= least for metric, least in self.conditions.items()):
             return f"the conditions hold: {values}"
         return ""
 
 
-def watch(rule: StopRule | None, panel: Panel, references: "References", draw: "Draw") -> Callable[[int], str] | None:
-    """A function of the step that says why to stop there, or nothing; None without a rule or a judge.
+def _check_judged(flag: str, axes: int) -> None:
+    """UsageError for an option that needs a judge where there is none."""
+    if not axes:
+        raise UsageError(
+            f"{flag}: this model's folder holds no judge and no vocabulary.json to measure with; --judge names a judge"
+        )
+
+
+def watch(rule: StopRule | None, panel: Panel, references: "References", draw: "Draw") -> Watch | None:
+    """A function of the step that measures the model, if it is time to, and may stop; None without a rule or a judge.
 
     Args:
         rule: what to stop for, and how often to look.
@@ -105,11 +129,13 @@ def watch(rule: StopRule | None, panel: Panel, references: "References", draw: "
 
     original = means(references.original[places])
 
-    def reason(step: int) -> str:
+    def watched(step: int) -> Watched:
         if step % rule.every:
-            return ""
+            return NOTHING
         pictures = draw(part.prompts, SEED, f"evaluate at step {step}")
-        why = processes.on_main(lambda: rule.reason(means(pictures), original))
-        return why and f"{why}, on {len(places)} of {len(panel.prompts)} prompts"
+        now = processes.on_main(lambda: means(pictures))
+        why = rule.reason(now, original)
+        shown = {metric.short: now[metric.name] for metric in shares().values() if metric.name in now}
+        return Watched(shown, why and f"{why}, on {len(places)} of {len(panel.prompts)} prompts")
 
-    return reason
+    return watched

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from tqdm import trange
 
 from harness.config import UsageError
 from harness.data.batches import Batch
@@ -15,6 +14,7 @@ from harness.loss.objective import Losses
 from harness.loss.scale import Scale, decisive_s
 from harness.models.denoiser import Denoiser
 from harness.runs import processes
+from harness.runs.progress import bar
 
 CALIBRATION_BATCHES = 8
 
@@ -72,7 +72,7 @@ def make_critic(
         return None
     batch = next(batches).erasing
     trainer = critic.CriticTrainer(losses.variational, context_of(batch))
-    for _ in trange(updates // critic.UPDATES, desc="warm up the critic", disable=not updates):
+    for _ in bar(range(updates // critic.UPDATES), "warm up the critic"):
         with torch.no_grad():
             gap = difference(denoiser, scale, batch)
         trainer.update(gap, context_of(batch), critic.UPDATES)

@@ -81,7 +81,8 @@ def log_row(step: int, every: Sequence[Seen], losses: Losses, scale: Scale, reta
     """One row of steps.jsonl, of what was seen since the last; skipped steps are counted and otherwise left out.
 
     `divergence` is the mean of D(s), which `estimate`, a critic's, stays below but for sampling. `origin` says where
-    the gradient came from: the shares of bins of the time step and decades of s, as [bin, decade, share].
+    the gradient came from: the shares of bins of the time step and decades of s, as [bin, decade, share]. The trainer
+    adds `measured`, the metrics by short name, where it measured them.
     """
     taken = [seen for seen in every if not seen.skipped]
     row: Row = {"step": step, "skipped": len(every) - len(taken)}

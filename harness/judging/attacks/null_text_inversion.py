@@ -50,15 +50,15 @@ def _drawn_again(attacked: Attacked) -> "Iterator[Tensor]":
 def _with_updates(attacked: Attacked, updates: int) -> "Iterator[Tensor]":
     """Those of each kind of noise."""
     import torch
-    from tqdm import tqdm
 
     from harness.attacking.null_text import NullText
     from harness.models.family import Conditioning
+    from harness.runs.progress import bar
 
     (_, clean), model, options = attacked.drawn, attacked.model, attacked.options
     null_text, size = NullText(model, STEPS, options.precision), 2 * options.batch_size
     parts: dict[str, list[Tensor]] = {noise: [] for noise in NOISES}
-    for start in tqdm(range(0, len(clean), size), desc=f"null-text inversion, {updates} updates"):
+    for start in bar(range(0, len(clean), size), f"null-text inversion, {updates} updates"):
         given = clean[start : start + size]
         nothing = Conditioning.stack([attacked.embeddings[""]] * len(given))
         found = null_text.invert(given, nothing, updates)

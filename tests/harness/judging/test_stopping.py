@@ -47,3 +47,11 @@ def test_another_form_is_refused_with_an_example(when):
 def test_a_metric_is_asked_for_once():
     with pytest.raises(UsageError, match="asks for the same metric twice"):
         _rule("UA>=1,UA>=0")
+
+
+def test_watching_alone_measures_and_never_stops():
+    rule = StopRule.of(Config(watch=True, evaluate_every=7), axes=3)
+    assert rule.every == 7
+    assert not rule.reason({UA: 1.0, IRA: 0.0, CRA: 0.0}, ORIGINAL)
+    with pytest.raises(UsageError, match="--watch: this model's folder holds no judge"):
+        StopRule.of(Config(watch=True), axes=0)
