@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from harness.data.pictures import images
-from harness.judging.attack import Outcome, attacks
+from harness.judging.attack import attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import COLUMNS, Panel, lines
+from harness.judging.result import Outcome
 from harness.runs.folder import DELTA
 from harness.show.screen import MODELS, Row, caption, flags_chosen
 

@@ -81,4 +81,4 @@ def _moved(given: "Conditioning", block: "Tensor") -> "Conditioning":
     return replace(given, prompt_embeds=given.prompt_embeds + block)
 
 
-ATTACK = Attack(name="inversion", source="Circumventing Concept Erasure Methods (2308.01508)", run=run)
+ATTACK = Attack(name="inversion", source="Circumventing Concept Erasure Methods (2308.01508)", run=run, by_model=True)

@@ -12,9 +12,10 @@ from harness import evaluate, unlearn
 from harness.config import Config, UsageError
 from harness.data.finish import decode, finish
 from harness.data.latents import encode, sample
-from harness.judging.attack import Attacked, Rate, attacks, chosen_attacks
+from harness.judging.attack import Attacked, attacks, chosen_attacks
 from harness.judging.attacks import completion
 from harness.judging.metric import metric_rows
+from harness.judging.result import Rate
 from harness.models.sampler import few_steps, sampler
 from harness.prompts.ladder import Ladder
 from tests import tiny
@@ -118,7 +119,8 @@ def test_nothing_to_evaluate_is_one_line(tmp_path, capsys):
 
 ATTACK = """
 import torch
-from harness.judging.attack import Attack, Outcome, Point, Rate, Result
+from harness.judging.attack import Attack
+from harness.judging.result import Outcome, Point, Rate, Result
 
 def run(attacked):
     point = Point({"tries": 1}, {name: Result(Rate(1, 2), torch.zeros(2, 3, 8, 8)) for name in attacked.subjects})

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import torch
 
-from harness.judging.attack import Outcome, Point, Rate, Result
 from harness.judging.panel import Panel, Row
+from harness.judging.result import Outcome, Point, Rate, Result
 from harness.show.page import Seen, write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
