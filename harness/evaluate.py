@@ -9,7 +9,7 @@ the denoiser's weights. Writes metrics.json, docs/evaluation.md says what is in 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,9 @@ TAKEN_OVER = ("concept_type", "judge", "judge_words", "inception")
 """Options that go over those of the run where they are given."""
 FEWEST = 4
 """Pictures of an attack, for an interval to say anything."""
+MOST = 1000
+DRAWN = 180
+"""Times that all attacks draw their pictures: about 60 settings on three models."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,17 @@ def run(options: Evaluate) -> dict[str, Any]:
 
     Raises:
         UsageError: nothing to evaluate, an attack that there is not, no judge to tell success, an oracle that is the
-            original, a prompt that is too long, or an existing result.
+            original or the erased model, a prompt that is too long, too few or too many pictures, an existing result.
     """
     prompts = read_ladder(options.prompts)
     if options.pictures < FEWEST or not 0 <= options.seed <= 2**60:
         raise UsageError(
             f"--pictures {options.pictures}, --seed {options.seed}: needed are {FEWEST} pictures, a seed from 0"
+        )
+    if options.pictures > MOST:
+        raise UsageError(
+            f"--pictures {options.pictures}: at most {MOST}, for an interval of +-.03; all attacks draw each {DRAWN} "
+            f"times, here {DRAWN * options.pictures:,} pictures, and those of an attack are in memory together"
         )
     if not options.erased.exists():
         raise UsageError(f"{options.erased}: nothing there; needed is a run folder, or what another tool made")
@@ -162,7 +170,7 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     subjects: dict[str, Edit] = {"original": nullcontext}
     subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
     print(f"{options.erased}: {said}")
-    oracle = _oracle(prepared, options.oracle)
+    oracle = _oracle(prepared, options.oracle, subjects)
     if oracle is not None:
         subjects["oracle"] = oracle
     references = prepared.references(oracle)
@@ -171,15 +179,17 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     return examine(prepared, references, subjects, pictures, asked)
 
 
-def _oracle(prepared: "Prepared", place: Path | None) -> "Edit | None":
-    """The one named, or that in the model's folder; None without."""
+def _oracle(prepared: "Prepared", place: Path | None, known: "Mapping[str, Edit]") -> "Edit | None":
+    """The one named, or that in the model's folder; None without. UsageError for one of the models that are known."""
     from harness.models.edits import check_other, edit
 
-    if place is None:
-        return prepared.oracle
-    oracle, said = edit(prepared.model, "--oracle", place)
-    print(f"{place}: {said}")
-    check_other(prepared.model, "--oracle", place, oracle)
+    oracle = prepared.oracle
+    if place is not None:
+        oracle, said = edit(prepared.model, "--oracle", place)
+        print(f"{place}: {said}")
+    if oracle is not None:
+        named = f"--oracle {place}" if place else f"the oracle in {prepared.plan.folder}"
+        check_other(prepared.model, named, oracle, known)
     return oracle
 
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from harness.config import UsageError
+from harness.config import UsageError, read_yaml
 from harness.prompts.concepts import Concept
 from harness.prompts.vocabulary import Vocabulary
 
@@ -79,23 +77,18 @@ def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:
     """The kinds of a user's file; none without one.
 
     Raises:
-        UsageError: a file that is no mapping of kinds to lists of prompts.
+        UsageError: a file that is no mapping of kinds to lists of prompts, each kind once.
     """
     if file is None:
         return {}
-    try:
-        content = yaml.safe_load(file.read_text("utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"--prompts {file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml("--prompts", file)
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--prompts {file}: needed are kinds, each with a list of prompts, such as `implicit: [...]`")
     for kind, prompts in content.items():
-        if not isinstance(kind, str):
-            raise UsageError(f"--prompts {file}: {kind!r}: the name of a kind is a text")
         if kind in OURS:
             raise UsageError(
                 f"--prompts {file}: {kind!r}: a kind that the model's vocabulary fills; choose another name"
             )
         if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise UsageError(f"--prompts {file}: {kind!r}: needed is a list of prompts, each a text")
-    return {str(kind): tuple(prompts) for kind, prompts in content.items()}
+    return {kind: tuple(prompts) for kind, prompts in content.items()}

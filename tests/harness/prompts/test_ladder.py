@@ -31,7 +31,9 @@ def test_a_users_kinds_stand_beside_ours_or_replace_them(tmp_path):
     [
         ("- a\n- b\n", "needed are kinds, each with a list of prompts"),
         ("implicit: star\n", "'implicit': needed is a list of prompts"),
-        ("implicit: [1]\n", "'implicit': needed is a list of prompts"),
+        ("implicit: [a: b]\n", "'implicit': needed is a list of prompts"),
+        ("implicit:\n", "needed are kinds, each with a list of prompts"),
+        ("implicit: [a]\nparaphrase: [b]\nimplicit: [c]\n", "own.yaml: 'implicit' is given twice"),
         ("name: [a star]\n", "'name': a kind that the model's vocabulary fills"),
         ("a: [", "cannot be read as YAML"),
     ],
