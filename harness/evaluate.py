@@ -19,7 +19,7 @@ import tyro
 
 from harness.config import MINIATURE, ConceptType, Config, UsageError, from_dict
 from harness.plan import Plan
-from harness.prompts.ladder import read_ladder
+from harness.prompts.ladder import check_unnamed, read_ladder
 from harness.runs import processes
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
@@ -117,6 +117,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     if not options.overwrite:
         _check_nothing_is_lost(options)
     plan = Plan.of(_options_of_run(options))
+    check_unnamed(options.prompts, prompts, [wish.target for wish in plan.draft.erased])
     _make(options.folder)
 
     from harness.examine import Asked
@@ -164,9 +165,11 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     from harness.examine import examine
     from harness.judging.panel import SEED
     from harness.models.edits import edit
+    from harness.models.load import check_prompts
     from harness.prepare import loaded, prepare
 
     prepared = prepare(plan, loaded(plan))
+    check_prompts(prepared.model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
     subjects: dict[str, Edit] = {"original": nullcontext}
     subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
     print(f"{options.erased}: {said}")

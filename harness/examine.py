@@ -19,7 +19,7 @@ from harness.judging.references import References
 from harness.judging.result import Outcome, Point, merged, pooled
 from harness.models.denoiser import forwards
 from harness.models.edits import Edit
-from harness.models.load import check_prompts, short_enough
+from harness.models.load import short_enough
 from harness.prepare import Prepared
 from harness.prompts.ladder import Ladder, general_ladder, ladder
 from harness.prompts.words import Words
@@ -42,7 +42,7 @@ class Asked:
     """That an attack works with for each concept."""
     seed: int = 0
     prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By kind, what a user adds to the ladder."""
+    """By kind, what a user adds to the ladder; what a text encoder would cut off is left out."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,6 @@ def examine(
         subjects: `original`, `erased`, and `oracle` where there is one.
         pictures: the erased model's of the panel's prompts.
         asked: which attacks.
-
-    Raises:
-        UsageError: a prompt of the user's that is too long.
     """
     measured = compare(pictures, prepared.panel, references)
     content: dict[str, Any] = dict(as_rows(measured))
@@ -109,7 +106,6 @@ def _attacked(
     model, words = prepared.model, prepared.plan.words
     assert words is not None
     assert references.judge is not None
-    check_prompts(model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
     others = _others(prepared, words, target)
     every = _ladder(prepared, target, next(iter(others), ""), asked.prompts)
     kept = {kind: tuple(short_enough(model, prompts)) for kind, prompts in every.kinds.items()}

@@ -4,8 +4,10 @@ A user's file is YAML with a list of prompts for each kind; its kinds stand besi
 and `several`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from harness.config import UsageError, read_yaml
@@ -71,6 +73,17 @@ def general_ladder(
         "empty": ("",),
     }
     return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})
+
+
+def check_unnamed(file: Path | None, own: Mapping[str, tuple[str, ...]], targets: Iterable[str]) -> None:
+    """UsageError where a prompt of a user's file names a target though its kind is one that does not."""
+    for kind, target in product(own.keys() & {*UNNAMED}, targets):
+        for prompt in own[kind]:
+            if re.search(rf"\b{re.escape(target)}\b", prompt, re.IGNORECASE):
+                raise UsageError(
+                    f"--prompts {file}: {kind!r}: {prompt!r} names {target!r}; prompts of this kind do not, move it to "
+                    "`paraphrase`"
+                )
 
 
 def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:

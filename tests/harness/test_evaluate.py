@@ -68,6 +68,23 @@ def test_an_oracle_that_is_the_original_or_the_erased_model_ends_with_one_line(r
     assert f"--oracle {run}: equal to the erased model, weight by weight; name another" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (f"paraphrase: [{'star ' * 99}]", "more than the tokenizer's limit of"),
+        ("implicit: [a star]", "'implicit': 'a star' names 'star'"),
+    ],
+)
+def test_a_users_prompt_that_cannot_be_used_is_refused_before_anything_is_sampled(
+    run, tmp_path, capsys, kinds, message
+):
+    (tmp_path / "own.yaml").write_text(kinds)
+    assert evaluate.main([str(run), "--prompts", str(tmp_path / "own.yaml"), "--overwrite"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "pictures before" not in said
+
+
 def test_a_model_without_a_judge_cannot_be_attacked(tmp_path, capsys):
     folder = tiny.folder(tmp_path / "model")
     flags = ["--original", str(folder), "--target", "star"]

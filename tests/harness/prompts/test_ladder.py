@@ -3,7 +3,7 @@
 import pytest
 
 from harness.config import WEIGHTS, UsageError
-from harness.prompts.ladder import UNNAMED, ladder, read_ladder
+from harness.prompts.ladder import UNNAMED, check_unnamed, ladder, read_ladder
 from harness.prompts.vocabulary import read_vocabulary
 
 
@@ -24,6 +24,17 @@ def test_a_users_kinds_stand_beside_ours_or_replace_them(tmp_path):
     assert kinds["implicit"] == ("five points",)
     assert kinds["several"] == ("a star and a star",)
     assert read_ladder(None) == {}
+
+
+def test_what_is_said_not_to_name_the_target_may_not(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("implicit: [five points, A STAR of five points]\nparaphrase: [a star]\n")
+    own = read_ladder(file)
+    with pytest.raises(
+        UsageError, match=r"own.yaml: 'implicit': 'A STAR of five points' names 'star'; prompts of this"
+    ):
+        check_unnamed(file, own, ["moon", "star"])
+    check_unnamed(file, own, ["moon", "points of a STAR"])
 
 
 @pytest.mark.parametrize(
