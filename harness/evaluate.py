@@ -9,7 +9,7 @@ the denoiser's weights. Writes metrics.json, docs/evaluation.md says what is in 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import tyro
 
 from harness.config import MINIATURE, ConceptType, Config, UsageError
 from harness.plan import Plan
-from harness.prompts.ladder import read_ladder
+from harness.prompts.ladder import check_unnamed, read_ladder
 from harness.runs import processes, progress
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
@@ -37,6 +37,9 @@ TAKEN_OVER = ("concept_type", "judge", "judge_words", "inception")
 """Options that go over those of the run where they are given."""
 FEWEST = 4
 """Pictures of an attack, for an interval to say anything."""
+MOST = 1000
+DRAWN = 180
+"""Times that all attacks draw their pictures: about 60 settings on three models."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,24 @@ def run(options: Evaluate) -> dict[str, Any]:
 
     Raises:
         UsageError: nothing to evaluate, an attack that there is not, no judge to tell success, an oracle that is the
-            original, a prompt that is too long, or an existing result.
+            original or the erased model, a prompt that is too long, too few or too many pictures, an existing result.
     """
     prompts = read_ladder(options.prompts)
     if options.pictures < FEWEST or not 0 <= options.seed <= 2**60:
         raise UsageError(
             f"--pictures {options.pictures}, --seed {options.seed}: needed are {FEWEST} pictures, a seed from 0"
         )
+    if options.pictures > MOST:
+        raise UsageError(
+            f"--pictures {options.pictures}: at most {MOST}, for an interval of +-.03; all attacks draw each {DRAWN} "
+            f"times, here {DRAWN * options.pictures:,} pictures, and those of an attack are in memory together"
+        )
     if not options.erased.exists():
         raise UsageError(f"{options.erased}: nothing there; needed is a run folder, or what another tool made")
     if not options.overwrite:
         _check_nothing_is_lost(options)
     plan = Plan.of(_options_of_run(options))
+    check_unnamed(options.prompts, prompts, [wish.target for wish in plan.draft.erased])
     _make(options.folder)
     with progress.course(plan.attacks, Phase.KEPT, Phase.TRAINING):
         progress.begin(Phase.LOADING, f"torch, diffusers and {plan.options.model}")
@@ -162,13 +171,15 @@ def _options_of_run(options: Evaluate) -> Config:
 def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     from harness.examine import examine
     from harness.models.edits import edit
+    from harness.models.load import check_prompts
     from harness.prepare import loaded, prepare
 
     prepared = prepare(plan, loaded(plan))
+    check_prompts(prepared.model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
     subjects: dict[str, Edit] = {"original": nullcontext}
     subjects["erased"], said = edit(prepared.model, "erased model:", options.erased)
     print(f"{options.erased}: {said}")
-    oracle = _oracle(prepared, options.oracle)
+    oracle = _oracle(prepared, options.oracle, subjects)
     if oracle is not None:
         subjects["oracle"] = oracle
     references = prepared.references(oracle)
@@ -177,15 +188,17 @@ def _examine(plan: Plan, options: Evaluate, asked: "Asked") -> "Examined":
     return examine(prepared, references, subjects, pictures, asked)
 
 
-def _oracle(prepared: "Prepared", place: Path | None) -> "Edit | None":
-    """The one named, or that in the model's folder; None without."""
+def _oracle(prepared: "Prepared", place: Path | None, known: "Mapping[str, Edit]") -> "Edit | None":
+    """The one named, or that in the model's folder; None without. UsageError for one of the models that are known."""
     from harness.models.edits import check_other, edit
 
-    if place is None:
-        return prepared.oracle
-    oracle, said = edit(prepared.model, "--oracle", place)
-    print(f"{place}: {said}")
-    check_other(prepared.model, "--oracle", place, oracle)
+    oracle = prepared.oracle
+    if place is not None:
+        oracle, said = edit(prepared.model, "--oracle", place)
+        print(f"{place}: {said}")
+    if oracle is not None:
+        named = f"--oracle {place}" if place else f"the oracle in {prepared.plan.folder}"
+        check_other(prepared.model, named, oracle, known)
     return oracle
 
 

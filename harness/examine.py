@@ -1,32 +1,37 @@
 """The tests of forgetting on a model that is loaded: metrics, attacks, both gaps and a verdict, as metrics.json."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from harness.data.latents import encode, nearest
-from harness.judging.attack import Attack, Attacked, Outcome, Point, pooled, spread
+from harness.judging.attack import Attack, Attacked, spread
 from harness.judging.comparison import as_rows, compare, retained_by_value
 from harness.judging.gaps import collateral_gap, forgetting_gap, verdict
 from harness.judging.intervals.measure import Measure
 from harness.judging.intervals.shift import Shift, shift
 from harness.judging.references import References
+from harness.judging.result import Outcome, Point, merged, pooled
 from harness.models.denoiser import forwards
 from harness.models.edits import Edit
-from harness.models.load import check_prompts, short_enough
+from harness.models.load import short_enough
 from harness.prepare import Prepared
 from harness.prompts.ladder import Ladder, general_ladder, ladder
 from harness.prompts.words import Words
-from harness.runs import progress
+from harness.runs import processes, progress
 from harness.runs.progress import Phase
 from harness.show.page import Seen
 
 GENERAL = ("superclass", "empty")
 """Kinds of prompts whose pictures' distribution is held against the oracle's."""
+
+Ran = tuple[dict[str, Outcome], dict[str, float]]
+"""By concept what an attack comes to, and what it cost."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Asked:
     """That an attack works with for each concept."""
     seed: int = 0
     prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By kind, what a user adds to the ladder."""
+    """By kind, what a user adds to the ladder; what a text encoder would cut off is left out."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,6 @@ def examine(
         subjects: `original`, `erased`, and `oracle` where there is one.
         pictures: the erased model's of the panel's prompts.
         asked: which attacks.
-
-    Raises:
-        UsageError: a prompt of the user's that is too long.
     """
     measured = compare(pictures, prepared.panel, references)
     content: dict[str, Any] = dict(as_rows(measured))
@@ -82,10 +84,7 @@ def examine(
     if asked.attacks:
         each = [_attacked(prepared, references, subjects, target, asked) for target in prepared.targets]
         content["attacks"] = {}
-        for i, attack in enumerate(asked.attacks, 1):
-            progress.begin(Phase.ATTACKS, f"{attack.name.replace('_', ' ')}, {i} of {len(asked.attacks)}")
-            with _cost(prepared) as cost:
-                outcomes[attack.name] = {one.target: attack.run(one) for one in each}
+        for attack, (outcomes[attack.name], cost) in _run(prepared, asked.attacks, each):
             whole = _whole(outcomes[attack.name])
             excesses[attack.name] = whole.excess
             content["attacks"][attack.name] = _row(whole, outcomes[attack.name]) | {"cost": cost}
@@ -108,7 +107,6 @@ def _attacked(
     model, words = prepared.model, prepared.plan.words
     assert words is not None
     assert references.judge is not None
-    check_prompts(model, [prompt for prompts in asked.prompts.values() for prompt in prompts])
     others = _others(prepared, words, target)
     every = _ladder(prepared, target, next(iter(others), ""), asked.prompts)
     kept = {kind: tuple(short_enough(model, prompts)) for kind, prompts in every.kinds.items()}
@@ -138,6 +136,50 @@ def _others(prepared: Prepared, words: Words, target: str) -> dict[str, tuple[st
         return {word: words.prompts[word] for word in kept}
     first = vocabulary.templates[0]
     return {word: tuple(vocabulary.captions(first, {axis: [word]})) for word in kept}
+
+
+def _run(prepared: Prepared, attacks: Sequence[Attack], each: Sequence[Attacked]) -> list[tuple[Attack, Ran]]:
+    """Each attack with its outcomes and its cost.
+
+    Those that share out pictures come first, with all processes at one; of the others each process then has models of
+    its own, and none waits for another from one attack to the next.
+    """
+    said = {attack: f"{attack.name.replace('_', ' ')}, {i} of {len(attacks)}" for i, attack in enumerate(attacks, 1)}
+    done = {
+        attack.name: _measured(prepared, attack.run, each, said[attack]) for attack in attacks if not attack.by_model
+    }
+    tasks = [
+        (
+            attack.name,
+            partial(_measured, prepared, partial(attack.on, subject=model), [one], f"{said[attack]}, {model}"),
+        )
+        for attack in attacks
+        if attack.by_model
+        for one in each
+        for model in one.models
+    ]
+    _ = [one.drawn for one in each if tasks]  # by the main process, while the others wait
+    parts = processes.deal([task for _, task in tasks])
+    for name in dict.fromkeys(name for name, _ in tasks):
+        done[name] = _joined([part for (other, _), part in zip(tasks, parts, strict=True) if other == name])
+    return [(attack, done[attack.name]) for attack in attacks]
+
+
+def _measured(prepared: Prepared, attack: Callable[[Attacked], Outcome], each: Sequence[Attacked], said: str) -> Ran:
+    """An attack's outcome on each concept, and its cost; `said` is what is announced of it."""
+    progress.begin(Phase.ATTACKS, said)
+    with _cost(prepared) as cost:
+        outcomes = {one.target: attack(one) for one in each}
+    return outcomes, cost
+
+
+def _joined(parts: Sequence[Ran]) -> Ran:
+    """An attack's outcomes on one model each as one of each concept, and the sum of their costs."""
+    targets = dict.fromkeys(target for outcomes, _ in parts for target in outcomes)
+    every = {target: [outcomes[target] for outcomes, _ in parts if target in outcomes] for target in targets}
+    costs = [cost for _, cost in parts]
+    cost = {name: round(sum(each[name] for each in costs), 1) for name in costs[0]}
+    return {target: merged(outcomes) for target, outcomes in every.items()}, cost
 
 
 def _whole(by_target: Mapping[str, Outcome]) -> Point:

@@ -48,8 +48,10 @@ def finish(
 @torch.no_grad()
 def decode(model: Family, latents: Tensor, options: Config) -> Tensor:
     """Latents (n, c, h, w) as pictures (n, 3, H, W) in [0, 1], on the CPU."""
+    ours = processes.share(list(range(len(latents))), padded=True)
     with model.whole(), model.arithmetic(options.precision):
-        return torch.cat([model.decode(part).float().cpu() for part in latents.split(2 * options.batch_size)])
+        parts = [model.decode(part).float().cpu() for part in latents[ours].split(2 * options.batch_size)]
+    return processes.gather(torch.cat(parts), len(latents))
 
 
 def _denoise(

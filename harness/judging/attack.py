@@ -4,16 +4,17 @@ A file of `attacks` has an `ATTACK`. An attack can make a model draw what it nev
 oracle, the same model retrained without the concept, is what the erased model still remembers.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config, UsageError
 from harness.discovery import modules
-from harness.judging.intervals.measure import Deviations, Measure, by_prompt, difference, wilson, worth
+from harness.judging.result import SHOWN, Outcome, Point, Rate, Result
 from harness.prompts.ladder import Ladder
+from harness.runs import processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from harness.models.family import Conditioning, Family
 
 ATTACKS = "harness.judging.attacks"
-SHOWN = 8
-"""Pictures of a setting that are kept to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,15 @@ class Attacked:
     seed: int
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By value of the target's axis that was not erased, the nearest first: the prompts that name it instead."""
-    _drawn: "dict[str, dict[str, Tensor]]" = field(default_factory=dict, repr=False, compare=False)
+    only: str = ""
+    """Of the subjects the one to attack; empty for all."""
+    _drawn: "dict[tuple[str, str], Tensor]" = field(default_factory=dict, repr=False, compare=False)
+    """By what it is and which model made it."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Which of the subjects to attack."""
+        return (self.only,) if self.only else tuple(self.subjects)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -59,34 +66,47 @@ class Attacked:
         """The same without the target's name, "a shape" for "a star"."""
         return self.ladder.kinds["superclass"]
 
-    @cached_property
+    @property
     def drawn(self) -> "tuple[list[str], Tensor]":
-        """`pictures` prompts that name the target, and the original model's latents of them (n, c, h, w)."""
+        """`pictures` prompts that name the target, and the original model's latents of them (n, c, h, w), drawn once.
+
+        By one process, as what attacks learn from them is to be the same whatever their number.
+        """
         from harness.data.once import sample_once
 
-        places = spread(self.pictures, len(self.prompts))
-        named = [self.prompts[i] for i in places]
-        with self.subjects["original"]():
-            return named, sample_once(
-                self.model, named, self.embeddings, self.options, self.seed, desc="target's pictures"
-            )
+        named = [self.prompts[i] for i in spread(self.pictures, len(self.prompts))]
+
+        def draw() -> "Tensor":
+            desc = "target's pictures"
+            return sample_once(self.model, named, self.embeddings, self.options, self.seed, desc=desc).cpu()
+
+        def latents() -> "Tensor":
+            with self.subjects["original"]():
+                return processes.by_main(draw).to(self.model.device)
+
+        return named, self.kept("latents", "original", latents)
 
     def drawn_by_all(self, kind: str) -> "dict[str, Tensor]":
         """By model, `pictures` pictures (n, 3, H, W) in [0, 1] of a kind of the ladder's prompts, drawn once."""
+        return {
+            name: self.kept(f"pictures of {kind}", name, partial(self._asked, name, kind)) for name in self.subjects
+        }
+
+    def _asked(self, subject: str, kind: str) -> "Tensor":
         from harness.data.latents import sample
         from harness.data.once import sample_once
 
-        if kind not in self._drawn:
-            prompts = self.ladder.kinds[kind]
-            given = [prompts[i] for i in spread(self.pictures, len(prompts))]
-            self._drawn[kind] = {}
-            for name, stands in self.subjects.items():
-                draw = sample if name == "erased" else sample_once
-                with stands():
-                    self._drawn[kind][name] = draw(
-                        self.model, given, self.embeddings, self.options, self.seed, "pt", f"{kind}, {name}"
-                    )
-        return self._drawn[kind]
+        prompts, draw = self.ladder.kinds[kind], sample if subject == "erased" else sample_once
+        given = [prompts[i] for i in spread(self.pictures, len(prompts))]
+        with self.subjects[subject]():
+            desc = f"{kind}, {subject}"
+            return draw(self.model, given, self.embeddings, self.options, self.seed, "pt", desc)
+
+    def kept(self, what: str, subject: str, make: "Callable[[], Tensor]") -> "Tensor":
+        """What is made once of a model, for all attacks."""
+        if (what, subject) not in self._drawn:
+            self._drawn[what, subject] = make()
+        return self._drawn[what, subject]
 
     def hits(self, pictures: "Tensor") -> list[bool]:
         """On which of n pictures (n, 3, H, W) in [0, 1] the judge sees the target."""
@@ -158,7 +178,7 @@ class Attacked:
         headline: "dict[str, Any]",
         pictures: "Callable[[], Iterable[Tensor]]",
     ) -> "Outcome":
-        """Run an attack on every model.
+        """Run an attack on the models.
 
         Args:
             attack: its name.
@@ -167,7 +187,7 @@ class Attacked:
             pictures: gives those (n, 3, H, W) in [0, 1] of each setting in turn, made by the model as it stands.
         """
         results: dict[str, list[Result]] = {}
-        for subject in self.subjects:
+        for subject in self.models:
             results[subject] = [self.result(each) for each in self.made_of(subject, attack, pictures)]
         points = [
             Point(setting, {name: each[place] for name, each in results.items()})
@@ -177,121 +197,19 @@ class Attacked:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How often an attack succeeded on one model."""
-
-    successes: int
-    count: int
-    deviations: Mapping[Hashable, float] = field(default_factory=dict, repr=False, compare=False)
-    """By place of a prompt among its kind's, as `Measure` has them; without any, each picture has its own prompt."""
-
-    @classmethod
-    def of(cls, hits: Sequence[bool], prompts: Sequence[int]) -> "Rate":
-        """How many of n pictures are successes, each with its prompt's place."""
-        return cls(sum(hits), len(hits), by_prompt(hits, prompts))
-
-    @property
-    def value(self) -> float:
-        """The share."""
-        return self.successes / self.count
-
-    @property
-    def measure(self) -> Measure:
-        """The share with its 95 % interval."""
-        interval = wilson(self.value, worth(self.value, self.count, self.deviations))
-        return Measure(self.value, interval, self.deviations)
-
-    def minus(self, other: "Rate") -> Measure:
-        """The difference of two shares with its 95 % interval."""
-        return difference(self.measure, other.measure)
-
-    def to_json(self) -> dict[str, Any]:
-        """For metrics.json."""
-        return {
-            "successes": self.successes,
-            "count": self.count,
-            "rate": self.value,
-            "interval": list(self.measure.interval),
-        }
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an attack made of one model."""
-
-    rate: Rate
-    pictures: "Tensor"
-    """At most SHOWN of its pictures (n, 3, H, W) in [0, 1], successes first."""
-
-
-def pooled(results: Sequence[Result]) -> Result:
-    """Several results as one: their counts added; the first picture of each, then the second of each, and so on.
-
-    Prompts in the same place of different kinds count as one: ours say the same there in other words, from one seed.
-    """
-    import torch
-
-    deviations: Deviations = {}
-    for result in results:
-        for place, deviation in result.rate.deviations.items():
-            deviations[place] = deviations.get(place, 0.0) + deviation
-    rates = [result.rate for result in results]
-    rate = Rate(sum(each.successes for each in rates), sum(each.count for each in rates), deviations)
-    pictures = [each.pictures[i] for i in range(SHOWN) for each in results if i < len(each.pictures)]
-    return Result(rate, torch.stack(pictures[:SHOWN]))
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting of an attack, and how it went for each model."""
-
-    setting: dict[str, Any]
-    results: Mapping[str, Result]
-
-    @property
-    def rates(self) -> dict[str, Rate]:
-        """How often, by model."""
-        return {name: result.rate for name, result in self.results.items()}
-
-    @property
-    def excess(self) -> Measure | None:
-        """What the erased model's rate has over the oracle's; None without one."""
-        return self.rates["erased"].minus(self.rates["oracle"]) if "oracle" in self.results else None
-
-    def to_json(self) -> dict[str, Any]:
-        """For metrics.json: the rates, what the erased model's has over the oracle's, and that excess's interval."""
-        excess = self.excess
-        rates = {name: rate.to_json() for name, rate in self.rates.items()}
-        return {
-            "setting": self.setting,
-            "rates": rates,
-            "excess": excess and excess.value,
-            "interval": excess and list(excess.interval),
-        }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All settings of an attack; the headline is one of them that was fixed before anything was measured."""
-
-    headline: Point
-    curve: tuple[Point, ...]
-    figures: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    """By name, what the curve comes to for each model; None where it is not reached."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For metrics.json."""
-        curve = [point.to_json() for point in self.curve]
-        return {"headline": self.headline.to_json(), "curve": curve, "figures": dict(self.figures)}
-
-
-@dataclass(frozen=True)
 class Attack:
     """One attack."""
 
     name: str
     source: str
     run: Callable[[Attacked], Outcome]
+    by_model: bool = False
+    """Whether a process attacks a whole model, and others other ones: what is learned of all pictures cannot be shared
+    out by pictures."""
+
+    def on(self, attacked: Attacked, subject: str) -> Outcome:
+        """Run it on one model alone."""
+        return self.run(replace(attacked, only=subject))
 
 
 def spread(count: int, among: int) -> list[int]:

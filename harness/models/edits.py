@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from torch import Tensor
 
 from harness.config import Config, UsageError
@@ -55,8 +56,8 @@ def edit(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
     Args:
         model: the original.
         flag: what named the place, for errors.
-        place: a finished run, a pipeline's folder, or a .safetensors file: a LoRA, differences (`.diff`), a checkpoint
-            in the original layout, or some of the denoiser's weights.
+        place: a finished run, a pipeline's folder, or a .safetensors file, which a folder may hold: a LoRA, differences
+            (`.diff`), a checkpoint in the original layout, or some of the denoiser's weights.
 
     Raises:
         UsageError: nothing of the kind, another family, other sizes, another text encoder or autoencoder, or a file
@@ -66,6 +67,7 @@ def edit(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
         return partial(erased_by, model, place), Fit("a run's weights")
     if (place / INDEX).is_file():
         return _of_pipeline(model, flag, place)
+    place = _lora_in(flag, place) if place.is_dir() else place
     tensors = read_tensors(flag, place)
     if any(DIFFERENCE.search(name) for name in tensors):
         return _of_differences(model, flag, place, tensors)
@@ -74,6 +76,18 @@ def edit(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
     if any(ADAPTER.search(name) for name in tensors):
         return _of_adapter(model, flag, place, tensors)
     return _of_weights(model, flag, place, tensors)
+
+
+def _lora_in(flag: str, folder: Path) -> Path:
+    """The file of a folder that is no pipeline: the one that diffusers writes a LoRA into, or the only one."""
+    files = sorted(folder.glob("*.safetensors"))
+    named = [file for file in files if file.name == LORA_WEIGHT_NAME_SAFE] or files
+    if len(named) != 1:
+        held = f"{len(files)} .safetensors files, of which none is {LORA_WEIGHT_NAME_SAFE}" if files else "none"
+        raise UsageError(
+            f"{flag} {folder}: needed is {KINDS}, the last three as .safetensors; this folder holds {held}"
+        )
+    return named[0]
 
 
 def read_tensors(flag: str, place: Path) -> dict[str, Tensor]:
@@ -85,12 +99,17 @@ def read_tensors(flag: str, place: Path) -> dict[str, Tensor]:
     return load_tensors(place)[0]
 
 
-def check_other(model: Family, flag: str, place: Path, other: Edit) -> None:
-    """UsageError where an edit changes nothing of the denoiser."""
-    own = fingerprint(model.network.state_dict())
-    with other():
-        if fingerprint(model.network.state_dict()) == own:
-            raise UsageError(f"{flag} {place}: equal to the original, weight by weight; name another model")
+def check_other(model: Family, said: str, other: Edit, known: Mapping[str, Edit]) -> None:
+    """UsageError, which begins with `said`, where an edit makes the denoiser one that is known by its name already."""
+
+    def state(stands: Edit) -> str:
+        with stands():
+            return fingerprint(model.network.state_dict())
+
+    own = state(other)
+    for name, stands in known.items():
+        if state(stands) == own:
+            raise UsageError(f"{said}: equal to the {name} model, weight by weight; name another one")
 
 
 def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
@@ -112,13 +131,26 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
         theirs, ours = (pipeline.scheduler.config.get(name) for pipeline in (other, model.pipeline))
         if theirs != ours:
             raise UsageError(f"{flag} {place}: its noise has {name} {theirs}, the original's {ours}")
-    for name, part in model.pipeline.components.items():
-        if isinstance(part, torch.nn.Module) and name != model.component:
-            theirs = getattr(other, name).to(torch.float32).state_dict()
-            if fingerprint(theirs) != fingerprint(part.state_dict()):
-                raise UsageError(f"{flag} {place}: another {name} than the original's; only denoisers are compared")
+    parts = {name: part for name, part in model.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    for name in [each for each in parts if each != model.component]:
+        if not _same(getattr(other, name).state_dict(), parts[name].state_dict()):
+            raise UsageError(
+                f"{flag} {place}: another {name} than the original's; only denoisers are compared, beside the same "
+                f"{name} for all: name as the original a model that has this one"
+            )
     network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
     return partial(model.replaced, network), Fit("a pipeline's denoiser")
+
+
+def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two states have the same tensors, as they are or as one of them was saved: rounded to half precision."""
+    if state.keys() != other.keys():
+        return False
+
+    def equal(dtype: torch.dtype) -> bool:
+        return all(torch.equal(each.cpu().to(dtype), other[name].cpu().to(dtype)) for name, each in state.items())
+
+    return any(map(equal, (torch.float32, torch.float16, torch.bfloat16)))
 
 
 def _of_checkpoint(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:

@@ -4,13 +4,13 @@ A user's file is YAML with a list of prompts for each kind; its kinds stand besi
 and `several`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-import yaml
-
-from harness.config import UsageError
+from harness.config import UsageError, read_yaml
 from harness.prompts.concepts import Concept
 from harness.prompts.vocabulary import Vocabulary
 
@@ -75,27 +75,33 @@ def general_ladder(
     return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})
 
 
+def check_unnamed(file: Path | None, own: Mapping[str, tuple[str, ...]], targets: Iterable[str]) -> None:
+    """UsageError where a prompt of a user's file names a target though its kind is one that does not."""
+    for kind, target in product(own.keys() & {*UNNAMED}, targets):
+        for prompt in own[kind]:
+            if re.search(rf"\b{re.escape(target)}\b", prompt, re.IGNORECASE):
+                raise UsageError(
+                    f"--prompts {file}: {kind!r}: {prompt!r} names {target!r}; prompts of this kind do not, move it to "
+                    "`paraphrase`"
+                )
+
+
 def read_ladder(file: Path | None) -> dict[str, tuple[str, ...]]:
     """The kinds of a user's file; none without one.
 
     Raises:
-        UsageError: a file that is no mapping of kinds to lists of prompts.
+        UsageError: a file that is no mapping of kinds to lists of prompts, each kind once.
     """
     if file is None:
         return {}
-    try:
-        content = yaml.safe_load(file.read_text("utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"--prompts {file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml("--prompts", file)
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--prompts {file}: needed are kinds, each with a list of prompts, such as `implicit: [...]`")
     for kind, prompts in content.items():
-        if not isinstance(kind, str):
-            raise UsageError(f"--prompts {file}: {kind!r}: the name of a kind is a text")
         if kind in OURS:
             raise UsageError(
                 f"--prompts {file}: {kind!r}: a kind that the model's vocabulary fills; choose another name"
             )
         if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise UsageError(f"--prompts {file}: {kind!r}: needed is a list of prompts, each a text")
-    return {str(kind): tuple(prompts) for kind, prompts in content.items()}
+    return {kind: tuple(prompts) for kind, prompts in content.items()}

@@ -29,6 +29,10 @@ class LostError(RuntimeError):
     """Another process has gone."""
 
 
+_alone = False
+"""Whether this process works for itself now."""
+
+
 def launched() -> int:
     """How many processes the launcher started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -86,8 +90,8 @@ def join(device: torch.device) -> None:
 
 
 def count() -> int:
-    """How many processes have joined; 1 without a launcher."""
-    if launched() == 1:
+    """How many processes have joined; 1 without a launcher, and for one that works for itself."""
+    if launched() == 1 or _alone:
         return 1
     from torch import distributed
 
@@ -175,3 +179,40 @@ def on_main(make: Callable[[], T]) -> T:
     with _others():
         broadcast_object_list(values)
     return values[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within this, the process does all that it is asked to do, as if there were no other, and nothing is exchanged."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def by_main(make: Callable[[], T]) -> T:
+    """What `make` gives, bit for bit, where there is one process; the main one makes it alone, the others wait."""
+
+    def whole() -> T:
+        with alone():
+            return make()
+
+    return on_main(whole)
+
+
+def deal(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """What each task gives, bit for bit, where there is one process; each does every so manieth alone, all get all."""
+    if count() == 1:
+        return [task() for task in tasks]
+    from accelerate.utils import gather_object
+    from torch import distributed
+
+    mine, rank, others = [], distributed.get_rank(), count()
+    for place in range(rank, len(tasks), others):
+        with alone():
+            mine.append((place, tasks[place]()))
+    with _others():
+        done = dict(gather_object(mine))
+    return [done[place] for place in range(len(tasks))]

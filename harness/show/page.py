@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from harness.data.pictures import images
-from harness.judging.attack import Outcome, attacks
+from harness.judging.attack import attacks
 from harness.judging.metric import metrics
 from harness.judging.panel import COLUMNS, Panel, lines
+from harness.judging.result import Outcome
 from harness.runs.folder import DELTA
 from harness.show.screen import MODELS, Row, caption, directions_of, flags_chosen
 
@@ -109,11 +110,18 @@ def _attacks(outcomes: Mapping[str, Mapping[str, Outcome]]) -> Iterable[Row]:
                 "target": target,
                 "source": every[name].source,
                 "setting": _settings(outcome.headline.setting),
+                "figures": [(figure.replace("_", " "), _figures(each)) for figure, each in outcome.figures.items()],
                 "points": [
                     {"label": _settings(point.setting), "rates": point.to_json()["rates"]} for point in outcome.curve
                 ],
                 "pictures": [(model, _images(each, [name] * len(each))) for model, each in pictures.items()],
             }
+
+
+def _figures(by_model: Mapping[str, float | None]) -> str:
+    return ", ".join(
+        f"{model} {'never' if value is None else format(value, '.3g')}" for model, value in by_model.items()
+    )
 
 
 def _images(pictures: Tensor, words: Sequence[str]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ import fdiv
 from harness import sweep, unlearn
 from harness.config import WEIGHTS, Config
 from harness.prompts.draft import Draft
+from harness.prompts.ladder import check_unnamed, general_ladder, read_ladder
 from harness.prompts.vocabulary import read_vocabulary
 from harness.runs.command import parse, presets
 
@@ -76,6 +77,18 @@ def test_what_a_command_of_the_readme_reads_is_shipped_or_written_by_one_before_
             assert path in written or (ROOT / path).is_file(), path
             readings += 1
     assert readings >= 5
+
+
+def test_the_example_of_kinds_of_prompts_can_be_used_and_is_the_one_shown():
+    file = ROOT / "docs" / "examples" / "kinds.yaml"
+    own = read_ladder(file)
+    assert list(own) == ["implicit", "paraphrase", "misspelled"]
+    check_unnamed(file, own, ["Van Gogh"])
+    draft = Draft.of(Config(target="Van Gogh", concept_type="style"), None)
+    concepts = draft.settle(lambda _, names: [*names])
+    kinds = general_ladder(concepts.erased[0], concepts.general, "Claude Monet", own).kinds
+    assert list(kinds) == ["name", "several", "superclass", "empty", *own]
+    assert "docs/examples/kinds.yaml" in (ROOT / "docs" / "evaluation.md").read_text()
 
 
 def test_the_example_of_several_concepts_can_be_used():

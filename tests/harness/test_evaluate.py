@@ -61,9 +61,28 @@ def test_what_a_tool_made_is_measured_as_the_run_itself_was(run, source, tmp_pat
     assert content["verdict"] in capsys.readouterr().out
 
 
-def test_an_oracle_that_is_the_original_ends_with_one_line(run, source, capsys):
+def test_an_oracle_that_is_the_original_or_the_erased_model_ends_with_one_line(run, source, capsys):
     assert evaluate.main([str(run), "--oracle", str(source), "--overwrite"]) == 2
-    assert "equal to the original, weight by weight" in capsys.readouterr().err
+    assert "equal to the original model, weight by weight" in capsys.readouterr().err
+    assert evaluate.main([str(run), "--oracle", str(run), "--overwrite"]) == 2
+    assert f"--oracle {run}: equal to the erased model, weight by weight; name another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (f"paraphrase: [{'star ' * 99}]", "more than the tokenizer's limit of"),
+        ("implicit: [a star]", "'implicit': 'a star' names 'star'"),
+    ],
+)
+def test_a_users_prompt_that_cannot_be_used_is_refused_before_anything_is_sampled(
+    run, tmp_path, capsys, kinds, message
+):
+    (tmp_path / "own.yaml").write_text(kinds)
+    assert evaluate.main([str(run), "--prompts", str(tmp_path / "own.yaml"), "--overwrite"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "pictures before" not in said
 
 
 def test_a_model_without_a_judge_cannot_be_attacked(tmp_path, capsys):

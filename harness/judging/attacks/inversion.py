@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.judging.attack import Attack, Attacked, Outcome
+from harness.judging.attack import Attack, Attacked, Outcome, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,8 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     from harness.attacking.denoising import still
     from harness.models.family import Conditioning
 
-    general = dict(zip(attacked.prompts, attacked.superclass, strict=True))
-    given = Conditioning.stack([attacked.embeddings[general[prompt]] for prompt in attacked.drawn[0]])
+    general = [attacked.superclass[i] for i in spread(attacked.pictures, len(attacked.superclass))]
+    given = Conditioning.stack([attacked.embeddings[prompt] for prompt in general])
     block = torch.zeros_like(given.prompt_embeds[0], requires_grad=True)
     steps = learn(attacked, given, block)
     for before, after in pairwise((0, *STEPS)):
@@ -81,4 +81,4 @@ def _moved(given: "Conditioning", block: "Tensor") -> "Conditioning":
     return replace(given, prompt_embeds=given.prompt_embeds + block)
 
 
-ATTACK = Attack(name="inversion", source="Circumventing Concept Erasure Methods (2308.01508)", run=run)
+ATTACK = Attack(name="inversion", source="Circumventing Concept Erasure Methods (2308.01508)", run=run, by_model=True)

@@ -60,4 +60,9 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     yield torch.stack(every)[hits.int().argmax(0), torch.arange(len(start))]
 
 
-ATTACK = Attack(name="noise_probe", source="When are concepts erased from diffusion models? (2505.17013)", run=run)
+ATTACK = Attack(
+    name="noise_probe",
+    source="When are concepts erased from diffusion models? (2505.17013)",
+    run=run,
+    by_model=True,
+)

@@ -74,4 +74,5 @@ ATTACK = Attack(
     name="null_text_inversion",
     source="TINA (2603.17828); null-text inversion by Mokady et al. (2211.09794); noise's likelihood: 2412.00782",
     run=run,
+    by_model=True,
 )

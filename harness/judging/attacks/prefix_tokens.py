@@ -142,4 +142,4 @@ def search_of(attacked: Attacked) -> Search:
     return Search(attacked, attacked.model.path(), words, given, vectors, optimiser, generator)
 
 
-ATTACK = Attack(name="prefix_tokens", source="UnlearnDiffAtk (2310.11868)", run=run)
+ATTACK = Attack(name="prefix_tokens", source="UnlearnDiffAtk (2310.11868)", run=run, by_model=True)

@@ -8,7 +8,8 @@ than the oracle does. What it does not prove: anything of prompts that are no wo
 A vocabulary of few words has no paraphrases and no descriptions without the name; a user's file can add them.
 """
 
-from harness.judging.attack import Attack, Attacked, Outcome, Point, Result, pooled
+from harness.judging.attack import Attack, Attacked
+from harness.judging.result import Outcome, Point, Result, pooled
 from harness.prompts.ladder import UNNAMED
 
 

@@ -17,6 +17,7 @@ knows the target after 40 steps. Half of an attack's pictures are asked for, as 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def run(attacked: Attacked) -> Outcome:
         for data, weights, steps in product(given, _weights(attacked), STEPS)
     ]
     outcome = attacked.measure("relearning", settings, HEADLINE, lambda: _pictures(attacked, given))
-    return replace(outcome, figures=_half(outcome.curve, list(attacked.subjects)))
+    return replace(outcome, figures=_half(outcome.curve, attacked.models))
 
 
 def _weights(attacked: Attacked) -> list[str]:
@@ -63,7 +64,8 @@ def _given(attacked: Attacked) -> "dict[str, Captioned]":
     with attacked.subjects["original"]():
         for kind, prompts in kinds.items():
             captions = [prompts[i] for i in spread(SHOTS, len(prompts))]
-            latents = sample(attacked.model, captions, attacked.embeddings, attacked.options, attacked.seed + 2)
+            draw = partial(sample, attacked.model, captions, attacked.embeddings, attacked.options, attacked.seed + 2)
+            latents = attacked.kept(f"latents to learn from, {kind}", "original", draw)
             rows = [attacked.embeddings[caption] for caption in captions]
             result[kind] = Captioned(latents, Conditioning.stack(rows))
     return result
@@ -122,4 +124,5 @@ ATTACK = Attack(
     name="relearning",
     source="2410.08074; 2512.03564; 2510.03263",
     run=run,
+    by_model=True,
 )

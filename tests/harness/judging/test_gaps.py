@@ -5,9 +5,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from harness.judging.attack import Rate
 from harness.judging.gaps import Gap, collateral_gap, forgetting_gap, verdict
 from harness.judging.intervals.measure import Measure
+from harness.judging.result import Rate
 
 
 def test_the_forgetting_gap_is_the_mean_excess_with_those_below_the_oracle_counted_as_0():

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.config import WEIGHTS, UsageError
-from harness.prompts.ladder import UNNAMED, ladder, read_ladder
+from harness.prompts.ladder import UNNAMED, check_unnamed, ladder, read_ladder
 from harness.prompts.vocabulary import read_vocabulary
 
 
@@ -26,12 +26,25 @@ def test_a_users_kinds_stand_beside_ours_or_replace_them(tmp_path):
     assert read_ladder(None) == {}
 
 
+def test_what_is_said_not_to_name_the_target_may_not(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("implicit: [five points, A STAR of five points]\nparaphrase: [a star]\n")
+    own = read_ladder(file)
+    with pytest.raises(
+        UsageError, match=r"own.yaml: 'implicit': 'A STAR of five points' names 'star'; prompts of this"
+    ):
+        check_unnamed(file, own, ["moon", "star"])
+    check_unnamed(file, own, ["moon", "points of a STAR"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("- a\n- b\n", "needed are kinds, each with a list of prompts"),
         ("implicit: star\n", "'implicit': needed is a list of prompts"),
-        ("implicit: [1]\n", "'implicit': needed is a list of prompts"),
+        ("implicit: [a: b]\n", "'implicit': needed is a list of prompts"),
+        ("implicit:\n", "needed are kinds, each with a list of prompts"),
+        ("implicit: [a]\nparaphrase: [b]\nimplicit: [c]\n", "own.yaml: 'implicit' is given twice"),
         ("name: [a star]\n", "'name': a kind that the model's vocabulary fills"),
         ("a: [", "cannot be read as YAML"),
     ],

@@ -20,6 +20,7 @@ from harness import evaluate, unlearn
 from harness.config import Config, UsageError
 from harness.data.finish import finish
 from harness.data.latents import encode
+from harness.judging.attacks import inversion, noise_probe, null_text_inversion
 from harness.loss.critic import Context, CriticTrainer
 from harness.models.load import resolve_device
 from harness.runs import processes
@@ -172,6 +173,37 @@ def test_two_processes_attack_a_run_as_one_does_and_one_of_them_writes(one, tmp_
     assert logs[1] == ""
 
 
+def _evaluate_shortly(_, arguments):
+    """With a step or two of what attacks learn."""
+    short = {inversion: {"STEPS": (0, 1), "HEADLINE": 1}, noise_probe: {"STEPS": 2}, null_text_inversion: {"STEPS": 1}}
+    with pytest.MonkeyPatch.context() as patch:
+        for module, values in short.items():
+            for name, value in values.items():
+                patch.setattr(module, name, value)
+        return evaluate.main(arguments)
+
+
+def test_attacks_that_learn_are_dealt_out_by_model_and_come_to_the_same_bit_for_bit(one, tmp_path):
+    _, folder = one
+    flags = [
+        str(folder),
+        "--attacks",
+        "noise_probe",
+        "inversion",
+        "null_text_inversion",
+        "--pictures",
+        "5",
+        "--no-cache",
+    ]
+    assert _evaluate_shortly(0, [*flags, "--output", str(tmp_path / "one")]) == 0
+    codes, logs = _start(_evaluate_shortly, tmp_path, [*flags, "--output", str(tmp_path / "two")])
+    assert codes == [0, 0], logs
+    ours, theirs = (json.loads((tmp_path / name / "metrics.json").read_text())["attacks"] for name in ("one", "two"))
+    for row in (*ours.values(), *theirs.values()):
+        assert row["cost"].pop("cpu_seconds") >= 0
+    assert ours == theirs
+
+
 def _fail(rank, arguments):
     original = Trainer.take_step
 
@@ -236,6 +268,10 @@ def _check(rank, whole, finished):
     assert processes.gather_numbers([rank] * (2 * rank)) == [1, 1]
     assert processes.on_main(lambda: f"from {rank}") == "from 0"
     torch.testing.assert_close(_finished(), torch.from_numpy(finished), rtol=1e-3, atol=1e-4)
+    dealt = processes.deal([lambda i=i: (i, processes.count(), processes.is_main()) for i in range(3)])
+    assert dealt == [(i, 1, True) for i in range(3)]
+    assert processes.by_main(lambda: (rank, processes.count())) == (0, 1)
+    assert processes.count() == 2
     trainer, difference, context = _critic()
     trainer.update(processes.share(difference), Context(*map(processes.share, context)), 8)
     for ours, theirs in zip(trainer.critic.parameters(), map(torch.from_numpy, whole), strict=True):

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import torch
 
-from harness.judging.attack import Outcome, Point, Rate, Result
 from harness.judging.panel import Panel, Row
+from harness.judging.result import Outcome, Point, Rate, Result
 from harness.show.page import Seen, write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
@@ -26,7 +26,7 @@ def page(tmp_path):
     point = Point({"from": 0.5}, {"original": result, "erased": result})
     seen = Seen(
         Panel(rows, 1), {"original": pictures, "erased": pictures, "oracle": None},
-        {"completion": {"<star>": Outcome(point, (point,))}},
+        {"completion": {"<star>": Outcome(point, (point,), {"half_way": {"original": -0.25, "erased": None}})}},
     )  # fmt: skip
     content = {
         "unlearning_accuracy": METRIC, "attacks": {"completion": RATE | {"cost": {"forwards": 1234}}},
@@ -45,6 +45,7 @@ def test_it_says_what_was_found_and_escapes_what_users_typed(page):
     assert "there is no oracle, so there is no zero point" in text
     assert "1,234" in text
     assert "0.875" in text
+    assert "half way: original -0.25, erased never" in text
     assert text.count("<circle") == 2
 
 

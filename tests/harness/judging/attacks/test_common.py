@@ -13,6 +13,7 @@ ATTACKS = {module.ATTACK.name: module for module in (concept_vector, inversion, 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Few steps."""
+    monkeypatch.setattr(noise_probe, "STEPS", 3)
     monkeypatch.setattr(inversion, "STEPS", (0, 1, 2))
     monkeypatch.setattr(inversion, "HEADLINE", 1)
     monkeypatch.setattr(prefix_tokens, "STEPS", (0, 1, 2))

@@ -1,5 +1,6 @@
 """A prompt embedding is found for what a model can show, and none for what it cannot."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from harness.judging.attacks import inversion
 from harness.models.family import Conditioning
+from harness.prompts.ladder import Ladder
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +30,15 @@ def test_it_finds_a_target_that_lost_its_name_and_nothing_where_no_embedding_sho
     before, after = inversion.run(attacked).curve
     assert {name: rate.value for name, rate in before.rates.items()} == {"original": 1, "erased": 0, "oracle": 0}
     assert {name: rate.value for name, rate in after.rates.items()} == {"original": 1, "erased": 1, "oracle": 0}
+
+
+def test_templates_may_have_one_general_prompt_between_them(reading, monkeypatch):
+    """As those of a user's file that do not say what stands in the concept's place."""
+    monkeypatch.setattr(inversion, "STEPS", (0, 1))
+    monkeypatch.setattr(inversion, "HEADLINE", 1)
+    attacked = reading(original=lambda embeds: embeds[:, 3, 2], erased=lambda embeds: embeds[:, 3, 2] / 3)
+    general = replace(attacked, ladder=Ladder(attacked.ladder.kinds | {"superclass": ("",)}))
+    assert {rate.count for rate in inversion.run(general).headline.rates.values()} == {attacked.pictures}
 
 
 def test_the_steps_lower_the_error(reading):

@@ -83,6 +83,7 @@ def test_its_evaluation_asks_its_judge_and_draws_a_users_prompts_by_kind(run, pl
     page = (place / "ladder" / "report.html").read_text()
     assert "prompt implicit" in page
     assert "prompt paraphrase" in page
+    assert "explicit implicit gap: original" in page
 
 
 def test_another_judge_may_evaluate_it(run, place, classifier):
