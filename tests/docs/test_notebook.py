@@ -43,7 +43,7 @@ def test_it_runs_from_the_model_to_the_report(tmp_path, monkeypatch, capsys):
     """With two steps, few samples, no adversary and a ninth of the panel; all else is the notebook's."""
     whole, options_of = prepare.panel, erase.options_of
     monkeypatch.setattr(prepare, "panel", lambda *given: whole(*given).every(9)[1])
-    monkeypatch.setattr(erase, "options_of", lambda given, place: options_of(given | FEWER, place))
+    monkeypatch.setattr(erase, "options_of", lambda given, *rest: options_of(given | FEWER, *rest))
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     sources = ["".join(cell["source"]) for cell in _cells()[1:]]

@@ -2,8 +2,9 @@
 
 What is *proved* is judged by the kernel again, whatever derived it; what is *refuted* is not. So every comparison, sum,
 product, number, truth value, condition and negation of the files that refute is changed in turn, in an order that the
-seed shuffles, and the four verdicts that admit a divergence are asked of every bump, divergence and refusal of the
-tests. A mutant under which none of them reads otherwise has survived, and is printed.
+seed shuffles, and the four verdicts that admit a divergence, with the counterexample, are asked of every bump,
+divergence and refusal of the tests, and the sign of their constants. A mutant under which none of them reads otherwise
+has survived, and is printed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,8 @@ FILES = [
         "balls/ball.py",
     )
 ]
-TEXTS = [bump[0] for bump in test_attacks.BUMPS] + test_attacks.DIVERGENCES + list(test_refusals.REFUSED)
+TEXTS = [f"sign{i}" for i in range(len(test_attacks.CONSTANTS))]
+TEXTS += [bump[0] for bump in test_attacks.BUMPS] + test_attacks.DIVERGENCES + list(test_refusals.REFUSED)
 LONGEST = 60  # CPU seconds that a mutant may take over all of them
 
 
@@ -42,20 +46,27 @@ def verdicts(texts: list[str], right: dict[str, list[str]] | None) -> dict[str, 
     """Return the four words of each text, up to the first that is not `right`."""
     from fdiv import from_expression
     from fdiv.evidence import foundations as of
+    from fdiv.exact.comparison import sign
 
     found: dict[str, list[str]] = {}
+    judges = (of.vanishes_at_one, of.finite, of.convex, of.not_affine)
     for text in texts:
-        divergence = from_expression(text)
-        words = []
-        for judge in (of.vanishes_at_one, of.finite, of.convex, of.not_affine):
-            try:
-                words.append(str(judge(divergence).evidence))
-            except Exception as error:  # the gate takes it for a claim that is open
-                words.append(type(error).__name__)
-        found[text] = words
+        if text.startswith("sign"):
+            asked = [partial(sign, test_attacks.CONSTANTS[int(text.removeprefix("sign"))][0])]
+        else:
+            asked = [partial(judge, from_expression(text)) for judge in judges]
+        found[text] = words = [_word(each) for each in asked]
         if right is not None and right[text] != words:
             return found
     return found
+
+
+def _word(judge: Callable[[], Any]) -> str:
+    try:
+        found = judge()
+        return str(found) if isinstance(found, int) else f"{found.evidence} {found.counterexample}"
+    except Exception as error:  # the gate takes it for a claim that is open
+        return type(error).__name__
 
 
 def in_a_child(folder: str | None, texts: list[str], right: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
