@@ -22,6 +22,7 @@ from harness.models.weights import changes, over, put_over, save_trained
 from harness.prepare import Prepared
 from harness.runs import processes, progress
 from harness.runs.checkpoint import Store
+from harness.runs.command import preset, presets_of
 from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same
 from harness.runs.places import places, public, public_divergences
 from harness.runs.progress import Phase
@@ -141,6 +142,7 @@ def _summary(prepared: Prepared, trained: Trained, examined: Examined) -> dict[s
         "directions": chosen.directions,
         "config": options,
         "command": command_of(options),
+        "presets": {name: preset(name)["source"] for name in presets_of(plan.options)},
         "model": {"name": options["model"], "sha256": trained.digests},
         "ledger": plan.ledger(chosen, accuracy_by_target(examined.erased, examined.seen.panel, examined.references)),
         "prompts": {

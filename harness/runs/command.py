@@ -152,6 +152,20 @@ def flags_of_preset(name: str) -> list[str]:
     return _flags(f"--preset {name}", preset(name)["options"])
 
 
+def presets_of(options: Config) -> list[str]:
+    """The recipes that options follow, in all that these set."""
+    return [
+        name
+        for name, recipe in presets().items()
+        if all(_is(getattr(options, key.replace("-", "_")), text) for key, text in recipe["options"].items())
+    ]
+
+
+def _is(value: Any, text: str) -> bool:
+    """Whether a text or number of an option is what a recipe writes."""
+    return value is not None and type(value)(text) == value
+
+
 def options_of_preset(name: str) -> Config:
     """The same as options; UsageError where there is none of this name."""
     return tyro.cli(Config, args=flags_of_preset(name))

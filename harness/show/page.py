@@ -145,6 +145,7 @@ def _run(run: Row) -> list[tuple[str, str]]:
     return [
         ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
         ("options that are not the defaults", " ".join(flags_chosen(run["config"])) or "none"),
+        *((f"recipe {name}", source) for name, source in run.get("presets", {}).items()),
         ("weights trained", f"{run['trained_weights']:,} ({run['config']['parameter_group']})"),
         ("scale of s", f"{run['scale']['kind']}, {run['scale']['constants'][0]:.3g}"),
         *([("training", f"{seconds['training']:.0f} s of {seconds['whole']:.0f} s")] if seconds else []),

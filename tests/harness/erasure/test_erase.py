@@ -303,6 +303,16 @@ def test_a_preset_is_the_command_lines(capsys):
         harness.erase(tiny.pipeline(), preset="esd", **STAR)
 
 
+def test_a_run_says_which_recipe_it_follows(tmp_path):
+    erased = harness.erase(
+        tiny.pipeline(), preset="uce", target="a star", retain=["a moon"], latents=2, sampling_steps=1
+    )
+    assert erased.summary["presets"].keys() == {"uce"}
+    page = erased.report(tmp_path / "report.html").read_text()
+    assert "recipe uce" in page
+    assert "UCE (arXiv 2308.14761)" in page
+
+
 def test_options_from_python_are_checked_by_the_command_too(model, tmp_path):
     """It had sampled for minutes, and left a folder behind, before an IndexError said that there was no step."""
     options = Config(model=str(model), target="a star", output=tmp_path / "run", steps=0)

@@ -8,11 +8,12 @@ import pytest
 
 from harness.config import Config, UsageError, flag_of, from_dict, to_dict
 from harness.plan import Plan
-from harness.runs.command import flags, options_of_preset, parse, presets
+from harness.runs.command import flags, options_of_preset, parse, presets, presets_of
 
 
 def test_no_flags_give_the_defaults():
     assert parse([]) == Config()
+    assert presets_of(Config()) == []
 
 
 def test_every_option_is_a_flag_and_is_described(capsys):
@@ -101,6 +102,8 @@ def test_every_preset_says_what_it_rests_on_and_can_be_used(name, model, capsys)
     options = parse(["--preset", name, "--target", "a star", "--model", str(model)])
     assert f"note: --preset {name} ({recipe['for']}) is {recipe['source']}. What no" in capsys.readouterr().err
     assert options_of_preset(name) == replace(options, target="", model=Config().model)
+    assert name in presets_of(options)
+    assert name not in presets_of(replace(options, scale="posterior"))
     (concept,) = Plan.of(options).draft.erased
     assert concept.options.concept_type == recipe["options"].get("concept-type")
 
