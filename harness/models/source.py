@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, Runt
 """What diffusers and transformers raise of files that they cannot load."""
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that an index may name and its folder lack: a pipeline is loaded without them."""
+PLACES = (
+    "model", "prompts", "concepts", "show", "continue_from", "start", "judge", "inception", "output", "resume",
+)  # fmt: skip
+"""Options that may name a folder of the machine."""
 _HEADER = 8
 """Bytes at the start of a safetensors file that give the length of its JSON header, least first."""
 
@@ -153,6 +158,17 @@ def is_hub_id(model: str) -> bool:
 def public_name(model: str) -> str:
     """What others may read of where a model is: its id on the hub, or the last part of its path."""
     return model if is_hub_id(model) else Path(model).name
+
+
+def public_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's options as others may read them: of what lies in a folder no more than its last part."""
+    return {name: _last(str(value)) if name in PLACES and value else value for name, value in options.items()}
+
+
+def _last(place: str) -> str:
+    """The last part of a path, with the kind of judge that may stand before it."""
+    kind, colon, path = place.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}"
 
 
 def public_divergences(names: str) -> str:

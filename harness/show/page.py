@@ -12,15 +12,14 @@ from torch import Tensor
 from harness.data.pictures import images
 from harness.judging.attack import Outcome, attacks
 from harness.judging.metric import metrics
-from harness.judging.panel import COLUMNS, Panel, lines
+from harness.judging.panel import COLUMNS, Gallery, Panel, lines
+from harness.models.source import public_options
 from harness.runs.folder import DELTA
 from harness.show.screen import MODELS, Row, caption, flags_chosen
 
 SIDE = 128
 """Pixels along a side of the pictures shown; larger ones are reduced."""
 GAPS = (("forgetting_gap", "Forgetting gap"), ("collateral_gap", "Collateral gap"))
-PLACES = ("model", "prompts", "concepts", "continue_from", "start", "judge", "inception")
-"""Options that may name a folder of the machine, of which others need no more than the last part."""
 Strip = tuple[str, list[tuple[str, str]]]
 """A model, and its pictures as data URLs, each with its prompt."""
 
@@ -34,6 +33,14 @@ class Seen:
     """By model, of the panel's prompts, (prompts, 3, H, W) in [0, 1]."""
     outcomes: Mapping[str, Mapping[str, Outcome]]
     """By attack and concept."""
+    shown: Gallery | None = None
+    """Of the user's own prompts."""
+
+    @property
+    def galleries(self) -> list[Gallery]:
+        """All pictures but those of attacks."""
+        judged = Gallery(self.panel, self.pictures)
+        return [judged] if self.shown is None else [judged, self.shown]
 
 
 def write_page(path: Path, title: str, content: Row, seen: Seen, run: Row | None = None, attack: str = "") -> None:
@@ -89,14 +96,15 @@ def _settings(setting: Row) -> str:
 
 
 def _panel(seen: Seen) -> list[tuple[str, list[Strip]]]:
-    """What is erased, then what is kept: by name the strips of the models."""
-    there = {model: each for model, each in seen.pictures.items() if each is not None}
+    """What is erased, what is kept, what the user wished to see: by name the strips of the models."""
     result = []
-    for line in lines(seen.panel):
-        names = dict.fromkeys(seen.panel.named[i] for i in line.places)
-        words = [seen.panel.prompts[i] for i in line.places]
-        strips = [(model, _images(each[list(line.places)], words)) for model, each in there.items()]
-        result.append((", ".join(names), strips))
+    for gallery in seen.galleries:
+        there = {model: each for model, each in gallery.pictures.items() if each is not None}
+        for line in lines(gallery.panel):
+            names = dict.fromkeys(gallery.panel.named[i] for i in line.places)
+            words = [gallery.panel.prompts[i] for i in line.places]
+            strips = [(model, _images(each[list(line.places)], words)) for model, each in there.items()]
+            result.append((", ".join(names), strips))
     return result
 
 
@@ -136,10 +144,9 @@ def _url(content: bytes, kind: str) -> str:
 def _run(run: Row) -> list[tuple[str, str]]:
     """What a reader wants to know of a training."""
     seconds = run["seconds"]
-    named = {name: _last(str(value)) if name in PLACES and value else value for name, value in run["config"].items()}
     return [
         ("steps", str(run["stopped"]["step"] if run["stopped"] else run["config"]["steps"])),
-        ("options that are not the defaults", " ".join(flags_chosen(named)) or "none"),
+        ("options that are not the defaults", " ".join(flags_chosen(public_options(run["config"]))) or "none"),
         ("weights trained", f"{run['trained_weights']:,} ({run['config']['parameter_group']})"),
         ("scale of s", f"{run['scale']['kind']}, {run['scale']['constants'][0]:.3g}"),
         *([("training", f"{seconds['training']:.0f} s of {seconds['whole']:.0f} s")] if seconds else []),
@@ -148,12 +155,6 @@ def _run(run: Row) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)),
         *([("note", run["warning"])] if run["warning"] else []),
     ]
-
-
-def _last(place: str) -> str:
-    """The last part of a path, with the kind of judge that may stand before it."""
-    kind, colon, path = place.rpartition(":")
-    return f"{kind}{colon}{Path(path).name}"
 
 
 def _load(run: Row) -> str:
