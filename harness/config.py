@@ -86,6 +86,9 @@ class Config:
     retain: tuple[str, ...] = ()
     """Prompts to keep; by default captions with the other values of the target's axis, or neighbours of the target,
     others at random, and the anchor."""
+    show: Path | None = None
+    """Text file of prompts of your own, one a line, to see before and after on the same seeds; none is trained on,
+    retained or measured for it."""
     retain_weight: float = 3.0
     """What a retained prediction counts that has drifted by as much as it errs, against a target's at the start; at 0
     nothing is retained."""
@@ -142,6 +145,9 @@ class Config:
     dry_run: bool = False
     """Print the prompts, the sizes of all groups, the memory, the pictures and, by an earlier run beside it, the time
     that a run takes, and end there."""
+    track: tuple[str, ...] = ()
+    """Trackers that are told of the run as it goes on, through accelerate: tensorboard, wandb, mlflow, ...
+    (docs/erasure.md)."""
     save_pipeline: bool = False
     """Write the whole erased pipeline too, for diffusers to load."""
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.prepare import Prepared
 
 METRICS, REPORT = "metrics.json", "report.html"
-TAKEN_OVER = ("concept_type", "judge", "judge_words", "inception")
+TAKEN_OVER = ("concept_type", "judge", "judge_words", "inception", "show")
 """Options that go over those of the run where they are given."""
 FEWEST = 4
 """Pictures of an attack, for an interval to say anything."""
@@ -66,6 +66,8 @@ class Evaluate:
     """Which attacks: `none`, `all`, or some of their names."""
     prompts: Path | None = None
     """YAML file of more prompts for the ladder, a list for each kind, such as `implicit` or `paraphrase`."""
+    show: Path | None = None
+    """Text file of prompts of your own to see on the page; by default a run's own."""
     pictures: int = 48
     """Pictures that an attack works with for each concept."""
     seed: int = 0
@@ -161,6 +163,9 @@ def _options_of_run(options: Evaluate) -> Config:
         config = replace(options_of(options.erased), resume=None)
         model = options.original or where_model_is(options.erased, config.model, "--original")
         config = replace(config, model=model)
+    if config.show is not None and not config.show.is_file():
+        print(f"note: {config.show}, which the run was to show, is not there any more", file=sys.stderr)
+        config = replace(config, show=None)
     if options.target:
         config = replace(config, target=options.target, anchor="", concepts=None)
     given = {name: getattr(options, name) for name in TAKEN_OVER if getattr(options, name)}

@@ -97,7 +97,8 @@ def examine(
     content |= {name: gap and gap.to_json() for name, gap in gaps.items()}
     content["verdict"] = verdict(content)
     models = {"original": references.original, "erased": pictures, "oracle": references.oracle}
-    return Examined(content, Seen(prepared.panel, models, outcomes), references)
+    seen = Seen(prepared.panel, models, outcomes, prepared.draw_shown(subjects))
+    return Examined(content, seen, references)
 
 
 def _attacked(

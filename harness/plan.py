@@ -16,13 +16,17 @@ from harness.prompts.draft import Draft
 from harness.prompts.vocabulary import Vocabulary, read_vocabulary
 from harness.prompts.words import Words
 from harness.runs import processes
-from harness.runs.files import read_json
+from harness.runs.files import read_json, read_lines
 from harness.runs.folder import PROMPTS, finished
 from harness.runs.places import public_divergences
+from harness.show.tracking import check_trackers
 
 if TYPE_CHECKING:
     from fdiv import Divergence
     from harness.judging.stopping import StopRule
+
+MOST_SHOWN = 256
+"""Prompts of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Plan:
     divergences: "tuple[Divergence, ...]"
     """Certified for the objective, one a concept."""
     attacks: tuple[Attack, ...]
+    shown: tuple[str, ...]
+    """The user's own prompts, which are looked at alone."""
 
     @classmethod
     def of(cls, options: Config, place: Path | str | None = None) -> "Plan":
@@ -73,8 +79,10 @@ class Plan:
                 f"--attacks: {options.model} holds no judge and no vocabulary.json to tell their success; --judge "
                 "names a judge"
             )
+        shown = _own_prompts(options.show)
+        check_trackers(options.track)
         divergences = _certified([concept.divergence for concept in draft.erased], options.objective)
-        return cls(options, source, vocabulary, earlier, draft, judge, rule, divergences, tuple(attacks))
+        return cls(options, source, vocabulary, earlier, draft, judge, rule, divergences, tuple(attacks), shown)
 
     @property
     def folder(self) -> Path | None:
@@ -160,6 +168,16 @@ def _check_concepts(options: Config, draft: Draft, earlier: Sequence[dict[str, A
                 f"--target {concept.target!r}: put in the place of {replaced[concept.target]!r} by a run that this one "
                 "continues; erase both from the original at once, with --concepts"
             )
+
+
+def _own_prompts(path: Path | None) -> tuple[str, ...]:
+    """Those of `--show`; UsageError for a file without any, or with more than a sheet has room for."""
+    if path is None:
+        return ()
+    prompts = read_lines("--show", path)
+    if len(prompts) > MOST_SHOWN:
+        raise UsageError(f"--show {path}: {len(prompts)} prompts, and a sheet has room for {MOST_SHOWN}")
+    return tuple(prompts)
 
 
 def _stop_rule(options: Config, judge: Choice | None) -> "StopRule | None":

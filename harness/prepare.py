@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -13,7 +13,7 @@ from harness.config import Config, UsageError
 from harness.data import latents
 from harness.data.inception import load_inception
 from harness.data.once import sample_once
-from harness.judging.panel import SEED, Panel, panel
+from harness.judging.panel import SEED, SHOWN, Gallery, Panel, Row, panel
 from harness.judging.references import References, load_oracle, sample_references
 from harness.loss.objective import Losses
 from harness.models import load as models
@@ -55,6 +55,18 @@ class Prepared:
     def draw(self, prompts: Sequence[str], seed: int, desc: str) -> Tensor:
         """Pictures of n prompts by the pipeline as it is now, (n, 3, H, W) in [0, 1]."""
         return latents.sample(self.model, prompts, self.embeddings, self.plan.options, seed, "pt", desc)
+
+    def draw_shown(self, subjects: Mapping[str, Edit]) -> Gallery | None:
+        """Pictures of the user's own prompts by the original and the erased model; None without such prompts."""
+        prompts = self.plan.shown
+        if not prompts:
+            return None
+        progress.begin(Phase.ERASED, f"{len(prompts)} of the prompts of --show, beside the original's")
+        pictures = {}
+        for name, draw in (("original", self.draw_once), ("erased", self.draw)):
+            with subjects[name]():
+                pictures[name] = draw(prompts, SEED, f"--show, {name}")
+        return Gallery(Panel(tuple(Row(prompt, SHOWN, {}) for prompt in prompts), targets=0), pictures, "show-")
 
     def draw_once(self, prompts: Sequence[str], seed: int, desc: str) -> Tensor:
         """The same from the user's cache, if some run on this model as it is now has left them there."""
@@ -136,13 +148,17 @@ def prepare(plan: Plan, model: Family) -> Prepared:
             "the embeddings, where no closed form is known; choose --start original"
         )
     chosen = _choose(plan, model)
-    shown = panel(chosen, plan.vocabulary, plan.words)
-    prompts = [*chosen.prompts, *shown.prompts, ""]
+    judged = panel(chosen, plan.vocabulary, plan.words)
+    prompts = [*chosen.prompts, *judged.prompts, ""]
     models.check_prompts(model, prompts)
-    embeddings = latents.encode(model, prompts)
+    models.check_prompts(model, plan.shown, f"--show {options.show}: ", "")
+    # each part by itself: what a prompt is encoded beside can change its last digits
+    embeddings = latents.encode(model, plan.shown) | latents.encode(model, prompts)
     _check_anchors(options, chosen, embeddings)
     losses = Losses.of(plan.divergences, plan.weights, options.objective)
-    return Prepared(plan, model, chosen, losses, shown, embeddings)
+    if (trained := {*plan.shown} & {*chosen.prompts}) and processes.is_main():
+        print(f"note: --show: {len(trained)} of its prompts are trained on or retained too", file=sys.stderr)
+    return Prepared(plan, model, chosen, losses, judged, embeddings)
 
 
 def _choose(plan: Plan, model: Family) -> Concepts:

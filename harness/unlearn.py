@@ -52,11 +52,13 @@ def run(options: Config) -> Path:
         from harness.erasure.course import conclude, train
         from harness.prepare import loaded, prepare
         from harness.show.screen import last_screen
+        from harness.show.tracking import final, tracked
 
         prepared = prepare(plan, loaded(plan))
-        with written_whole(output, options.overwrite, options.resume) as out:
-            trained = train(prepared, out)
+        with written_whole(output, options.overwrite, options.resume) as out, tracked(options, out) as tell:
+            trained = train(prepared, out, tell=tell)
             outcome = conclude(prepared, trained, started)
+            tell(trained.trainer.step, final(outcome.examined.content))
             if not processes.is_main():
                 return output
             progress.begin(Phase.REPORT, f"into {output}")

@@ -21,7 +21,7 @@ from harness.models.edits import Edit
 from harness.models.weights import changes, over, put_over, save_trained
 from harness.prepare import Prepared
 from harness.runs import processes, progress
-from harness.runs.checkpoint import Store
+from harness.runs.checkpoint import Store, Tell
 from harness.runs.command import preset, presets_of
 from harness.runs.folder import INPUTS, PROMPTS, RESUME, keep_same
 from harness.runs.places import places, public, public_divergences
@@ -46,13 +46,16 @@ class Trained:
     seconds: float
 
 
-def train(prepared: Prepared, out: Path | None = None, callback: Callback | None = None) -> Trained:
+def train(
+    prepared: Prepared, out: Path | None = None, callback: Callback | None = None, tell: Tell = lambda step, row: None
+) -> Trained:
     """Sample the model as it is, and train it.
 
     Args:
         prepared: the model and its prompts.
         out: an unfinished run's folder, which the rows, the checkpoints and the weights go to; None to write nothing.
         callback: is told of every step.
+        tell: is told of every row of steps.jsonl, where there is `out`.
 
     Raises:
         OverflowedError: no loss is finite any more; with `out`, the last good weights are there.
@@ -60,7 +63,7 @@ def train(prepared: Prepared, out: Path | None = None, callback: Callback | None
     """
     model, options = prepared.model, prepared.plan.options
     digests = prepared.digests
-    store = _begin(prepared, out) if out else None
+    store = _begin(prepared, out, tell) if out else None
     references = prepared.references()
     base = put_over(model, options.continue_from) if options.continue_from else {}
     once = {"once": store.once} if store else {}
@@ -91,9 +94,9 @@ def _what_training_shows(prepared: Prepared) -> str:
     return said if plan.rule is None else f"{said}; accuracies every {plan.rule.every} steps"
 
 
-def _begin(prepared: Prepared, out: Path) -> Store:
+def _begin(prepared: Prepared, out: Path, tell: Tell) -> Store:
     """Keep what a run begins with; where it is gone on with, ask that it be the same."""
-    store = Store(out, prepared.plan.options)
+    store = Store(out, prepared.plan.options, tell)
     if processes.is_main():
         keep_same(out / PROMPTS, asdict(prepared.concepts))
         keep_same(out / RESUME / INPUTS, prepared.fingerprints() | prepared.plan.certificates)

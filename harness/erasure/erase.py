@@ -25,7 +25,7 @@ from harness.train import Callback
 
 OF_FILES = (
     "model", "variant", "revision", "offline", "output", "overwrite", "continue_from", "checkpoint_every", "resume",
-    "save_pipeline", "dry_run",
+    "track", "save_pipeline", "dry_run",
 )  # fmt: skip
 """Options that say where a model is read from and a run written to, of which there is neither here."""
 Given = ParamSpec("Given")

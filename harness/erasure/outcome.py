@@ -42,7 +42,7 @@ class Outcome:
         """Write metrics, pictures, curves, page and summary into a run folder whose name will be `name`."""
         write_json(out / "metrics.json", self.examined.content)
         self.draw(out / PICTURE)
-        sheet.save_pictures(out / PICTURES, self.examined.seen.panel, self.examined.seen.pictures)
+        sheet.save_pictures(out / PICTURES, self.examined.seen.galleries)
         self.draw_curves(out / CURVES)
         attack = f"python -m harness.evaluate {shlex.quote(name)}"
         self.write_report(out / REPORT, attack)
@@ -51,8 +51,7 @@ class Outcome:
 
     def draw(self, path: Path) -> None:
         """The same seeds before and after, as a PNG."""
-        seen = self.examined.seen
-        sheet.before_after(path, seen.panel, seen.pictures, self.concepts)
+        sheet.before_after(path, self.examined.seen.galleries, self.concepts)
 
     def draw_curves(self, path: Path) -> None:
         """How the training went, as a PNG; none where no step was taken."""

@@ -17,6 +17,8 @@ SEED = 10_000
 """Of the pictures of a panel's prompts."""
 TARGET_SEEDS = 2
 GENERAL_RETAINED = 16
+SHOWN = "own prompts"
+"""What the rows of the user's own prompts name."""
 COLUMNS = 8
 KEPT = 3
 """Kept values of a vocabulary that are shown."""
@@ -98,6 +100,17 @@ class Panel:
         targets = range(0, self.targets, stride)
         places = [*targets, *range(self.retained, len(self.rows), stride)]
         return places, Panel(tuple(self.rows[i] for i in places), len(targets))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a panel's prompts."""
+
+    panel: Panel
+    pictures: "Mapping[str, Tensor | None]"
+    """By model, in the order of the rows, (prompts, 3, H, W) in [0, 1]; None for a model there is not."""
+    prefix: str = ""
+    """What the names of its files begin with."""
 
 
 @dataclass(frozen=True)

@@ -136,11 +136,11 @@ def told(model: Family, options: Config) -> Family:
     return replace(model, max_sequence_length=tokens, guidance_scale=options.guidance_scale)
 
 
-def check_prompts(model: Family, prompts: Iterable[str]) -> None:
-    """UsageError for a prompt that a text encoder would cut off."""
+def check_prompts(model: Family, prompts: Iterable[str], where: str = "", way: str = ", or give --prompts") -> None:
+    """UsageError for a prompt that a text encoder would cut off; `where` begins it, and `way` ends it."""
     for prompt in prompts:
         if too_long := _too_long(model, prompt):
-            raise UsageError(f"prompt {textwrap.shorten(prompt, 80)!r}: {too_long}; shorten it, or give --prompts")
+            raise UsageError(f"{where}prompt {textwrap.shorten(prompt, 80)!r}: {too_long}; shorten it{way}")
 
 
 def short_enough(model: Family, prompts: Iterable[str]) -> list[str]:

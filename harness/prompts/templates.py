@@ -13,6 +13,7 @@ from importlib.resources import files
 import yaml
 
 from harness.config import Config, UsageError
+from harness.runs.files import read_lines
 
 SUPERCLASS, EMPTY, NEAR, RETAINED = "superclass", "empty", "near", "retained"
 CHOICE = re.compile(r"\[(.*?)\|(.*?)\]")
@@ -41,12 +42,7 @@ def templates_of(config: Config) -> tuple[str, ...]:
     path = config.prompts
     if path is None:
         return bank(config.concept_type).templates
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--prompts {path}: cannot be read as text: {error}") from error
-    if not lines:
-        raise UsageError(f"--prompts {path}: holds no line")
+    lines = read_lines("--prompts", path)
     for line in lines:
         if not TEMPLATE.fullmatch(line):
             raise UsageError(

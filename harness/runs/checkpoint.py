@@ -8,7 +8,7 @@ is no tensor is JSON in the file's own header, so there are no two files that co
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from harness.runs import processes
 from harness.runs.files import load_tensors, save_tensors, write_json
 from harness.runs.folder import OPTIONS, RESUME
 
+Tell = Callable[[int, Mapping[str, Any]], object]
+"""Is told of a step by its number, and of a row that holds what was seen at it."""
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
 
@@ -34,8 +36,12 @@ class Saved(NamedTuple):
 class Store:
     """The checkpoints and sampled latents of an unfinished run."""
 
-    def __init__(self, unfinished: Path, options: Config) -> None:
-        """Keep them in `unfinished`, which `written_whole` gave, with the options of a run that begins there."""
+    def __init__(self, unfinished: Path, options: Config, tell: Tell = lambda step, row: None) -> None:
+        """Keep them in `unfinished`, which `written_whole` gave, with the options of a run that begins there.
+
+        `tell` is told of each row of steps.jsonl; when a run goes on, of those that it had already too.
+        """
+        self.tell = tell
         self.folder, self.steps = unfinished / RESUME, unfinished / "steps.jsonl"
         if processes.is_main() and not (self.folder / OPTIONS).is_file():
             write_json(self.folder / OPTIONS, to_dict(options) | {"resume": None})
@@ -59,6 +65,7 @@ class Store:
             return
         with self.steps.open("a") as file:
             print(json.dumps(row, allow_nan=False), file=file)
+        self.tell(row["step"], row)
 
     def save(self, step: int, content: Saved) -> None:
         """Write a checkpoint, then drop all but the newest `KEPT`; a failure leaves those before as they were."""

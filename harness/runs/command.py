@@ -20,7 +20,7 @@ from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_d
 from harness.runs.files import read_json
 from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished, options_of
 
-MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache")
+MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache", "track")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
 TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 
@@ -88,7 +88,7 @@ def continued_options(run: Path) -> Config:
 
 def absolute(options: Config) -> Config:
     """The options with the paths of what is read made absolute, so that a run can go on from any folder."""
-    names = ("prompts", "concepts", "continue_from", "inception")
+    names = ("prompts", "concepts", "show", "continue_from", "inception")
     kind, colon, place = options.judge.partition(":")
     if place and os.path.exists(place):
         options = replace(options, judge=f"{kind}{colon}{os.path.abspath(place)}")

@@ -26,6 +26,17 @@ def usable(flag: str, path: Path) -> Path:
     return path
 
 
+def read_lines(flag: str, path: Path) -> list[str]:
+    """The lines that say something of a text file that an option names; UsageError where there are none."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{flag} {path}: cannot be read as text: {error}") from error
+    if not lines:
+        raise UsageError(f"{flag} {path}: holds no line")
+    return lines
+
+
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """A JSON object that has these keys; UsageError for anything else."""
     try:

@@ -16,7 +16,7 @@ from harness.config import MINIATURE, UsageError
 from harness.runs.files import read_json, write_json
 
 LOCAL = "local.json"
-READ = ("model", "prompts", "concepts", "divergence", "continue_from", "start", "judge", "inception")
+READ = ("model", "prompts", "show", "concepts", "divergence", "continue_from", "start", "judge", "inception")
 """Options that may name something of this machine that a run reads."""
 WRITTEN = ("output", "resume")
 """Options that name what it writes, which nobody has to find again by them."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.data.pictures import images
 from harness.judging.attack import attacks
 from harness.judging.metric import metrics
-from harness.judging.panel import COLUMNS, Panel, lines
+from harness.judging.panel import COLUMNS, Gallery, Panel, lines
 from harness.judging.result import Outcome
 from harness.runs.folder import DELTA
 from harness.show.screen import MODELS, Row, caption, directions_of, flags_chosen
@@ -33,6 +33,14 @@ class Seen:
     """By model, of the panel's prompts, (prompts, 3, H, W) in [0, 1]."""
     outcomes: Mapping[str, Mapping[str, Outcome]]
     """By attack and concept."""
+    shown: Gallery | None = None
+    """Of the user's own prompts."""
+
+    @property
+    def galleries(self) -> list[Gallery]:
+        """All pictures but those of attacks."""
+        judged = Gallery(self.panel, self.pictures)
+        return [judged] if self.shown is None else [judged, self.shown]
 
 
 def write_page(path: Path, title: str, content: Row, seen: Seen, run: Row | None = None, attack: str = "") -> None:
@@ -88,14 +96,15 @@ def _settings(setting: Row) -> str:
 
 
 def _panel(seen: Seen) -> list[tuple[str, list[Strip]]]:
-    """What is erased, then what is kept: by name the strips of the models."""
-    there = {model: each for model, each in seen.pictures.items() if each is not None}
+    """What is erased, what is kept, what the user wished to see: by name the strips of the models."""
     result = []
-    for line in lines(seen.panel):
-        names = dict.fromkeys(seen.panel.named[i] for i in line.places)
-        words = [seen.panel.prompts[i] for i in line.places]
-        strips = [(model, _images(each[list(line.places)], words)) for model, each in there.items()]
-        result.append((", ".join(names), strips))
+    for gallery in seen.galleries:
+        there = {model: each for model, each in gallery.pictures.items() if each is not None}
+        for line in lines(gallery.panel):
+            names = dict.fromkeys(gallery.panel.named[i] for i in line.places)
+            words = [gallery.panel.prompts[i] for i in line.places]
+            strips = [(model, _images(each[list(line.places)], words)) for model, each in there.items()]
+            result.append((", ".join(names), strips))
     return result
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness.config import Config
 from harness.data.latents import seeds
-from harness.judging.panel import SEED, Panel, Row, lines, panel
+from harness.judging.panel import SEED, SHOWN, Gallery, Panel, Row, lines, panel
 from harness.prompts.concepts import Concept, Concepts, towards
 from harness.show import sheet
 from harness.show.screen import caption
@@ -47,7 +47,7 @@ def test_of_a_vocabulary_every_erased_name_is_shown_and_some_kept_ones():
 
 def test_each_picture_is_a_file_at_full_size_with_its_prompt_and_seed(tmp_path):
     shown = panel(_concepts("cat"), None)
-    sheet.save_pictures(tmp_path / "pictures", shown, _pictures(shown, side=40))
+    sheet.save_pictures(tmp_path / "pictures", [Gallery(shown, _pictures(shown, side=40))])
     listed = json.loads((tmp_path / "pictures" / "pictures.json").read_text())["pictures"]
     assert len(listed) == 2 * (2 + 16) == len(list((tmp_path / "pictures").glob("*.png")))
     own = seeds(18, SEED)
@@ -63,9 +63,23 @@ def test_each_picture_is_a_file_at_full_size_with_its_prompt_and_seed(tmp_path):
 def test_any_name_can_be_drawn_without_a_warning(tmp_path, name, drawn):
     concepts = _concepts(name, retained=1)
     shown = panel(concepts, None)
-    sheet.before_after(tmp_path / "sheet.png", shown, _pictures(shown), concepts)
+    sheet.before_after(tmp_path / "sheet.png", [Gallery(shown, _pictures(shown))], concepts)
     with Image.open(tmp_path / "sheet.png") as drawing:
         assert drawing.width > 1500
+
+
+def test_own_prompts_stand_below_what_is_judged_and_have_files_of_their_own(tmp_path, drawn):
+    judged = Panel((Row("star 1", "star", {"shape": "star"}), Row("moon 1", "moon", {"shape": "moon"})), targets=1)
+    own = Panel(tuple(Row(f"mine, {i}", SHOWN, {}) for i in range(9)), targets=0)
+    galleries = [Gallery(judged, _pictures(judged)), Gallery(own, _pictures(own), "show-")]
+    sheet.before_after(tmp_path / "small.png", galleries[:1], _concepts("star"))
+    sheet.before_after(tmp_path / "sheet.png", galleries, _concepts("star"))
+    with Image.open(tmp_path / "small.png") as small, Image.open(tmp_path / "sheet.png") as whole:
+        assert whole.height > 2 * small.height
+    sheet.save_pictures(tmp_path / "pictures", galleries)
+    listed = json.loads((tmp_path / "pictures" / "pictures.json").read_text())["pictures"]
+    assert len(listed) == 2 * (2 + 9)
+    assert {"file": "show-008-erased.png", "model": "erased", "prompt": "mine, 8", "seed": seeds(9, SEED)[8]} in listed
 
 
 def test_a_caption_cannot_steer_a_terminal():
