@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LAST_WORDS = timedelta(seconds=60)
 """How long a process that fails waits for the main one to say why and save: launchers end all once one has gone."""
+LONGEST_WAIT = timedelta(hours=24)
+"""How long one waits for what another was dealt; of a large model an attack takes longer than torch would wait."""
 _store: distributed.Store | None = None
 """The launcher's own; it outlives the process group, which breaks when a process goes."""
 
@@ -86,7 +88,7 @@ def join(device: torch.device) -> None:
     if launched() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=device.type == "cpu")
+        PartialState(cpu=device.type == "cpu", timeout=LONGEST_WAIT)
 
 
 def count() -> int:

@@ -272,6 +272,8 @@ def _check(rank, whole, finished):
     assert dealt == [(i, 1, True) for i in range(3)]
     assert processes.by_main(lambda: (rank, processes.count())) == (0, 1)
     assert processes.count() == 2
+    group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    assert group.options._timeout == processes.LONGEST_WAIT
     trainer, difference, context = _critic()
     trainer.update(processes.share(difference), Context(*map(processes.share, context)), 8)
     for ours, theirs in zip(trainer.critic.parameters(), map(torch.from_numpy, whole), strict=True):
