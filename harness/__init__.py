@@ -9,6 +9,8 @@ import os
 
 # Importing diffusers makes transformers warn that torchvision is missing, which nothing here needs.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Torch's threads would else spin, on a whole core each, from one small layer to the next; the numbers are the same.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from importlib import import_module
 from importlib.util import find_spec

@@ -5,11 +5,12 @@ less (TAR, 2408.00761, with the first-order gradient of 1803.02999: the displace
 fine-tuning takes one step for each of the erasure's, and begins anew, with other pictures, after so many.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import Parameter
 
 from harness.attacking.denoising import denoising_error, noised
 from harness.data.latents import Sampled
@@ -39,6 +40,8 @@ class Relearner:
         """
         self.denoiser, self.path, self.sampled, self.generator = denoiser, path, sampled, generator
         self.episode, self.taken = episode, 0
+        self.there = [torch.empty_like(each) for each in denoiser.trained.values()]
+        """Where the fine-tuning's weights stand, laid out as the erased model's, of which none is copied."""
         self._begin()
 
     def _begin(self) -> None:
@@ -53,8 +56,8 @@ class Relearner:
         """Within this, the weights are where one step more of fine-tuning brings them; after it, where they were."""
         if self.taken == self.episode:
             self._begin()
-        weights: list[Tensor] = list(self.denoiser.trained.values())
-        own = [weight.detach().clone() for weight in weights]
+        weights = list(self.denoiser.trained.values())
+        own = [weight.data for weight in weights]
         try:
             self._move(weights, own)
             gradients = torch.autograd.grad(self._error(), weights)
@@ -66,12 +69,13 @@ class Relearner:
             self._move(weights, own)
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(weights, own)
+            _put(weights, own)
 
     @torch.no_grad()
-    def _move(self, weights: list[Tensor], own: list[Tensor]) -> None:
-        torch._foreach_copy_(weights, torch._foreach_add(own, list(self.moved.values())))
+    def _move(self, weights: Sequence[Parameter], own: Sequence[Tensor]) -> None:
+        for one, moved, there in zip(own, self.moved.values(), self.there, strict=True):
+            torch.add(one, moved, out=there)
+        _put(weights, self.there)
 
     def _error(self) -> Tensor:
         picked = noised(self.path, self.sampled.origin_latents[self.shots], self.generator)
@@ -92,3 +96,9 @@ class Relearner:
             each.copy_(tensors[f"moved/{name}"])
         kept = {name: each for name, each in tensors.items() if name.startswith("moments/")}
         load_moments(self.optimizer, {name.removeprefix("moments/"): each for name, each in kept.items()})
+
+
+def _put(weights: Sequence[Parameter], values: Sequence[Tensor]) -> None:
+    """Have weights hold these tensors themselves, not copies of what is in them."""
+    for weight, value in zip(weights, values, strict=True):
+        weight.data = value
