@@ -118,6 +118,9 @@ class Config:
     """auto, cpu, cuda, cuda:1 ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the denoiser, and of all sampling; what trains, s and loss stay in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute each block's activations again in the backward pass instead of keeping them: one more forward pass, for a
+    fraction of the memory."""
     variant: str = ""
     """Variant of the weights' files, such as fp16."""
     revision: str = ""

@@ -48,7 +48,7 @@ def finish(
 @torch.no_grad()
 def decode(model: Family, latents: Tensor, options: Config) -> Tensor:
     """Latents (n, c, h, w) as pictures (n, 3, H, W) in [0, 1], on the CPU."""
-    with model.whole(), model.arithmetic(options.precision):
+    with model.drawing(), model.arithmetic(options.precision):
         return torch.cat([model.decode(part).float().cpu() for part in latents.split(2 * options.batch_size)])
 
 
