@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from harness.config import Config, UsageError
 from harness.models.family import Family, families
 from harness.models.sampler import has_steps
-from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, absent
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, QUANTISED, absent, why_not
 from harness.runs import processes
 
 CONFIGURATIONS = ["*.json", "*.txt"]
@@ -44,6 +44,7 @@ def load(
     except LOADING_ERRORS as error:
         text = " ".join(str(error).split())[:300]
         hint = f"; {PICKLE_REFUSED}" if "safetensors" in text and "bin" in text else ""
+        hint = f"; {QUANTISED}" if "quantiz" in text else hint
         raise UsageError(f"--model {source}: diffusers cannot load it: {text}{hint}") from error
     model = placed(model, f"--model {source}", device)
     model.pipeline.to(torch.float32)
@@ -61,6 +62,8 @@ def placed(model: Family, named: str, device: torch.device) -> Family:
     Raises:
         UsageError: another kind of pipeline, or one with a noise that s cannot be read from.
     """
+    if model.network.config.get("quantization_config"):
+        raise UsageError(f"{named}: {QUANTISED}")
     if problem := model.problem():
         raise UsageError(f"{named}: no {type(model).__name__} text-to-image model: {problem}")
     model.path()  # refuses what has none that s can be read from
@@ -95,7 +98,7 @@ def _family_of(source: Path | str, index: Path) -> type[Family]:
     """The family of the pipeline class that an index names; UsageError for any other."""
     kind = json.loads(index.read_text()).get("_class_name")
     if not isinstance(kind, str) or kind not in families():
-        raise UsageError(f"--model {source}: a {kind}; choices: {', '.join(families())}")
+        raise UsageError(f"--model {source}: a {kind}{why_not(str(kind))}; choices: {', '.join(families())}")
     return families()[kind]
 
 
