@@ -51,3 +51,22 @@ def test_a_dry_run_reads_no_weight_and_writes_nothing(model, tmp_path, monkeypat
     assert kept == 2 * 4
     assert f"by {2 * 2 * (2 * judged + kept)} forward passes" in said
     assert "weights train (full); the groups: cross-attention-kv " in said
+
+
+def test_a_model_that_gets_no_empty_prompt_samples_in_half_the_passes(tmp_path, capsys):
+    for kind, passes in (("sd3", 2), ("flux", 1)):
+        folder = tiny.folder(tmp_path / kind, kind)
+        flags = [
+            "--model",
+            str(folder),
+            "--target",
+            "a star",
+            "--anchor",
+            "a circle",
+            "--retain",
+            "a moon",
+            "--dry-run",
+        ]
+        assert unlearn.main([*flags, "--sampling-steps", "3"]) == 0
+        count, told = re.search(r"(\d+) pictures are .* by ([\d,]+) forward", capsys.readouterr().out).groups()
+        assert int(told.replace(",", "")) == 3 * passes * int(count)
