@@ -50,6 +50,8 @@ def sample(
             unconditional = Conditioning.stack([embeddings[""]] * len(words))
             result = model.pipeline(
                 **model.sampling_arguments(conditioning, unconditional),
+                height=model.pixels,
+                width=model.pixels,
                 num_inference_steps=options.sampling_steps,
                 guidance_scale=options.guidance_scale,
                 generator=[torch.Generator().manual_seed(each) for each in own_seeds],

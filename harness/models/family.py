@@ -88,6 +88,8 @@ class Family(ABC):
     """Of a text encoder that has no length of its own, in tokens; 0 for what the pipeline's call has."""
     guidance_scale: float = 1.0
     """What a denoiser is told that was distilled to follow guidance by itself; others are told of none."""
+    resolution: int = 0
+    """Pixels along a side of the pictures that it draws; 0 for what it was made for."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     """diffusers' class, as a model's index names it."""
@@ -203,9 +205,10 @@ class Family(ABC):
 
     @property
     def pixels(self) -> int:
-        """Along a side of the pictures that it draws: what the denoiser was made for, or where none says, the VAE."""
+        """Along a side of the pictures that it draws: what was asked for, or the denoiser was made for, or the VAE."""
         side = self.network.config.get("sample_size")
-        return side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
+        own = side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
+        return self.resolution or own
 
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""

@@ -16,6 +16,8 @@ from harness.models.sampler import has_steps
 from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, QUANTISED, absent, why_not
 from harness.runs import processes
 
+LATENTS = 4
+"""Of which a picture's side has a multiple: as many as any denoiser takes together."""
 CONFIGURATIONS = ["*.json", "*.txt"]
 
 
@@ -124,10 +126,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def told(model: Family, options: Config) -> Family:
-    """The model as a run's options have it told: of so many tokens, and of guidance where it was distilled to it.
+    """The model as a run's options have it told: of tokens, of pixels, and of guidance where it was distilled to it.
 
     Raises:
-        UsageError: a number of tokens, where all its text encoders have a length of their own.
+        UsageError: a number of tokens, where all its text encoders have a length of their own; or pixels that it
+            cannot draw.
     """
     tokens = options.max_sequence_length
     if tokens and not model.text_length:
@@ -136,7 +139,14 @@ def told(model: Family, options: Config) -> Family:
             f"--max-sequence-length {tokens}: the text encoders of a {type(model.pipeline).__name__} have lengths of "
             f"their own, {lengths}; leave it out"
         )
-    return replace(model, max_sequence_length=tokens, guidance_scale=options.guidance_scale)
+    pixels, each, most = options.resolution, LATENTS * model.pipeline.vae_scale_factor, model.pixels
+    if pixels % each or pixels > most:
+        raise UsageError(
+            f"--resolution {pixels}: must be a multiple of {each} up to {most}, which this model was made for"
+        )
+    return replace(
+        model, max_sequence_length=tokens, guidance_scale=options.guidance_scale, resolution=options.resolution
+    )
 
 
 def check_prompts(model: Family, prompts: Iterable[str]) -> None:
