@@ -108,6 +108,8 @@ class Config:
     """Weights of Inception v3, .pth or .safetensors, for KID by its features; without them KID is by the judge's."""
     max_sequence_length: int = 0
     """Tokens of a prompt that T5 or Gemma read; 0 for what the model's pipeline has. Fewer take less memory."""
+    resolution: int = 0
+    """Pixels along a side of all pictures; 0 for what the model was made for. Fewer take less memory."""
     stop_when: str = ""
     """Stop early once conditions hold, such as "UA>=0.95,CRA>=0.9"; needs a judge."""
     watch: bool = False
@@ -124,6 +126,9 @@ class Config:
     """auto, cpu, cuda, cuda:1 ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the denoiser, and of all sampling; what trains, s and loss stay in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute each block's activations again in the backward pass instead of keeping them: one more forward pass, for a
+    fraction of the memory."""
     variant: str = ""
     """Variant of the weights' files, such as fp16."""
     revision: str = ""
@@ -253,6 +258,7 @@ def check(options: Config) -> None:
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
         "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
         "max_sequence_length": (0, 512, "0 for the pipeline's own, or up to 512, as many as any of them takes"),
+        "resolution": (0, 10**5, "0 for the model's own, or pixels"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "adversary_every": (0, 10**9, "a count, or 0 for no search"),
         "relearning_steps": (0, 10**9, "a count, or 0 for no fine-tuning"),

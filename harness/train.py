@@ -70,7 +70,9 @@ class Trainer:
         # For adapters, the critic's weights and its samples; all else has a generator of its own.
         torch.manual_seed(options.seed)
         self.options, self.losses = options, losses
-        self.denoiser = Denoiser(model, options.parameter_group, options.precision, options.rank)
+        self.denoiser = Denoiser(
+            model, options.parameter_group, options.precision, options.rank, options.gradient_checkpointing
+        )
         if options.start == "closed-form" and not saved:
             closed_form.start(self.denoiser, sampled)
         elif not saved:

@@ -47,7 +47,7 @@ def sample_noisily(
     seeds = torch.randint(2**62, (len(start),), generator=torch.Generator().manual_seed(noise.seed)).tolist()
     size = 2 * options.batch_size
     results = []
-    with model.whole(), model.arithmetic(options.precision):
+    with model.drawing(), model.arithmetic(options.precision):
         for begin in bar(range(0, len(start), size), f"eta {noise.eta:g}, noise times {noise.scale:g}"):
             rows = slice(begin, begin + size)
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]

@@ -1,9 +1,9 @@
 """The cost of a step of our loop and of one that does as the official recipe does.
 
 The reference loop is ours, from the recipe's description: two UNets, and at every step pictures decoded from JPEG (with
-a GPU in a thread, one step ahead) and encoded by the VAE, and prompts by the text encoder. Both train the same
-parameter group on as many target prompts, without retention. Their rounds alternate, so that a busy machine slows both
-alike; seconds are medians over all rounds. Weights are random for the shape of SD 1.5, which changes no cost.
+a GPU in a thread, one step ahead) and encoded by the VAE, and prompts by the text encoders. It trains keys and values,
+as that recipe does; ours may train another group. Both have as many target prompts, without retention. Their rounds
+alternate, so that a busy machine slows both alike; seconds are medians over all rounds.
 """
 
 import copy
@@ -11,27 +11,25 @@ import gc
 import io
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import fdiv
-from harness.config import MINIATURE, WEIGHTS, Config
+from harness.benchmark.flops import flops
+from harness.benchmark.shapes import SHAPES
+from harness.config import MINIATURE, Config, ParameterGroup
 from harness.data import latents
 from harness.loss.objective import Losses
 from harness.models import load as models
-from harness.models.families.stable_diffusion import StableDiffusion
 from harness.models.family import Conditioning, Family
 from harness.runs.command import quieten_libraries
 from harness.show.screen import environment
@@ -47,7 +45,10 @@ GROWN = {
     "concepts": (1, 4, 16, 64),
 }
 """What is grown one at a time, and to what; the resolution to these multiples of its own."""
+SMALL = (MINIATURE, "sd15")
+"""Shapes that are also measured with other divergences, of which several are set up at once."""
 Step = Callable[[], Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,29 @@ class Size:
     """Of what a step does."""
 
     shape: str = MINIATURE
-    """`miniature`, or `sd15`."""
+    """A name of `SHAPES`."""
     resolution: int = 64
     """Pixels along a side."""
     batch_size: int = 8
     """Target prompts."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    parameter_group: ParameterGroup = "cross-attention-kv"
+    gradient_checkpointing: bool = False
     concepts: int = 1
+
+    @classmethod
+    def of(cls, shape: str, **asked: Any) -> "Size":
+        """A shape's own step, but for what is asked for."""
+        known = vars(SHAPES[shape])
+        own = {field.name: known[field.name] for field in fields(cls) if field.name in known}
+        return cls(shape, **(own | {name: value for name, value in asked.items() if value is not None}))
 
     @property
     def options(self) -> Config:
         """Of a run that does as the recipe does, without retention, at a scale that needs no calibration."""
         return Config(
             batch_size=self.batch_size, precision=self.precision, scale="unit", retain_weight=0.0, learning_rate=1e-6,
-            origin="anchor", parameter_group="cross-attention-kv",
+            origin="anchor", parameter_group=self.parameter_group, gradient_checkpointing=self.gradient_checkpointing,
         )  # fmt: skip
 
 
@@ -85,30 +95,56 @@ def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -
     quieten_libraries()
     torch.manual_seed(0)
     device = models.resolve_device(device_name)
-    model = models.load(WEIGHTS, device) if size.shape == MINIATURE else sd15(device)
-    loops = {"ours": partial(ours, model, size, "kl"), "reference": partial(reference, model, size)}
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    peak = dict.fromkeys(loops, 0)
-    for _ in tqdm(range(rounds), desc="loops"):
-        for name, make in loops.items():
-            with make() as step:
-                seconds[name] += timed([step], steps, device)[0]
-            peak[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-            del step
-            release(device)
-    step_of = {name: statistics.median(values) for name, values in seconds.items()}
-    with ours(model, size, "kl") as step, FlopCounterMode(display=False) as counter:
+    model = models.told(SHAPES[size.shape].make(device), size.options)
+    both_loops = {"ours": partial(ours, model, size, "kl"), "reference": partial(reference, model, size)}
+    step_of, peak = alternating(both_loops, steps, rounds, device)
+    with ours(model, size, "kl") as step, flops() as counter:
         step()
+    sample = fitting(partial(sampling_seconds, model, size.options), device)
+    both = "reference" in step_of
     return {
         "step_seconds": step_of,
-        "step_ratio": step_of["ours"] / step_of["reference"],
+        "step_ratio": step_of["ours"] / step_of["reference"] if both else None,
         "peak_bytes": peak if device.type == "cuda" else None,
-        "divergence_ratio": divergence_ratios(model, size, steps * rounds, device),
-        "job_seconds_from_parts": jobs(step_of, sampling_seconds(model, size.options), size.options),
+        "divergence_ratio": divergence_ratios(model, size, steps * rounds, device) if size.shape in SMALL else {},
+        "job_seconds_from_parts": jobs(step_of, sample, size.options) if both and sample else None,
         "step_flops": counter.get_total_flops(),
         "growth": growth(model, size, steps, device) if grow else None,
         **environment(device),
     }
+
+
+def alternating(
+    loops: Mapping[str, Callable[[], AbstractContextManager[Step]]], steps: int, rounds: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Each loop's seconds a step, median of all rounds, and peak bytes; only of those that the memory is enough for."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    peak: dict[str, int] = {}
+    for _ in tqdm(range(rounds), desc="loops"):
+        for name in list(seconds):
+            found = fitting(partial(_round, loops[name], steps, device), device)
+            if found is None:
+                del seconds[name]
+            else:
+                seconds[name] += found
+                peak[name] = peak_bytes(device)
+            release(device)
+    return {name: statistics.median(each) for name, each in seconds.items()}, peak
+
+
+def _round(make: Callable[[], AbstractContextManager[Step]], steps: int, device: torch.device) -> list[float]:
+    with make() as step:
+        return timed([step], steps, device)[0]
+
+
+def fitting(measure: Callable[[], T], device: torch.device) -> T | None:
+    """What a measurement gives, or None where it ran out of the device's memory."""
+    try:
+        return measure()
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        release(device)
 
 
 @contextmanager
@@ -123,8 +159,8 @@ def ours(model: Family, size: Size, divergence: str) -> Iterator[Step]:
 
 def random_latents(model: Family, size: Size) -> latents.Sampled:
     """Latents to train on that nobody sampled: their values change no cost."""
-    pool, side = max(POOL, size.concepts), size.resolution // model.pipeline.vae_scale_factor
-    kept = torch.randn(pool, model.network.config.in_channels, side, side, device=model.device)
+    pool = max(POOL, size.concepts)
+    kept = torch.randn(pool, *model.latent_shape(size.resolution), device=model.device)
     embeddings = latents.encode(model, PROMPTS)
     target, anchor = (Conditioning.stack([embeddings[prompt]] * pool) for prompt in PROMPTS)
     concept = torch.arange(pool, device=kept.device) % size.concepts
@@ -156,9 +192,10 @@ def reference(model: Family, size: Size) -> Iterator[Step]:
             ahead.append(thread.submit(load))
         with model.arithmetic(size.precision):
             with torch.no_grad():
-                clean = pipeline.vae.encode(loaded).latent_dist.sample() * pipeline.vae.config.scaling_factor
+                clean = pipeline.vae.encode(loaded).latent_dist.sample() - (pipeline.vae.config.shift_factor or 0)
+                clean = clean * pipeline.vae.config.scaling_factor
                 target, anchor = (model.encode([prompt] * n) for prompt in PROMPTS)
-                timesteps = torch.randint(1, path.timesteps, (n,), device=device)
+                timesteps = torch.randint(path.first, path.timesteps, (n,), device=device)
                 noisy = path.add_noise(clean, torch.randn_like(clean), timesteps)
                 goal = model.predict(frozen, noisy, timesteps, anchor)
             loss = (model.predict(trained, noisy, timesteps, target).float() - goal.float()).square().mean()
@@ -167,7 +204,7 @@ def reference(model: Family, size: Size) -> Iterator[Step]:
         optimizer.zero_grad()
         return loss.detach()
 
-    with thread, model.whole():
+    with thread, model.encoding(), model.here([pipeline.vae]):
         yield step
 
 
@@ -215,7 +252,7 @@ def growth(model: Family, size: Size, steps: int, device: torch.device) -> list[
         grown: dict[str, Any] = {name: to}
         with ours(model, replace(size, **grown), "kl") as step:
             seconds = statistics.median(timed([step], steps, device)[0])
-        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        peak = peak_bytes(device) or None
         result.append({"grown": name, "to": to, "step_seconds": seconds, "peak_bytes": peak})
         del step
         release(device)
@@ -242,33 +279,13 @@ def jobs(step: dict[str, float], sample: dict[str, float], options: Config) -> d
     }
 
 
+def peak_bytes(device: torch.device) -> int:
+    """The most that was held on a GPU since `timed` began; 0 elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
 def release(device: torch.device) -> None:
     """Give back what a loop held, so that the next one's peak is its own."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def sd15(device: torch.device) -> Family:
-    """A pipeline in the shape of Stable Diffusion 1.5, with random weights and 77 tokens a prompt."""
-    tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=77)
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, **ends
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
-    )  # fmt: skip
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
-    )
-    pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    model = StableDiffusion(pipeline)
-    model.network.to(device)
-    return model

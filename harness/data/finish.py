@@ -49,7 +49,7 @@ def finish(
 def decode(model: Family, latents: Tensor, options: Config) -> Tensor:
     """Latents (n, c, h, w) as pictures (n, 3, H, W) in [0, 1], on the CPU."""
     ours = processes.share(list(range(len(latents))), padded=True)
-    with model.whole(), model.arithmetic(options.precision):
+    with model.drawing(), model.arithmetic(options.precision):
         parts = [model.decode(part).float().cpu() for part in latents[ours].split(2 * options.batch_size)]
     return processes.gather(torch.cat(parts), len(latents))
 

@@ -21,7 +21,7 @@ def encode(model: Family, prompts: Iterable[str]) -> dict[str, Conditioning]:
     """Each distinct prompt's conditioning, without a leading n, on the model's device."""
     distinct = list(dict.fromkeys(prompts))
     parts = [distinct[start : start + ENCODED] for start in range(0, len(distinct), ENCODED)]
-    with model.whole():
+    with model.encoding():
         rows = [row for part in bar(parts, "encode prompts") for row in model.encode(part)]
     return dict(zip(distinct, rows, strict=True))
 
@@ -43,13 +43,15 @@ def sample(
     ours = processes.share(list(zip(prompts, seeds(len(prompts), seed), strict=True)), padded=True)
     size = 2 * options.batch_size
     results = []
-    with model.whole(), few_steps(model.pipeline), model.arithmetic(options.precision):
+    with model.drawing(), few_steps(model.pipeline), model.arithmetic(options.precision):
         for start in bar(range(0, len(ours), size), desc):
             words, own_seeds = zip(*ours[start : start + size], strict=True)
             conditioning = Conditioning.stack([embeddings[prompt] for prompt in words])
             unconditional = Conditioning.stack([embeddings[""]] * len(words))
             result = model.pipeline(
                 **model.sampling_arguments(conditioning, unconditional),
+                height=model.pixels,
+                width=model.pixels,
                 num_inference_steps=options.sampling_steps,
                 guidance_scale=options.guidance_scale,
                 generator=[torch.Generator().manual_seed(each) for each in own_seeds],

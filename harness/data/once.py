@@ -108,6 +108,7 @@ def about(
             "vae": fingerprint(pipeline.vae.state_dict()),
         },
         "configurations": {name: plain(part) for name, part in pipeline.components.items() if hasattr(part, "config")},
+        "pixels": model.pixels,
         "sampler": [type(sampler(pipeline)).__name__, plain(sampler(pipeline))],
         "options": {name: getattr(options, name) for name in OPTIONS},
         "machine": machine(model.device),

@@ -18,7 +18,7 @@ from harness.config import UsageError
 from harness.models import load as models
 from harness.models.edits import ADAPTER
 from harness.models.family import Family, families
-from harness.models.source import INDEX
+from harness.models.source import INDEX, why_not
 
 GIVEN = "the pipeline given"
 """What it is called in an error."""
@@ -54,7 +54,8 @@ def copied(pipeline: DiffusionPipeline, device: torch.device) -> Family:
 def check_family(pipeline: Any) -> None:
     """UsageError for what is no pipeline of a known family."""
     if type(pipeline).__name__ not in families():
-        raise UsageError(f"{GIVEN}: a {type(pipeline).__name__}; choices: {', '.join(families())}")
+        kind = type(pipeline).__name__
+        raise UsageError(f"{GIVEN}: a {kind}{why_not(kind)}; choices: {', '.join(families())}")
 
 
 def _part(name: str, part: Any) -> Any:

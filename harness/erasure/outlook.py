@@ -11,7 +11,7 @@ from accelerate import init_empty_weights
 from harness.config import Config
 from harness.erasure.pace import pace_lines
 from harness.judging.panel import panel
-from harness.models.family import families
+from harness.models.family import Family, families
 from harness.models.source import CONFIGURATION, INDEX
 from harness.plan import Plan
 from harness.prompts.concepts import Concepts
@@ -76,22 +76,27 @@ def _weight_lines(plan: Plan) -> list[str]:
 
 def group_sizes(plan: Plan) -> dict[str, int] | None:
     """How many weights each group of the model's denoiser trains, by its configuration; None where that is not here."""
-    source = plan.source
-    if not isinstance(source, Path) or not source.is_dir():
+    source, family = plan.source, _family(plan)
+    if family is None or not isinstance(source, Path):
         return None
-    index = json.loads((source / INDEX).read_text())
-    family = families().get(index["_class_name"])
-    if family is None:
-        return None
+    kind = json.loads((source / INDEX).read_text())[family.component][1]
     config = json.loads((source / family.component / CONFIGURATION).read_text())
     with init_empty_weights():
-        network = getattr(diffusers, index[family.component][1]).from_config(config)
+        network = getattr(diffusers, kind).from_config(config)
     named = dict(network.named_parameters())
     sizes = {}
     for group, pattern in family.parameter_groups.items():
         members = [each for name, each in named.items() if pattern.search(name)]
         sizes[group] = sum(_trained(each, group, plan.options) for each in members)
     return sizes
+
+
+def _family(plan: Plan) -> type[Family] | None:
+    """That of the model, where its folder is here; None where it is not, or of none."""
+    source = plan.source
+    if not isinstance(source, Path) or not source.is_dir():
+        return None
+    return families().get(json.loads((source / INDEX).read_text())["_class_name"])
 
 
 def _trained(weight: torch.nn.Parameter, group: str, options: Config) -> int:
@@ -107,7 +112,9 @@ def _picture_line(plan: Plan, concepts: Concepts) -> str:
     judged = len(panel(concepts, plan.vocabulary, plan.words).rows)
     kept = options.latents * (2 if concepts.retain_prompts else 1)
     count = 2 * judged + kept
-    passes = 2 * options.sampling_steps * count
+    family = _family(plan)
+    told = 1 if family is not None and not family.classifier_free else 2  # with the empty prompt beside each
+    passes = told * options.sampling_steps * count
     return (
         f"{count} pictures are sampled, {judged} before, as many after and {kept} to train on, by {passes:,} forward "
         "passes of a sample; an oracle, counterparts and attacks add to them, what the cache holds is not made again."

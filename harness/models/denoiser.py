@@ -33,7 +33,9 @@ def forwards(network: torch.nn.Module) -> Iterator[Counter[str]]:
 class Denoiser:
     """A denoiser of which one parameter group trains, and the same network as it was before."""
 
-    def __init__(self, model: Family, parameter_group: str, precision: str = "fp32", rank: int = 8) -> None:
+    def __init__(
+        self, model: Family, parameter_group: str, precision: str = "fp32", rank: int = 8, checkpointing: bool = False
+    ) -> None:
         """Freeze all but the group, and keep a frozen copy of the group's tensors alone.
 
         `full` copies every weight, which nothing can avoid; `lora` copies none, since its adapters can be left out.
@@ -43,6 +45,7 @@ class Denoiser:
             parameter_group: a key of the family's `parameter_groups`.
             precision: `bf16` runs the forward pass in it; what trains stays in fp32.
             rank: of each adapter, for `lora`.
+            checkpointing: whether the backward pass computes each block's activations again.
 
         Raises:
             UsageError: the group selects nothing in this network.
@@ -63,6 +66,8 @@ class Denoiser:
         self.precision = precision
         self.wide = self._narrow() if precision == "bf16" else {}
         self.frozen |= {name: each for name, each in self.wide.items() if name in self.frozen}
+        if checkpointing:
+            self.network.enable_gradient_checkpointing()
 
     def __call__(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The trained model's raw output in fp32, (n, c, h, w), from x_t (n, c, h, w), t (n,) and n conditionings."""
@@ -103,6 +108,7 @@ class Denoiser:
     @torch.no_grad()
     def restore(self) -> None:
         """Put the original weights back, bit for bit; adapters are taken out, and train no more."""
+        self.network.disable_gradient_checkpointing()
         if self.adapted:
             self.network.unload_lora()
         else:

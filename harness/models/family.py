@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -88,6 +88,8 @@ class Family(ABC):
     """Of a text encoder that has no length of its own, in tokens; 0 for what the pipeline's call has."""
     guidance_scale: float = 1.0
     """What a denoiser is told that was distilled to follow guidance by itself; others are told of none."""
+    resolution: int = 0
+    """Pixels along a side of the pictures that it draws; 0 for what it was made for."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     """diffusers' class, as a model's index names it."""
@@ -136,21 +138,46 @@ class Family(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser is; the pipeline's other networks wait on the CPU, but for `whole`."""
+        """Where the denoiser is; the pipeline's other networks wait on the CPU, but for `encoding` and `drawing`."""
         return self.network.device
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Within this, all of the pipeline's networks are on the device."""
-        others = [part for part in self.pipeline.components.values() if isinstance(part, torch.nn.Module)]
-        others.remove(self.network)
+    def encoding(self) -> Iterator[None]:
+        """Within this, the text encoders are on the device."""
+        with self.here(self._encoders.values()):
+            yield
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Within this, the VAE is on the device, and the pipeline, which is told by embeddings, has no text encoders.
+
+        A pipeline computes where its parts are, so those that stay on the CPU must not be seen; nor may its own record
+        of its parts, which is what it saves, hear of that.
+        """
+        hidden, parts = self._encoders, vars(self.pipeline)
         try:
-            for part in others:
-                part.to(self.device)
+            parts.update(dict.fromkeys(hidden))
+            with self.here([self.pipeline.vae]):
+                yield
+        finally:
+            parts.update(hidden)
+
+    @contextmanager
+    def here(self, networks: Collection[torch.nn.Module]) -> Iterator[None]:
+        """Within this, some networks are on the device, and after it on the CPU."""
+        try:
+            for network in networks:
+                network.to(self.device)
             yield
         finally:
-            for part in others:
-                part.to("cpu")
+            for network in networks:
+                network.to("cpu")
+
+    @property
+    def _encoders(self) -> dict[str, torch.nn.Module]:
+        """Of text, by their names among the pipeline's parts."""
+        parts = self.pipeline.components.items()
+        return {name: part for name, part in parts if name.startswith("text_encoder") and part is not None}
 
     @contextmanager
     def replaced(self, network: ModelMixin) -> Iterator[None]:
@@ -171,16 +198,17 @@ class Family(ABC):
         return self.pipeline._unpack_latents(latents, pixels, pixels, factor)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `whole`."""
+        """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `drawing`."""
         config = self.pipeline.vae.config
         shifted = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
         return self.pipeline.image_processor.postprocess(self.pipeline.vae.decode(shifted).sample, output_type="pt")
 
     @property
     def pixels(self) -> int:
-        """Along a side of the pictures that it draws: what the denoiser was made for, or where none says, the VAE."""
+        """Along a side of the pictures that it draws: what was asked for, or the denoiser was made for, or the VAE."""
         side = self.network.config.get("sample_size")
-        return side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
+        own = side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
+        return self.resolution or own
 
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""
@@ -217,7 +245,7 @@ class Family(ABC):
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of n prompts, on the device; within `whole`."""
+        """The conditioning of n prompts, on the device; within `encoding`."""
 
     @abstractmethod
     def token_limits(self) -> list[tuple[Any, int]]:

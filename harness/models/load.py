@@ -13,9 +13,11 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from harness.config import Config, UsageError
 from harness.models.family import Family, families
 from harness.models.sampler import has_steps
-from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, absent
+from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, QUANTISED, absent, why_not
 from harness.runs import processes
 
+LATENTS = 4
+"""Of which a picture's side has a multiple: as many as any denoiser takes together."""
 CONFIGURATIONS = ["*.json", "*.txt"]
 
 
@@ -44,6 +46,7 @@ def load(
     except LOADING_ERRORS as error:
         text = " ".join(str(error).split())[:300]
         hint = f"; {PICKLE_REFUSED}" if "safetensors" in text and "bin" in text else ""
+        hint = f"; {QUANTISED}" if "quantiz" in text else hint
         raise UsageError(f"--model {source}: diffusers cannot load it: {text}{hint}") from error
     model = placed(model, f"--model {source}", device)
     model.pipeline.to(torch.float32)
@@ -61,6 +64,8 @@ def placed(model: Family, named: str, device: torch.device) -> Family:
     Raises:
         UsageError: another kind of pipeline, or one with a noise that s cannot be read from.
     """
+    if model.network.config.get("quantization_config"):
+        raise UsageError(f"{named}: {QUANTISED}")
     if problem := model.problem():
         raise UsageError(f"{named}: no {type(model).__name__} text-to-image model: {problem}")
     model.path()  # refuses what has none that s can be read from
@@ -95,7 +100,7 @@ def _family_of(source: Path | str, index: Path) -> type[Family]:
     """The family of the pipeline class that an index names; UsageError for any other."""
     kind = json.loads(index.read_text()).get("_class_name")
     if not isinstance(kind, str) or kind not in families():
-        raise UsageError(f"--model {source}: a {kind}; choices: {', '.join(families())}")
+        raise UsageError(f"--model {source}: a {kind}{why_not(str(kind))}; choices: {', '.join(families())}")
     return families()[kind]
 
 
@@ -121,10 +126,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def told(model: Family, options: Config) -> Family:
-    """The model as a run's options have it told: of so many tokens, and of guidance where it was distilled to it.
+    """The model as a run's options have it told: of tokens, of pixels, and of guidance where it was distilled to it.
 
     Raises:
-        UsageError: a number of tokens, where all its text encoders have a length of their own.
+        UsageError: a number of tokens, where all its text encoders have a length of their own; or pixels that it
+            cannot draw.
     """
     tokens = options.max_sequence_length
     if tokens and not model.text_length:
@@ -133,7 +139,14 @@ def told(model: Family, options: Config) -> Family:
             f"--max-sequence-length {tokens}: the text encoders of a {type(model.pipeline).__name__} have lengths of "
             f"their own, {lengths}; leave it out"
         )
-    return replace(model, max_sequence_length=tokens, guidance_scale=options.guidance_scale)
+    pixels, each, most = options.resolution, LATENTS * model.pipeline.vae_scale_factor, model.pixels
+    if pixels % each or pixels > most:
+        raise UsageError(
+            f"--resolution {pixels}: must be a multiple of {each} up to {most}, which this model was made for"
+        )
+    return replace(
+        model, max_sequence_length=tokens, guidance_scale=options.guidance_scale, resolution=options.resolution
+    )
 
 
 def check_prompts(model: Family, prompts: Iterable[str], where: str = "", way: str = ", or give --prompts") -> None:

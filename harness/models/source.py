@@ -19,6 +19,42 @@ PICKLE_REFUSED = (
     "it once: diffusers' from_pretrained(FOLDER, use_safetensors=False), or from_single_file(FILE), and then "
     "save_pretrained(NEW_FOLDER), which writes safetensors"
 )
+QUANTISED = (
+    "its weights are quantised, and what trains has to be whole; name the checkpoint that it was made from, in fp32, "
+    "fp16 or bf16"
+)
+OTHER_PIPELINES = {
+    "ControlNet|Adapter|GLIGEN|FluxControl": "it takes a picture that says where things are; name the model that it "
+    "steers",
+    "Inpaint|Fill|Kontext|Edit|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; name "
+    "a text-to-image model",
+    "Video|^Wan|^LTX|^Mochi|^AnimateDiff|^Allegro|^Latte|^Cosmos|[IT]2V": "it makes videos; name a text-to-image model",
+    "Sprint|Consistency|Turbo|Distilled": "it is distilled to a few steps of a kind of their own; name the model that "
+    "it was made from",
+    "Img2Img|PAG": "another use of a text-to-image pipeline's parts; load them as that, with from_pipe, and save it",
+    "^(Flux2|QwenImage|ZImage|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
+    "family has no file in harness/models/families yet",
+}
+"""Why a pipeline of diffusers is none that can be erased from here, by what its name holds."""
+BY_PIPELINE = (
+    "which is read as a folder alone; convert it once: diffusers' {}.from_single_file(FILE), and save_pretrained"
+    "(NEW_FOLDER). Where it holds the denoiser alone, read that with {}.from_single_file and give it to the base "
+    "pipeline's from_pretrained"
+)
+OTHER_FILES = {
+    r"\bdouble_blocks\.": "a file of FLUX.1, " + BY_PIPELINE.format("FluxPipeline", "FluxTransformer2DModel"),
+    r"\bjoint_blocks\.": "a file of Stable Diffusion 3, "
+    + BY_PIPELINE.format("StableDiffusion3Pipeline", "SD3Transformer2DModel"),
+    r"\bconditioner\.embedders\.": "a file of Stable Diffusion XL, "
+    + BY_PIPELINE.format("StableDiffusionXLPipeline", "UNet2DConditionModel"),
+    r"\bcross_attn\.kv_linear\.": "a file of PixArt or SANA, which is read as a folder alone; diffusers' scripts "
+    "convert_pixart_sigma_to_diffusers.py and convert_sana_to_diffusers.py make one",
+    r"\bcontrol_model\.|\bcontrolnet_": "a ControlNet; name the model that it steers",
+    r"\blora_|\.lora_": "a LoRA, which is no model; name the one that it is for",
+}
+"""What a single file is that cannot be erased from here, by the names of its tensors."""
+NARROW = ("F8_", "I8", "U8", "F4", "F6_")
+"""Types of quantised weights, as safetensors' headers name them."""
 TENSORS_REFUSED = (
     "pickled weights can run any code when they are read, so only safetensors are. To convert it once: "
     "state = torch.load(FILE, map_location='cpu', weights_only=True), which reads tensors and runs no code; take what "
@@ -26,7 +62,7 @@ TENSORS_REFUSED = (
     "'NEW.safetensors')"
 )
 STARTS = ("original", "closed-form")
-LOADING_ERRORS = (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError)
 """What diffusers and transformers raise of files that they cannot load."""
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that an index may name and its folder lack: a pipeline is loaded without them."""
@@ -57,7 +93,10 @@ def resolve(model: str, variant: str = "") -> Path | str:
         return path
     if path.is_file() and path.suffix == ".safetensors":
         _check_header(path)
+        _check_single_file(path)
         return path
+    if path.is_file() and path.suffix == ".gguf":
+        raise UsageError(f"--model {model}: {QUANTISED}")
     if path.is_file() and path.suffix in PICKLES:
         raise UsageError(f"--model {model}: {PICKLE_REFUSED}")
     choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or `{MINIATURE}`"
@@ -92,6 +131,8 @@ def _check_part(folder: Path, variant: str) -> None:
     if not folder.is_dir():
         raise UsageError(f"--model {model}: {INDEX} names {name}, but there is no folder {folder}")
     weights = sorted(folder.glob("*.safetensors"))
+    if (folder / CONFIGURATION).is_file() and read_json(folder / CONFIGURATION).get("quantization_config"):
+        raise UsageError(f"--model {model}: {name}: {QUANTISED}")
     if not weights and any(file.suffix in PICKLES for file in folder.iterdir()):
         raise UsageError(f"--model {model}: {name} has pickled weights alone; {PICKLE_REFUSED}")
     for file in weights:
@@ -110,6 +151,23 @@ def _check_header(file: Path) -> None:
         length = int.from_bytes(opened.read(_HEADER), "little")
         if size < _HEADER or length > size - _HEADER or opened.read(1) != b"{":
             raise UsageError(f"--model: {file} ({size} bytes) holds no safetensors: damaged, or a pointer to the file")
+
+
+def _check_single_file(file: Path) -> None:
+    """UsageError for a file that is quantised, or not of a family that is read from single files."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(_HEADER), "little")))
+    for name, entry in header.items():
+        if str(entry.get("dtype", "")).startswith(NARROW) or name.endswith((".absmax", ".scale_weight", ".quant_map")):
+            raise UsageError(f"--model {file}: {QUANTISED}")
+    for pattern, reason in OTHER_FILES.items():
+        if any(re.search(pattern, name) for name in header):
+            raise UsageError(f"--model {file}: {reason}")
+
+
+def why_not(kind: str) -> str:
+    """Why a pipeline of diffusers cannot be erased from, as far as its name says, after a colon; else nothing."""
+    return next((f": {reason}" for pattern, reason in OTHER_PIPELINES.items() if re.search(pattern, kind)), "")
 
 
 def pretrained(said: str, place: str) -> dict[str, Any] | None:

@@ -64,7 +64,7 @@ def _with_updates(attacked: Attacked, updates: int) -> "Iterator[Tensor]":
         found = null_text.invert(given, nothing, updates)
         for noise, inverted in zip(NOISES, (found, found.as_drawn), strict=True):
             latents = null_text.sample(inverted)
-            with torch.no_grad(), model.whole(), model.arithmetic(options.precision):
+            with torch.no_grad(), model.drawing(), model.arithmetic(options.precision):
                 parts[noise].append(model.decode(latents).float().cpu())
     for noise in NOISES:
         yield torch.cat(parts[noise])

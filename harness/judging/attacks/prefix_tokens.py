@@ -76,7 +76,7 @@ class Search:
         from harness.attacking.denoising import noised, still
 
         (_, clean), model = self.attacked.drawn, self.attacked.model
-        with model.whole(), still(model):
+        with model.encoding(), still(model):
             for _ in range(steps):
                 drawn, read = noised(self.path, clean, self.generator), self.read()
                 self.error(drawn, read, left)
@@ -101,7 +101,7 @@ class Search:
         import torch
 
         read = [each.detach() for each in self.read()]
-        with torch.no_grad(), self.attacked.model.whole():
+        with torch.no_grad(), self.attacked.model.encoding():
             parts = [self._told(rows, read) for rows in self._batches(range(len(read[0])))]
         return [row for part in parts for row in part]
 

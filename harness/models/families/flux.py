@@ -85,6 +85,4 @@ class Flux(Family):
         return {
             "prompt_embeds": conditioning.prompt_embeds,
             "pooled_prompt_embeds": conditioning.pooled,
-            "height": self.pixels,
-            "width": self.pixels,
         }

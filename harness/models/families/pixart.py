@@ -48,12 +48,11 @@ class PixArt(Family):
     def predict(
         self, network: Callable[..., Any], noisy: Tensor, timesteps: Tensor, conditioning: Conditioning
     ) -> Tensor:
-        """The predicted noise alone; a network for large pictures is told the default size."""
-        size = self.network.config.sample_size * self.pipeline.vae_scale_factor
+        """The predicted noise alone; a network for large pictures is told their size."""
         told: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if self.network.use_additional_conditions:
             told = {
-                "resolution": noisy.new_full((len(noisy), 2), size),
+                "resolution": noisy.new_full((len(noisy), 2), self.pixels),
                 "aspect_ratio": noisy.new_ones(len(noisy), 1),
             }
         output = network(
@@ -67,7 +66,7 @@ class PixArt(Family):
         return diffusion_path(self.pipeline, self.device)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
-        """Embeddings with their masks in the place of prompts, at the default size, whatever that is."""
+        """Embeddings with their masks in the place of prompts, at the size asked for, whatever that is."""
         return {
             "prompt_embeds": conditioning.prompt_embeds,
             "prompt_attention_mask": conditioning.mask,

@@ -75,19 +75,16 @@ class Sana(Family):
 
     def path(self) -> GaussianPath:
         """The straight one; each latent is a position."""
-        config = self.network.config
-        return flow_path(self.pipeline, self.device, (config.sample_size // config.patch_size) ** 2)
+        _, side, _ = self.latent_shape(self.pixels)
+        return flow_path(self.pipeline, self.device, (side // self.network.config.patch_size) ** 2)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
-        """Embeddings with their masks in the place of prompts, at the transformer's own size."""
-        size = self.network.config.sample_size * self.pipeline.vae_scale_factor
+        """Embeddings with their masks in the place of prompts."""
         return {
             "prompt_embeds": conditioning.prompt_embeds,
             "prompt_attention_mask": conditioning.mask,
             "negative_prompt": None,
             "negative_prompt_embeds": unconditional.prompt_embeds,
             "negative_prompt_attention_mask": unconditional.mask,
-            "height": size,
-            "width": size,
             "use_resolution_binning": False,
         }

@@ -64,8 +64,8 @@ class StableDiffusion3(Family):
 
     def path(self) -> GaussianPath:
         """The straight one; a position has `patch_size` latents a side."""
-        config = self.network.config
-        return flow_path(self.pipeline, self.device, (config.sample_size // config.patch_size) ** 2)
+        _, side, _ = self.latent_shape(self.pixels)
+        return flow_path(self.pipeline, self.device, (side // self.network.config.patch_size) ** 2)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts."""

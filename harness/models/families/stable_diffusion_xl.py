@@ -32,7 +32,7 @@ class StableDiffusionXL(Family):
         return unet_problem(self.pipeline, "text_time")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Both encoders' token states, the second one's pooled output, and the default picture size, uncropped.
+        """Both encoders' token states, the second one's pooled output, and the picture's size, uncropped.
 
         The empty prompt is all zeros where the pipeline says so (`force_zeros_for_empty_prompt`), as SDXL base does:
         that is the unconditional input which the model was trained with.
@@ -44,7 +44,7 @@ class StableDiffusionXL(Family):
         if self.pipeline.config.force_zeros_for_empty_prompt:
             empty = torch.tensor([prompt == "" for prompt in prompts], device=device)
             embeds, pooled = embeds.masked_fill(empty[:, None, None], 0), pooled.masked_fill(empty[:, None], 0)
-        size = self.pipeline.default_sample_size * self.pipeline.vae_scale_factor
+        size = self.pixels
         time_ids = torch.tensor([size, size, 0, 0, size, size], dtype=embeds.dtype, device=device)
         return Conditioning(embeds, pooled, time_ids.repeat(len(embeds), 1))
 

@@ -1,14 +1,20 @@
 """The cost of a step, measured beside the recipe's loop."""
 
 import json
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
 from harness.benchmark import loops
-from harness.benchmark.__main__ import Benchmark, main, run
+from harness.benchmark.__main__ import Benchmark, main, rows, run
+from harness.benchmark.flops import flops, peak_tflops
+from harness.benchmark.shapes import SHAPES
 from harness.config import WEIGHTS
 from harness.models import load as models
+from tests import tiny
 
 
 def test_one_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
@@ -29,6 +35,20 @@ def test_one_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatc
     }
     assert "concepts 64: " in printed
     assert min(result["job_seconds_from_parts"].values()) > 0
+
+
+def test_a_transformer_is_measured_by_the_same_command(tmp_path, capsys, monkeypatch):
+    """In its own shape but for the sizes: adapters, bf16, activations computed again, packed latents."""
+    monkeypatch.setattr(loops, "RECIPE_SAMPLING", 1)
+    known = replace(SHAPES["flux"], make=lambda _: tiny.model("flux"), resolution=16, batch_size=1)
+    monkeypatch.setitem(SHAPES, "flux", known)
+    flags = ["--shape", "flux", "--steps", "1", "--rounds", "1", "--peak-tflops", "1", "--device", "cpu"]
+    assert main([*flags, "--output", str(tmp_path / "out.json")]) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["options"]["parameter_group"] == known.parameter_group
+    assert min(*result["step_seconds"].values(), *result["job_seconds_from_parts"].values()) > 0
+    assert result["divergence_ratio"] == {}
+    assert "FLOP utilisation 0.0" in capsys.readouterr().out
 
 
 def test_both_loops_train_the_same_weights():
@@ -56,3 +76,48 @@ def test_a_device_that_is_not_there_is_one_line(capsys):
 def test_a_gpu_reports_its_peak_memory(tmp_path):
     result = run(Benchmark(steps=1, rounds=1, device="cuda", output=tmp_path / "out.json"))
     assert result["peak_bytes"]["ours"] < result["peak_bytes"]["reference"]
+
+
+def test_every_shape_is_a_choice_and_its_step_is_its_own_but_for_what_is_asked():
+    assert get_args(get_type_hints(Benchmark)["shape"]) == tuple(SHAPES)
+    size = loops.Size.of("flux", batch_size=2, precision=None)
+    assert (size.resolution, size.batch_size, size.precision) == (512, 2, "bf16")
+    assert (size.parameter_group, size.gradient_checkpointing) == ("lora", True)
+    assert loops.Size.of("miniature") == loops.Size()
+
+
+def test_a_loop_that_the_memory_is_too_small_for_is_said_to_have_no_room():
+    device = torch.device("cpu")
+
+    @contextmanager
+    def too_large():
+        raise torch.OutOfMemoryError
+        yield
+
+    @contextmanager
+    def small():
+        yield lambda: None
+
+    seconds, peak = loops.alternating({"ours": small, "reference": too_large}, 1, 2, device)
+    assert seconds["ours"] >= 0
+    assert seconds.keys() == peak.keys() == {"ours"}
+    result = {"step_seconds": {"ours": 1.0}, "job_seconds_from_parts": None, "peak_bytes": None}
+    result |= {"divergence_ratio": {}, "step_flops": 2e12, "flop_utilisation": 0.5, "growth": None}
+    said = "\n".join(rows(result))
+    assert "1     no room" in said
+    assert "not measured: the memory is too small for it" in said
+    assert "FLOP utilisation 0.50" in said
+
+
+def test_attention_counts_on_a_cpu_and_known_devices_have_a_peak():
+    query, key = torch.zeros(2, 3, 5, 8, requires_grad=True), torch.zeros(2, 3, 7, 8)
+    with flops() as counter:
+        output = torch.nn.functional.scaled_dot_product_attention(query, key, key)
+    assert counter.get_total_flops() == 2 * 2 * (2 * 3 * 5 * 7 * 8)
+    with flops() as counter:
+        output.sum().backward()
+    assert counter.get_total_flops() == 5 * 2 * (2 * 3 * 5 * 7 * 8)
+    assert peak_tflops("cuda:0 (NVIDIA H100 80GB HBM3, 8 threads)", "bf16") == 989
+    assert peak_tflops("cuda:0 (NVIDIA H100 PCIe, 8 threads)", "bf16") == 756
+    assert peak_tflops("cuda:0 (NVIDIA H100 PCIe, 8 threads)", "fp32") == 0
+    assert peak_tflops("cpu (x86_64, 2 threads)", "bf16") == 0

@@ -1,22 +1,27 @@
-"""What a step holds, counted in the shape of Stable Diffusion 1.5 on tensors that have a shape but no values."""
+"""What a step holds, counted in the shapes of published models on tensors that have a shape but no values."""
 
 import weakref
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fdiv
 from harness.benchmark import loops
+from harness.benchmark.flops import flops
+from harness.benchmark.shapes import SHAPES
 from harness.data.batches import Batch
 from harness.data.latents import Sampled
 from harness.loss.objective import Losses
 from harness.models.family import Conditioning
 from harness.train import Trainer
 
-ROWS, SIDE, TOKENS, WIDTH = 4, 512, 77, 768
+TOLD = {"sd15": {"tokens": 77, "width": 768}, "sd3": {"tokens": 333, "width": 4096, "pooled": 2048}}
+TOLD["flux"] = {"tokens": 512, "width": 4096, "pooled": 768}
+"""Sizes of what each denoiser is told of a prompt."""
 
 
 class Peak(TorchDispatchMode):
@@ -48,36 +53,45 @@ def _weights(*networks):
     return [weight for each in networks for weight in (*each.parameters(), *each.buffers())]
 
 
-def _ours(model, precision, losses):
-    """The trainer's own step; whether something was not finite cannot be asked of tensors without values."""
-    prompts = Conditioning(torch.randn(ROWS, TOKENS, WIDTH))
-    latents = torch.randn(ROWS, 4, SIDE // 8, SIDE // 8)
-    concept = torch.zeros(ROWS, dtype=torch.long)
+def _ours(model, size, losses):
+    """The trainer's own step; whether something was not finite cannot be asked of tensors without values.
+
+    Held at the start are the denoiser and the frozen copies; fp32 values of what is stored in bf16 wait elsewhere.
+    """
+    rows, told = size.batch_size, TOLD[size.shape]
+    pooled = torch.randn(rows, told["pooled"]) if "pooled" in told else None
+    prompts = Conditioning(torch.randn(rows, told["tokens"], told["width"]), pooled)
+    latents = torch.randn(rows, *model.latent_shape(size.resolution))
+    concept = torch.zeros(rows, dtype=torch.long)
     sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:1])
-    options = loops.Size(batch_size=ROWS, precision=precision).options
-    trainer = Trainer(model, sampled, losses, options)
-    batch = Batch(latents, latents, torch.randint(1, 999, (ROWS,)), prompts, prompts, concept, prompts[:1])
+    trainer = Trainer(model, sampled, losses, size.options)
+    batch = Batch(latents, latents, torch.randint(1, 999, (rows,)), prompts, prompts, concept, prompts[:1])
+    trainer.move([torch.zeros_like(each) for each in trainer.denoiser.trained.values()])  # from then on it has moments
 
     def step():
         trainer.move(trainer.backward(batch)[1])
 
-    return step, [*_weights(model.network), *trainer.denoiser.frozen.values()]
+    denoiser = trainer.denoiser
+    copies = [each for name, each in denoiser.frozen.items() if name not in denoiser.wide]
+    moments = [each for state in trainer.optimizer.state.values() for each in state.values()]
+    return step, [*_weights(model.network), *copies, *moments]
 
 
-def _reference(model, precision, _):
+def _reference(model, size, _):
     """The benchmark's reference loop but for the picture files, which are no tensors."""
-    frozen, trained = loops.sd15(model.device).network.requires_grad_(False), model.network
+    frozen, trained = SHAPES[size.shape].make(model.device).network.requires_grad_(False), model.network
     trained.requires_grad_(False)
     parameters = [each.requires_grad_(True) for each in model.parameters_of("cross-attention-kv").values()]
     optimizer = torch.optim.AdamW(parameters)
-    pictures, tokens = torch.randn(ROWS, 3, SIDE, SIDE), torch.randint(0, 99, (ROWS, TOKENS))
-    timesteps = torch.randint(1, 999, (ROWS,))
+    rows, side, tokens = size.batch_size, size.resolution, TOLD[size.shape]["tokens"]
+    pictures, prompts = torch.randn(rows, 3, side, side), torch.randint(0, 99, (rows, tokens))
+    timesteps = torch.randint(1, 999, (rows,))
 
     def step():
-        with model.arithmetic(precision):
+        with model.arithmetic(size.precision):
             with torch.no_grad():
                 noisy = model.pipeline.vae.encode(pictures).latent_dist.mode()
-                target, anchor = (Conditioning(model.pipeline.text_encoder(tokens)[0]) for _ in range(2))
+                target, anchor = (Conditioning(model.pipeline.text_encoder(prompts)[0]) for _ in range(2))
                 goal = model.predict(frozen, noisy, timesteps, anchor)
             loss = (model.predict(trained, noisy, timesteps, target).float() - goal.float()).square().mean()
         loss.backward()
@@ -88,22 +102,61 @@ def _reference(model, precision, _):
     return step, _weights(trained, frozen, *parts)
 
 
-def _peak(loop, precision):
+@pytest.fixture(autouse=True)
+def _unmoved(monkeypatch):
+    """Nothing is to move, and it would fail."""
+    for kind in (torch.nn.Module, DiffusionPipeline):
+        monkeypatch.setattr(kind, "to", lambda self, *_, **__: self)
+
+
+def _counted(loop, size, steps=1, costs=False):
+    """GiB that a step holds at once, and where asked for its FLOPs, of another step, as counting makes tensors."""
     losses = Losses.of([fdiv.divergence("kl")], [1.0], "closed_form")
     assert losses.factors  # computed here, where tensors have values
     with FakeTensorMode(allow_non_fake_inputs=True):
-        step, held = loop(loops.sd15(torch.device("cpu")), precision, losses)
+        step, held = loop(SHAPES[size.shape].make(torch.device("cpu")), size, losses)
         with Peak() as peak:
             peak.count(held)
-            step()
-            step()
-    return peak.most / 2**30
+            for _ in range(steps):
+                step()
+        with flops() as counter:
+            step() if costs else None
+    return peak.most / 2**30, counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("precision", "most"), [("bf16", 0.45), ("fp32", 0.75)])
-def test_a_step_holds_far_less_than_the_recipes(precision, most, monkeypatch):
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # nothing to move, and it would fail
-    monkeypatch.setattr(loops.StableDiffusionPipeline, "to", lambda self, *_, **__: self)
-    ours, reference = _peak(_ours, precision), _peak(_reference, precision)
+def test_a_step_holds_far_less_than_the_recipes(precision, most):
+    size = loops.Size("sd15", 512, 4, precision)
+    (ours, _), (reference, _) = _counted(_ours, size), _counted(_reference, size, steps=2)
     print(f"{precision}: {ours:.2f} GiB against {reference:.2f}")
     assert ours < most * reference
+
+
+@pytest.mark.parametrize(
+    ("shape", "forward", "most"), [("sd3", 8.9e12, 24), pytest.param("flux", 21.5e12, 40, marks=pytest.mark.slow)]
+)
+def test_a_step_of_a_large_model_fits_a_card(shape, forward, most):
+    """As the benchmark has it: frozen, forward, again, and backward to what trains, each about a forward pass."""
+    size = loops.Size.of(shape)
+    held, cost = _counted(_ours, size, costs=True)
+    print(f"{shape}: {held:.2f} GiB, {cost / 1e12:.1f} TFLOP a step")
+    assert held < most
+    assert 4 < cost / (size.batch_size * forward) < 4.6  # attention's backward pass is two and a half
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "group", "trained"),
+    [
+        ("sdxl", 2_567_463_684, "cross-attention-kv", 340_787_200),
+        ("sd3", 2_028_328_000, "cross-attention-kv", 113_246_208),
+        ("flux", 11_901_408_320, "cross-attention-kv", 1_075_838_976),
+    ],
+)
+def test_shapes_have_the_sizes_of_the_published_models(shape, weights, group, trained):
+    """Keys and values are counted by hand, FLUX.1's as 2 x 3072^2 of 57 blocks."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = SHAPES[shape].make(torch.device("cpu"))
+    assert model.problem() is None
+    assert sum(each.numel() for each in model.network.parameters()) == weights
+    matrices = (each for each in model.parameters_of(group).values() if each.ndim == 2)
+    assert sum(each.numel() for each in matrices) == trained

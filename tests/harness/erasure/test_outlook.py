@@ -78,3 +78,22 @@ def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
     assert float(number) * {"s": 1, "min": 60, "h": 3600}[unit] == pytest.approx(expected, rel=0.06)
     for other in (["--parameter-group", "full"], ["--precision", "bf16"], ["--relearning-steps", "3"]):
         assert "The time is not known" in said(*other)
+
+
+def test_a_model_that_gets_no_empty_prompt_samples_in_half_the_passes(tmp_path, capsys):
+    for kind, passes in (("sd3", 2), ("flux", 1)):
+        folder = tiny.folder(tmp_path / kind, kind)
+        flags = [
+            "--model",
+            str(folder),
+            "--target",
+            "a star",
+            "--anchor",
+            "a circle",
+            "--retain",
+            "a moon",
+            "--dry-run",
+        ]
+        assert unlearn.main([*flags, "--sampling-steps", "3"]) == 0
+        count, told = re.search(r"(\d+) pictures are .* by ([\d,]+) forward", capsys.readouterr().out).groups()
+        assert int(told.replace(",", "")) == 3 * passes * int(count)

@@ -119,3 +119,17 @@ def test_only_the_groups_own_tensors_are_kept_twice():
     assert {tensor.data_ptr() for tensor in Denoiser(model, "lora").frozen.values()} <= own
     denoiser = Denoiser(tiny.model(), "cross-attention-kv")
     assert denoiser.frozen.keys() == denoiser.trained.keys()
+
+
+@pytest.mark.parametrize("kind", tiny.PIPELINES)
+def test_activations_computed_again_change_no_gradient_and_restoring_ends_it(kind):
+    gradients = {}
+    for again in (False, True):
+        model = tiny.model(kind)
+        denoiser = Denoiser(model, "cross-attention-kv", checkpointing=again)
+        error = denoiser(*_inputs(model)).square().mean()
+        gradients[again] = torch.autograd.grad(error, list(denoiser.trained.values()))
+        assert model.network.is_gradient_checkpointing == again
+        denoiser.restore()
+        assert not model.network.is_gradient_checkpointing
+    assert all(torch.equal(one, other) for one, other in zip(gradients[False], gradients[True], strict=True))

@@ -69,6 +69,25 @@ def test_guided_samples_are_those_of_the_pipelines_own_call(model):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_parts_are_on_the_device_while_they_work_and_nothing_is_left_behind(model, monkeypatch):
+    """Text encoders where prompts are read, the VAE where pictures are drawn, and there no encoder is to be seen."""
+    moves, own = [], model.pipeline.components
+    monkeypatch.setattr(type(model), "device", "meta")
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, place: moves.append((module, str(place))))
+    index, named = dict(model.pipeline.config), {name for name in own if name.startswith("text_encoder")}
+    encoders = [own[name] for name in own if name in named and own[name] is not None]
+    for phase, parts in ((model.encoding, encoders), (model.drawing, [own["vae"]])):
+        moves.clear()
+        with phase():
+            seen = {model.pipeline.components[name] for name in named}
+            assert (seen == {None}) == (phase == model.drawing)
+        with pytest.raises(KeyError), phase():
+            raise KeyError
+        assert moves == 2 * ([(part, "meta") for part in parts] + [(part, "cpu") for part in parts])
+        assert all(part is own[name] for name, part in model.pipeline.components.items())
+        assert dict(model.pipeline.config) == index
+
+
 def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_size():
     pipeline = tiny.pipeline()
     for size, sliced in ((16, False), (512, True), ([512, 512], False)):

@@ -11,8 +11,10 @@ from diffusers import EDMEulerScheduler
 
 from harness import unlearn
 from harness.config import Config, UsageError
+from harness.data import latents
 from harness.models import load as models
 from harness.models.family import families
+from harness.models.sampler import few_steps
 from harness.models.source import resolve
 from tests import tiny
 
@@ -249,3 +251,25 @@ def test_a_length_is_for_text_encoders_that_have_none_of_their_own(tmp_path):
     assert models.told(tiny.model("pixart"), Config()).text_length == 120
     with pytest.raises(UsageError, match="StableDiffusionXLPipeline have lengths of their own, 77, 77; leave it out"):
         models.told(tiny.model("sdxl"), Config(max_sequence_length=100))
+
+
+def test_a_resolution_is_drawn_as_the_pipelines_own_call_draws_it():
+    for kind in ("sd1", "sdxl", "pixart", "sd3", "flux"):
+        model = models.told(tiny.model(kind), Config(resolution=8))
+        embeddings = latents.encode(model, ["a star", ""])
+        ours = latents.sample(model, ["a star"], embeddings, Config(sampling_steps=2, guidance_scale=1.0), seed=7)
+        assert ours.shape == (1, *model.latent_shape(8))
+        own_seed = torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(7)).item()
+        generator = torch.Generator().manual_seed(own_seed)
+        with few_steps(model.pipeline):
+            told = {"num_inference_steps": 2, "guidance_scale": 1.0, "generator": generator}
+            theirs = tiny.call(model, "a star", **told)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_resolution_that_a_model_cannot_draw_is_refused():
+    for pixels in (12, 24):
+        with pytest.raises(
+            UsageError, match=rf"--resolution {pixels}: must be a multiple of 8 up to the model's own 16"
+        ):
+            models.told(tiny.model(), Config(resolution=pixels))
