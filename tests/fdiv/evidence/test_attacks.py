@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
@@ -22,7 +23,7 @@ import sympy
 
 import fdiv
 from fdiv import u
-from fdiv.evidence import foundations
+from fdiv.evidence import foundations, signs
 from fdiv.evidence.finding import Evidence
 from fdiv.exact.comparison import between, compare, in_order, is_positive, sign, vanishes
 from fdiv.exact.constants import OpenError
@@ -130,6 +131,8 @@ CONSTANTS = [
     (sympy.exp(sympy.pi * sympy.sqrt(163)) - 262537412640768744, -1),
     (sympy.oo, 1),
     (sympy.Add(2, -2, evaluate=False), 0),
+    (sympy.exp(sympy.LambertW(2)) - 2 / sympy.LambertW(2), 0),
+    (sympy.exp(sympy.LambertW(2)) - 2 * sympy.LambertW(2), 1),
 ]
 
 
@@ -138,6 +141,17 @@ def test_the_sign_of_a_constant_is_exact(constant: sympy.Expr, expected: int) ->
     assert sign(constant) == expected
     assert sign(-constant) == -expected
     assert vanishes(constant) == (expected == 0)
+
+
+def test_what_digits_alone_call_negative_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    (piece,) = fdiv.divergence("kl").pieces
+    assert signs._sample(-1 / u, piece, "it", True).evidence is Evidence.REFUTED
+    undecided = sympy.sin(u) ** 2 + sympy.cos(u) ** 2 - 1 - sympy.exp(-(sympy.Integer(10) ** 6))
+    assert not signs.is_negative_at(undecided, Fraction(1))
+    monkeypatch.setattr(signs, "is_negative_at", lambda expression, point: False)
+    found = signs._sample(-1 / u, piece, "it", True)
+    assert found.open
+    assert found.evidence is not Evidence.REFUTED
 
 
 def test_what_is_not_decided_is_open_and_what_is_equal_counts_once() -> None:
