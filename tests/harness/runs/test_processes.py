@@ -18,7 +18,7 @@ import fdiv
 from fdiv.losses import VariationalLoss
 from harness import evaluate, unlearn
 from harness.config import Config, UsageError
-from harness.data.finish import finish
+from harness.data.finish import decode, finish
 from harness.data.latents import encode
 from harness.judging.attacks import inversion, noise_probe, null_text_inversion
 from harness.loss.critic import Context, CriticTrainer
@@ -243,12 +243,14 @@ def _critic():
 
 
 def _finished():
-    """Five latents finished from the midst of the schedule, which two processes cannot share equally."""
+    """Five latents finished from the midst of the schedule, and decoded, which two processes cannot share equally."""
     model = tiny.model()
     clean = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     embeddings = encode(model, [f"a {shape}" for shape in ("star", "moon", "ring", "heart", "cross")] + [""])
     *given, nothing = embeddings.values()
-    return finish(model, clean, 0.5, given, nothing, Config(sampling_steps=4, batch_size=1), 7)
+    options = Config(sampling_steps=4, batch_size=1)
+    latents = finish(model, clean, 0.5, given, nothing, options, 7)
+    return torch.cat([latents.flatten(1), decode(model, latents, options).flatten(1)], 1)
 
 
 def _check(rank, whole, finished):
