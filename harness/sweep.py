@@ -109,9 +109,10 @@ def run(sweep: Sweep) -> list[Row]:
     runs = list(configurations(sweep))
     for each in runs:
         Plan.of(each.options)  # refuses what cannot be used before anything is run
-    for each in _part(runs, sweep.part):
-        if not _finished(each):
-            _do(each)
+    ours = [each for each in _part(runs, sweep.part) if not _finished(each)]
+    for i, each in enumerate(ours, 1):
+        print(f"run {i} of {len(ours)}: {each.folder}", file=sys.stderr)
+        _do(each)
     sweep.output.mkdir(parents=True, exist_ok=True)
     rows = collected(sweep.output)
     write_json(sweep.output / "rows.json", {"rows": rows})

@@ -91,7 +91,9 @@ def _what_training_shows(prepared: Prepared) -> str:
     said = f"{plan.options.steps} steps; s: how far the target is from where it is led"
     if prepared.concepts.retain_prompts and plan.options.retain_weight:
         said += "; retain: drift of what is kept"
-    return said if plan.rule is None else f"{said}; accuracies every {plan.rule.every} steps"
+    if plan.rule is not None:
+        return f"{said}; accuracies every {plan.rule.every} steps"
+    return said if plan.judge is None else f"{said}; --watch would show accuracies"
 
 
 def _begin(prepared: Prepared, out: Path, tell: Tell) -> Store:

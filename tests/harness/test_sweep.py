@@ -41,7 +41,9 @@ def test_a_sweep_leaves_a_folder_a_run_and_a_table_of_medians(judged, tmp_path, 
     )
     assert all((out / run / "report.html").is_file() for run in runs)
     table = (out / "table.md").read_text()
-    assert table.strip() in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert table.strip() in printed.out
+    assert [f"run {i} of 10: {out}" in printed.err for i in range(1, 12)] == [True] * 10 + [False]
     assert "| ours | kl | variational | unit | anchor | 2 |" in table
     found = [out / f"uce-kl-closed_form-unit-anchor-{seed}" / "metrics.json" for seed in (0, 1)]
     accuracies = [json.loads(file.read_text())["unlearning_accuracy"]["erased"] for file in found]

@@ -5,11 +5,13 @@ import struct
 from typing import ClassVar
 
 import pytest
+import torch
 from accelerate import tracking as theirs
 
 from harness import unlearn
 from harness.config import Config, UsageError, to_dict
 from harness.runs import processes
+from harness.runs.checkpoint import Saved, Store
 from harness.show import tracking
 from tests import tiny
 
@@ -74,6 +76,16 @@ def test_a_tracker_is_told_every_row_and_the_final_metrics_and_no_folder_of_this
     assert all(isinstance(value, int | float) for _, values in tracker.told for value in values.values())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (last, end["erased/unlearning_accuracy"]) == (3, metrics["unlearning_accuracy"]["erased"])
+
+
+def test_a_run_that_goes_on_tells_the_rows_that_it_had(tmp_path):
+    (tmp_path / "resume").mkdir()
+    told = []
+    store = Store(tmp_path, Config(), lambda step, row: told.append((step, row["s"])))
+    store.save(2, Saved({"rows": [{"step": 1, "s": 5.0}, {"step": 2, "s": 4.0}]}, {"a": torch.zeros(1)}))
+    assert told == []
+    assert store.load() is not None
+    assert told == [(1, 5.0), (2, 4.0)]
 
 
 def test_none_but_the_main_process_begins_a_tracker(tmp_path, fake, monkeypatch):
