@@ -141,9 +141,7 @@ def told(model: Family, options: Config) -> Family:
         )
     pixels, each, most = options.resolution, LATENTS * model.pipeline.vae_scale_factor, model.pixels
     if pixels % each or pixels > most:
-        raise UsageError(
-            f"--resolution {pixels}: must be a multiple of {each} up to {most}, which this model was made for"
-        )
+        raise UsageError(f"--resolution {pixels}: must be a multiple of {each} up to the model's own {most}")
     return replace(
         model, max_sequence_length=tokens, guidance_scale=options.guidance_scale, resolution=options.resolution
     )
