@@ -66,6 +66,9 @@ class Config:
     it the anchor's, which erases the name alone."""
     adversary_every: int = 25
     """With `--origin target`: steps between two searches for embeddings that bring the target back; 0 for none."""
+    closed_form_every: int = 0
+    """With `--parameter-group cross-attention-kv`: steps between two solutions, in closed form, for embeddings that
+    keys and values read as they read the target's before, against which the erasure is made to last; 0 for none."""
     relearning_steps: int = 75
     """With `--origin target`: steps that a simulated fine-tuning on the target takes, against which the erasure is made
     to last, before it begins anew; 0 for none."""
@@ -261,17 +264,13 @@ def check(options: Config) -> None:
         "resolution": (0, 10**5, "0 for the model's own, or pixels"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "adversary_every": (0, 10**9, "a count, or 0 for no search"),
+        "closed_form_every": (0, 10**9, "a count, or 0 for none"),
         "relearning_steps": (0, 10**9, "a count, or 0 for no fine-tuning"),
         "anchor_guidance": (-1e3, 1e3, "from -1000 to 1000"),
     }
     if options.retain and options.retain_weight == 0:
         raise UsageError("--retain: names prompts to keep, and --retain-weight 0 keeps nothing; leave out one")
-    if options.start == "closed-form" and options.within:
-        raise UsageError(f"--within {options.within!r}: leads away from the target, which --start closed-form cannot")
-    if options.start != "original" and options.parameter_group == "lora":
-        raise UsageError(
-            f"--start {options.start}: changes weights, where --parameter-group lora trains adapters alone"
-        )
+    _check_closed_forms(options)
     if options.within and options.anchor_guidance == 0:
         raise UsageError(f"--within {options.within!r}: with --anchor-guidance 0 leads nowhere; choose one below 0")
     if options.origin == "target" and options.anchor_guidance > 0 and options.anchor_guidance != 1:
@@ -291,6 +290,26 @@ def check(options: Config) -> None:
         value = getattr(options, name)
         if not least <= value <= most:
             raise UsageError(f"{flag_of(name)} {value}: must be {words}")
+
+
+def _check_closed_forms(options: Config) -> None:
+    """UsageError for a start or an adversary in closed form where it cannot be."""
+    if options.start == "closed-form" and options.within:
+        raise UsageError(f"--within {options.within!r}: leads away from the target, which --start closed-form cannot")
+    if options.start != "original" and options.parameter_group == "lora":
+        raise UsageError(
+            f"--start {options.start}: changes weights, where --parameter-group lora trains adapters alone"
+        )
+    if options.closed_form_every and options.parameter_group != "cross-attention-kv":
+        raise UsageError(
+            f"--closed-form-every {options.closed_form_every}: solves for keys and values alone, where "
+            f"--parameter-group {options.parameter_group} trains others; choose cross-attention-kv, or 0"
+        )
+    if options.within and options.closed_form_every:
+        raise UsageError(
+            f"--within {options.within!r}: keeps the concept that its prompts name, where "
+            "--closed-form-every solves for what is read as a name that is to go; leave out one"
+        )
 
 
 def _check_types(options: Config) -> None:

@@ -142,10 +142,11 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         raise UsageError(f"--scale sde: of flow matching alone, which {options.model} is not; choose posterior or auto")
     model.parameters_of(options.parameter_group)  # refuses a group without weights
     check_start(model, options)
-    if options.start == "closed-form" and not model.reads_embeddings:
+    if not model.reads_embeddings and (options.start == "closed-form" or options.closed_form_every):
+        asked = "--start closed-form" if options.start == "closed-form" else "--closed-form-every"
         raise UsageError(
-            f"--start closed-form: keys and values of a {type(model.network).__name__} read what other layers make of "
-            "the embeddings, where no closed form is known; choose --start original"
+            f"{asked}: keys and values of a {type(model.network).__name__} read what other layers make of the "
+            "embeddings, where no closed form is known; leave it out"
         )
     chosen = _choose(plan, model)
     judged = panel(chosen, plan.vocabulary, plan.words)

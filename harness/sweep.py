@@ -147,8 +147,9 @@ def _baseline(name: str, seed: int, sweep: Sweep) -> Iterator[Run]:
     """One baseline's runs."""
     if name not in BASELINES:
         raise UsageError(f"--baselines {name!r}: choices: {', '.join(BASELINES)}")
-    common = {"divergence": "kl", "scale": "unit", "parameter_group": "cross-attention-kv", "adversary_every": 0}
-    options = replace(sweep.base, seed=seed, relearning_steps=0, **(common | BASELINES[name]))  # type: ignore[arg-type]
+    common = {"divergence": "kl", "scale": "unit", "parameter_group": "cross-attention-kv"}
+    unopposed = {"adversary_every": 0, "closed_form_every": 0, "relearning_steps": 0}
+    options = replace(sweep.base, seed=seed, **(common | unopposed | BASELINES[name]))
     for rate in RATES if options.steps else RATES[:1]:
         method = f"{name}-{rate:g}" if options.steps else name
         yield _placed(method, replace(options, learning_rate=rate), sweep.output)

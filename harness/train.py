@@ -19,6 +19,7 @@ from harness.data.latents import Sampled
 from harness.judging.stopping import NOTHING, Watch
 from harness.loss import closed_form, critic
 from harness.loss.calibration import Measured, context_of, make_critic, measured
+from harness.loss.closed_form_prompts import ClosedFormPrompts
 from harness.loss.gap import difference, relative_drift, squared_distance
 from harness.loss.objective import Losses, erasure_loss, retain_loss
 from harness.loss.relearner import Relearner
@@ -88,9 +89,11 @@ class Trainer:
         self.scale = Scale(options.scale, path, self.measured.scale)
         warm_up = 0 if saved else critic.WARM_UP
         self.critic = make_critic(losses, self.denoiser, self.scale, self.batches, warm_up)
-        self.soft_prompts, self.relearner = None, None
+        self.soft_prompts, self.closed_form, self.relearner = None, None, None
         if sampled.counterparts is not None and options.adversary_every:
             self.soft_prompts = SoftPrompts(self.denoiser, path, sampled, self.noise)
+        if options.closed_form_every:
+            self.closed_form = ClosedFormPrompts(self.denoiser, self.noise)
         if sampled.counterparts is not None and options.relearning_steps:
             self.relearner = Relearner(self.denoiser, path, sampled, self.noise, options.relearning_steps)
         self.optimizer = torch.optim.AdamW(self.denoiser.trained.values(), lr=options.learning_rate, weight_decay=0.0)
@@ -153,6 +156,8 @@ class Trainer:
         """Move the weights once, or skip the step where anything is not finite; returns what it saw."""
         if self.soft_prompts and self.step % self.options.adversary_every == 0:
             self.soft_prompts.learn()
+        if self.closed_form and self.step % self.options.closed_form_every == 0:
+            self.closed_form.solve()
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * learning_rate_left(self.step, self.options)
         seen, gradients = self.backward(next(self.batches))
@@ -168,6 +173,8 @@ class Trainer:
         erasing, retaining, weights = batch.erasing, batch.retaining, list(self.denoiser.trained.values())
         if self.soft_prompts:
             erasing = self.soft_prompts.over(erasing)
+        if self.closed_form:
+            erasing = self.closed_form.over(erasing)
         with self.relearner.relearnt() if self.relearner else nullcontext():
             gap = difference(self.denoiser, self.scale, erasing)
             s = squared_distance(gap)
@@ -223,6 +230,8 @@ class Trainer:
             tensors |= _under("critic_optimizer", moments(self.critic.optimizer))
         if self.soft_prompts and self.soft_prompts.blocks is not None:
             tensors["soft_prompts"] = self.soft_prompts.blocks
+        if self.closed_form and self.closed_form.map is not None:
+            tensors["closed_form"] = self.closed_form.map
         if self.relearner:
             tensors |= _under("relearner", self.relearner.saved())
         if self.seen:
@@ -248,6 +257,8 @@ class Trainer:
         device = self.denoiser.model.device
         if self.soft_prompts and "soft_prompts" in tensors:
             self.soft_prompts.blocks = tensors["soft_prompts"].to(device)
+        if self.closed_form and "closed_form" in tensors:
+            self.closed_form.map = tensors["closed_form"].to(device)
         if self.relearner:
             self.relearner.restore(_below("relearner", tensors))
         if seen := _below("seen", tensors):

@@ -49,7 +49,9 @@ class Batch:
     weight: Tensor | None = None
     """Of each row, (n + m,), where time steps are not drawn with equal chances."""
     adversary: Tensor | None = None
-    """On which of these rows an adversary may add to the prompt, (n,)."""
+    """On which of these rows an adversary may change the prompt, (n,)."""
+    named: Conditioning | None = None
+    """What names the target on each of these rows, (n, ...)."""
 
     @property
     def targets(self) -> int:
@@ -100,7 +102,7 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
         kinds = torch.randint(sampled.kinds, (n + retains,), generator=generator)
         if sampled.counterparts is not None:
             seen = path.draw(first, until, n, generator)
-            opposed = (kinds[:n] == sampled.kinds - 1) & (options.adversary_every > 0)
+            opposed = (kinds[:n] == sampled.kinds - 1) & (options.adversary_every + options.closed_form_every > 0)
             anywhere = (kinds[:n] == 0) | opposed
             times[0] = torch.where(anywhere, times[0], seen)
             if (own := weights[0]) is not None and (other := path.weight(seen, first, until)) is not None:
@@ -119,6 +121,7 @@ def batches(sampled: Sampled, path: GaussianPath, options: Config, generator: to
             trained=Conditioning.cat([sampled.target[told[0]], sampled.retain[told[1]]]),
             frozen=Conditioning.cat([sampled.anchor[erased], sampled.retain[told[2]]]),
             concept=sampled.concept[erased.to(device)],
+            named=sampled.target[erased],
             unconditional=sampled.unconditional,
             guidance=options.guidance,
             within=bool(options.within),

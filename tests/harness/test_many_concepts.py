@@ -35,7 +35,7 @@ def test_a_continued_run_keeps_what_was_erased_lists_it_and_can_be_undone_to_the
     the last bit where the second computes in bf16."""
     first = _erase(judged, tmp_path / "first", "--target", "star", "--parameter-group", "cross-attention")
     flags = ["--continue", str(tmp_path / "first"), "--target", "yellow", "--save-pipeline", "--precision", "bf16"]
-    flags += ["--parameter-group", "cross-attention-kv"]
+    flags += ["--parameter-group", "cross-attention-kv", "--closed-form-every", "1"]
     summary = _erase(judged, tmp_path / "second", *flags)
     assert [entry["target"] for entry in first["ledger"]] == ["star"]
     assert [(entry["target"], entry["anchor"]) for entry in summary["ledger"]] == [
@@ -140,11 +140,12 @@ def test_a_run_on_other_weights_cannot_be_continued(judged, model, tmp_path, cap
     assert not (tmp_path / "second").exists()
 
 
-def test_many_concepts_train_at_once_each_with_its_own_divergence(judged, tmp_path):
+@pytest.mark.parametrize("group", [[], ["--parameter-group", "cross-attention-kv", "--closed-form-every", "3"]])
+def test_many_concepts_train_at_once_each_with_its_own_divergence(judged, tmp_path, group):
     (tmp_path / "many.yaml").write_text(
         "- {target: star, divergence: squared_hellinger}\n- {target: yellow, weight: 2, anchor: near}\n"
     )
-    flags = ["--steps", "12", "--adversary-every", "5", "--relearning-steps", "4"]
+    flags = ["--steps", "12", "--adversary-every", "5", "--relearning-steps", "4", *group]
     summary = _erase(judged, tmp_path / "run", "--concepts", str(tmp_path / "many.yaml"), *flags)
     assert [entry["divergence"] for entry in summary["ledger"]] == ["squared_hellinger", "kl"]
     assert (summary["target"], summary["ledger"][0]["anchor"]) == ("star, yellow", "retained")

@@ -110,7 +110,8 @@ def test_a_baseline_is_what_its_paper_says():
     ablation, esd, uce = runs["concept_ablation-0.0003"], runs["esd-0.001"], runs["uce"]
     assert {each.parameter_group for each in (ablation, esd, uce)} == {"cross-attention-kv"}
     assert {(each.divergence, each.scale) for each in (ablation, esd, uce)} == {("kl", "unit")}
-    assert {(each.adversary_every, each.relearning_steps) for each in (ablation, esd, uce)} == {(0, 0)}
+    for each in (ablation, esd, uce):
+        assert (each.adversary_every, each.closed_form_every, each.relearning_steps) == (0, 0, 0)
     assert (ablation.origin, ablation.anchor_guidance, ablation.learning_rate) == ("anchor", 1.0, 3e-4)
     assert (esd.origin, esd.anchor_guidance, esd.learning_rate) == ("target", -1.0, 1e-3)
     assert (uce.start, uce.steps) == ("closed-form", 0)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -147,6 +148,23 @@ def test_soft_prompts_are_searched_before_the_first_step_and_every_so_many(monke
     assert searched == [0, 3, 6]
 
 
+@pytest.mark.parametrize("origin", [{}, {"origin": "anchor"}], ids=["target", "anchor"])
+def test_the_closed_form_is_solved_for_every_so_many_steps_and_the_erasure_is_asked_for_under_it(origin):
+    options = RECIPE | {"origin": "target", "adversary_every": 0, "relearning_steps": 0} | origin
+    trainer, seen = _trainer(closed_form_every=3, **options), []
+    for _ in range(7):
+        trainer.take_step()
+        seen.append(trainer.closed_form.map)
+    assert [one is other for one, other in pairwise(seen)] == [True, True, False, True, True, False]
+    again = _trainer(_copy(trainer.saved()), closed_form_every=3, **options)
+    batch = next(trainer.batches)
+    next(again.batches)
+    erasing = again.closed_form.over(batch.erasing)
+    assert not torch.equal(erasing.trained.prompt_embeds, batch.erasing.trained.prompt_embeds)
+    torch.testing.assert_close(trainer.backward(batch)[0].erase, _erase(again, erasing).detach())
+    assert _trainer(**options).closed_form is None
+
+
 def test_the_learning_rate_falls_to_0_along_a_cosine():
     trainer, rates = _trainer(**RECIPE, steps=7), []
     for _ in range(7):
@@ -167,6 +185,7 @@ def test_the_learning_rate_falls_to_0_along_a_cosine():
 
 KINDS = {
     "recipe": RECIPE,
+    "keys and values": OPPOSED | {"parameter_group": "cross-attention-kv", "closed_form_every": 4},
     "lora": OPPOSED | {"parameter_group": "lora"},
     "full": OPPOSED,
 }

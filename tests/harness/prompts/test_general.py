@@ -169,6 +169,17 @@ def test_nothing_else_that_is_erased_is_ever_an_anchor(tmp_path, vocabulary):
         } - {"star", "moon", "ring"}
 
 
+def test_a_paraphrase_is_an_entry_of_its_own_and_neither_is_retained_nor_in_the_others_place(tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text("- {target: Claude Monet}\n- {target: the painter of water lilies, weight: 2}\n")
+    chosen = choose(Config(concepts=file, concept_type="style"), None)
+    name, paraphrase = chosen.erased
+    assert all("the painter of water lilies" in prompt for prompt in paraphrase.target_prompts)
+    others = [*chosen.retain_prompts, *itertools.chain(*name.counterparts, *paraphrase.counterparts)]
+    assert len(others) > 100
+    assert not any(word in prompt.lower() for prompt in others for word in ("monet", "lilies"))
+
+
 def test_the_only_value_that_is_left_of_an_axis_is_every_anchor(tmp_path, vocabulary):
     others = world.AXES["shape"][1:]
     file = tmp_path / "many.yaml"

@@ -34,6 +34,7 @@ FAST += [
     "--parameter-group",
     "cross-attention-kv",
 ]  # some of all weights have gradients next to rounding
+FAST += ["--closed-form-every", "4"]
 KINDS = {
     "closed_form": [],
     "variational": ["--objective", "variational"],

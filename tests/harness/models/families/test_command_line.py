@@ -103,6 +103,15 @@ def test_adapters_train_and_are_exported_without_loss_or_are_refused_with_the_gr
     assert not torch.allclose(_sample(adapted), _sample(original), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("flags", [["--start", "closed-form"], ["--closed-form-every", "1"]], ids=" ".join)
+def test_closed_forms_are_refused_where_keys_and_values_read_what_layers_made_of_embeddings(tmp_path, capsys, flags):
+    source = tiny.folder(tmp_path / "model", "sana")
+    asked = "--start closed-form" if "--start" in flags else "--closed-form-every"
+    flags = ["--model", str(source), "--parameter-group", "cross-attention-kv", *FAST, *flags]
+    assert unlearn.main([*flags, "--output", str(tmp_path / "run")]) == 2
+    assert f"{asked}: keys and values of a SanaTransformer2DModel read what other layers" in capsys.readouterr().err
+
+
 def test_every_attack_runs_on_a_run(trained, tmp_path, monkeypatch):
     _, run, _ = trained
     for module, headline in ((inversion, 1), (prefix_tokens, 1), (relearning, relearning.HEADLINE | {"steps": 1})):
