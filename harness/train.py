@@ -128,8 +128,7 @@ class Trainer:
         """
         most = self.options.steps
         left = range(self.step + 1, 0 if self.stopped else most + 1)
-        bar = tqdm(desc="erase", initial=self.step, total=most)
-        with between_steps() as signalled:
+        with between_steps() as signalled, tqdm(desc="erase", initial=self.step, total=most) as bar:
             for step in left:
                 seen = self.take_step()
                 said = callback(step, seen) if callback else None
@@ -150,7 +149,6 @@ class Trainer:
                     raise OverflowedError(overflow_message(step, self.skipped, seen, self.options.precision))
                 if ends:
                     break
-        bar.close()
 
     def take_step(self) -> Seen:
         """Move the weights once, or skip the step where anything is not finite; returns what it saw."""
