@@ -294,8 +294,9 @@ def check(options: Config) -> None:
 
 def _check_closed_forms(options: Config) -> None:
     """UsageError for a start or an adversary in closed form where it cannot be."""
-    if options.start == "closed-form" and options.within:
-        raise UsageError(f"--within {options.within!r}: leads away from the target, which --start closed-form cannot")
+    if options.start == "closed-form" and options.leads_away:
+        asked = f"--within {options.within!r}" if options.within else f"--anchor-guidance {options.anchor_guidance:g}"
+        raise UsageError(f"{asked}: leads away from the target, which --start closed-form cannot")
     if options.start != "original" and options.parameter_group == "lora":
         raise UsageError(
             f"--start {options.start}: changes weights, where --parameter-group lora trains adapters alone"

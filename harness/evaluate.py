@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from harness.config import MINIATURE, ConceptType, Config, UsageError
+from harness.models.source import STARTS
 from harness.plan import Plan
 from harness.prompts.ladder import check_unnamed, read_ladder
 from harness.runs import processes, progress
@@ -163,13 +164,16 @@ def _options_of_run(options: Evaluate) -> Config:
         config = replace(options_of(options.erased), resume=None)
         model = options.original or where_model_is(options.erased, config.model, "--original")
         config = replace(config, model=model)
-    if config.show is not None and not config.show.is_file():
+    if config.start not in STARTS and not Path(config.start).is_file():  # it is in the weights that were trained
+        config = replace(config, start="original", steps=max(config.steps, 1))
+    if config.show is not None and not config.show.is_file() and not options.show:
         print(f"note: {config.show}, which the run was to show, is not there any more", file=sys.stderr)
         config = replace(config, show=None)
     if options.target:
         config = replace(config, target=options.target, anchor="", concepts=None)
     given = {name: getattr(options, name) for name in TAKEN_OVER if getattr(options, name)}
     config = replace(config, **given)
+    config = replace(config, track=(), watch=False, stop_when="")  # of the training alone
     return replace(config, attacks=options.attacks, cache=options.cache, device=options.device)
 
 

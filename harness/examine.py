@@ -81,6 +81,7 @@ def examine(
     outcomes: dict[str, dict[str, Outcome]] = {}
     shifts: dict[str, Shift] = {}
     excesses: dict[str, Measure | None] = {}
+    shown = prepared.draw_shown(subjects)
     if asked.attacks:
         each = [_attacked(prepared, references, subjects, target, asked) for target in prepared.targets]
         content["attacks"] = {}
@@ -97,7 +98,7 @@ def examine(
     content |= {name: gap and gap.to_json() for name, gap in gaps.items()}
     content["verdict"] = verdict(content)
     models = {"original": references.original, "erased": pictures, "oracle": references.oracle}
-    seen = Seen(prepared.panel, models, outcomes, prepared.draw_shown(subjects))
+    seen = Seen(prepared.panel, models, outcomes, shown)
     return Examined(content, seen, references)
 
 

@@ -154,7 +154,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
     models.check_prompts(model, prompts)
     models.check_prompts(model, plan.shown, f"--show {options.show}: ", "")
     # each part by itself: what a prompt is encoded beside can change its last digits
-    embeddings = latents.encode(model, plan.shown) | latents.encode(model, prompts)
+    embeddings = (latents.encode(model, plan.shown) if plan.shown else {}) | latents.encode(model, prompts)
     _check_anchors(options, chosen, embeddings)
     losses = Losses.of(plan.divergences, plan.weights, options.objective)
     if (trained := {*plan.shown} & {*chosen.prompts}) and processes.is_main():

@@ -27,7 +27,7 @@ from harness.plan import Plan
 from harness.runs.ends import run_command
 from harness.runs.files import read_json, write_json
 from harness.runs.folder import find_unfinished, options_of, unfinished
-from harness.runs.places import public
+from harness.runs.places import LOCAL, public
 
 VARIED = ("divergence", "objective", "scale", "origin")
 KIND = ("method", *VARIED)
@@ -114,6 +114,7 @@ def run(sweep: Sweep) -> list[Row]:
         print(f"run {i} of {len(ours)}: {each.folder}", file=sys.stderr)
         _do(each)
     sweep.output.mkdir(parents=True, exist_ok=True)
+    (sweep.output / ".gitignore").write_text(f"{LOCAL}\n")  # a hub reads that of the uploaded folder alone
     rows = collected(sweep.output)
     write_json(sweep.output / "rows.json", {"rows": rows})
     (sweep.output / "table.md").write_text(table(rows) + "\n")

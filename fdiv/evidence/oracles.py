@@ -82,7 +82,7 @@ def compare_conjugate(divergence: Divergence) -> Finding:
     for point in points:
         value = conjugate(point)
         truth = math.inf if point > end and _unbounded(divergence, point) else supremum(divergence, point)
-        if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(unit, abs(truth))):
+        if not (value == truth or abs(value - truth) <= _CONJUGATE_TOLERANCE * max(unit, abs(truth)) < math.inf):
             return left_open(f"f*({point:g}) = {value!r}, but the supremum is {truth!r}: {_ONE_IS_WRONG}")
     return Finding(Evidence.TESTED, f"equals the supremum of u t - f(u) at {len(points)} t, below f'(0+) too")
 
@@ -159,7 +159,7 @@ def compare_gaussian(divergence: Divergence) -> Finding:
     points = _scaled_points(divergence)
     for s in points:
         value, truth = divergence.gaussian(s), gaussian_value(divergence, s)
-        if not abs(value - truth) <= _GAUSSIAN_TOLERANCE * abs(truth) + _NOTHING:
+        if not abs(value - truth) <= _GAUSSIAN_TOLERANCE * abs(truth) + _NOTHING < math.inf:
             return left_open(f"D({s:g}) = {value!r}, but E_Q[f] = {truth!r} there: {_ONE_IS_WRONG}")
     shown = ", ".join(f"{s:.3g}" for s in points)
     return Finding(Evidence.TESTED, f"equals a quadrature of E_Q[f] at s = {shown}")
@@ -174,7 +174,7 @@ def compare_gradient_weight(divergence: Divergence) -> Finding:
         at = {k: gaussian_value(divergence, s + k * step, around=s) for k in (-2, -1, 1, 2)}
         near, far = at[1] - at[-1], at[2] - at[-2]
         truth = (8 * near - far) / (12 * step)
-        if not (value >= 0 and abs(value - truth) <= _WEIGHT_TOLERANCE * abs(truth) + _NOTHING):
+        if not (value >= 0 and abs(value - truth) <= _WEIGHT_TOLERANCE * abs(truth) + _NOTHING < math.inf):
             return left_open(f"w({s:g}) = {value!r}, but dD/ds = {truth!r} there: {_ONE_IS_WRONG}")
     return Finding(Evidence.TESTED, "equals differences of a quadrature of E_Q[f]; w >= 0 because f is convex")
 
@@ -188,7 +188,7 @@ def compare_activation(divergence: Divergence) -> Finding:
     inside = np.abs(output) < _OVERFLOWING
     inside &= np.array([_value(divergence, math.exp(x)) < _OVERFLOWING for x in grid.tolist()])
     grid, output, term = grid[inside], output[inside], term[inside]
-    if not (np.diff(output) >= 0).all() or not all(domain.contains(value) for value in output):
+    if not len(grid) or not (np.diff(output) >= 0).all() or not all(domain.contains(value) for value in output):
         return left_open(f"T does not increase into {domain} in these numbers: {_ONE_IS_WRONG}")
     for x, critic_value, value in zip(grid.tolist(), output.tolist(), term.tolist(), strict=True):
         slope = _slope(divergence, x) if activation.canonical else critic_value
@@ -206,7 +206,7 @@ def _surplus(divergence: Divergence, log_ratio: float) -> float:
 
 
 def _close(value: float, truth: float) -> bool:
-    return abs(value - truth) <= 1e-9 * max(1.0, abs(truth))
+    return abs(value - truth) <= 1e-9 * max(1.0, abs(truth)) < math.inf
 
 
 _LOG_RATIOS = (-2.03, -0.97, 0.06, 1.04, 1.96)  # ratios that are nobody's kink
@@ -275,7 +275,7 @@ def compare_fenchel_young(divergence: Divergence) -> Finding:
             gap = value + conjugate - ratio * slope
             scale = 1e-9 * max(unit, abs(value), abs(conjugate), abs(ratio * slope))
             distinct = abs(slope - slopes[i]) > 1e-4 * max(unit, abs(slope))
-            if not gap >= -scale or (i == j and not gap <= scale) or (distinct and not gap > 0):
+            if not gap >= -scale or (i == j and not gap <= scale < math.inf) or (distinct and not gap > 0):
                 wanted = "zero" if i == j else "positive"
                 reason = f"f(u) + f*(t) - u t = {gap!r} at u = {ratio:.6g}, t = {slope:g} is not {wanted}"
                 return left_open(f"{reason}: {_ONE_IS_WRONG}")
@@ -323,7 +323,7 @@ def compare_gradient_law(divergence: Divergence) -> Finding:
                 values = rises * ((panels.log_ratios + s / 2) / s - 1)
         truth = float(np.sum(panels.densities(s) * values)) / 2
         value = divergence.gaussian.gradient_weight(s)
-        if not abs(value - truth) <= 1e-9 * abs(truth) + _NOTHING:
+        if not abs(value - truth) <= 1e-9 * abs(truth) + _NOTHING < math.inf:
             return left_open(f"w({s:g}) = {value!r}, but E_Q[u^2 f''(u)] / 2 = {truth!r} there: {_ONE_IS_WRONG}")
     return Finding(Evidence.TESTED, "equals a quadrature of E_Q[u^2 f''(u)] / 2")
 

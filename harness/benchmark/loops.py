@@ -100,7 +100,7 @@ def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -
     step_of, peak = alternating(both_loops, steps, rounds, device)
     with ours(model, size, "kl") as step, flops() as counter:
         step()
-    sample = fitting(partial(sampling_seconds, model, size.options), device)
+    sample = fitting(partial(sampling_seconds, replace(model, resolution=size.resolution), size.options), device)
     both = "reference" in step_of
     return {
         "step_seconds": step_of,

@@ -131,7 +131,9 @@ def options_of(given: Mapping[str, Any], model: str, preset: str = "") -> Config
             raise UsageError(f"{name}: no option; " + (f"did you mean {', '.join(near)}?" if near else "see help"))
         if isinstance(value, str) and Path in get_args(hints[name]):
             value = Path(value)
+        if hints[name] is float and type(value) is int:
+            value = float(value)
         known[name] = tuple(value) if isinstance(value, list) else value
     if preset:
         print(f"note: {command.told(preset)}", file=sys.stderr)
-    return replace(command.options_of_preset(preset) if preset else Config(), **known, model=model)
+    return command.absolute(replace(command.options_of_preset(preset) if preset else Config(), **known, model=model))

@@ -111,11 +111,13 @@ def _picture_line(plan: Plan, concepts: Concepts) -> str:
     options = plan.options
     judged = len(panel(concepts, plan.vocabulary, plan.words).rows)
     kept = options.latents * (2 if concepts.retain_prompts else 1)
-    count = 2 * judged + kept
+    shown = 2 * len(plan.shown)
+    count = 2 * judged + kept + shown
     family = _family(plan)
     told = 1 if family is not None and not family.classifier_free else 2  # with the empty prompt beside each
     passes = told * options.sampling_steps * count
     return (
-        f"{count} pictures are sampled, {judged} before, as many after and {kept} to train on, by {passes:,} forward "
+        f"{count} pictures are sampled, {judged} before, as many after and {kept} to train on"
+        f"{f', {shown} of --show' if shown else ''}, by {passes:,} forward "
         "passes of a sample; an oracle, counterparts and attacks add to them, what the cache holds is not made again."
     )

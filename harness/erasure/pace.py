@@ -14,7 +14,8 @@ from harness.show.screen import device_name
 
 SAME = (
     "model", "variant", "revision", "parameter_group", "rank", "precision", "max_sequence_length", "objective",
-    "origin", "anchor_guidance", "adversary_every", "relearning_steps",
+    "origin", "anchor_guidance", "adversary_every", "relearning_steps", "closed_form_every", "within", "resolution",
+    "gradient_checkpointing", "watch", "stop_when", "evaluate_every",
 )  # fmt: skip
 """Options of which a step's cost depends on each, beside the batch and whether anything is retained."""
 NEEDED = ("seconds", "stopped", "device", "processes", "date")
@@ -46,7 +47,10 @@ def pace_lines(plan: Plan, folder: Path) -> list[str]:
 
 def _alike(plan: Plan, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Finished runs in a folder whose steps cost what the plan's do, but for the size of the batch."""
-    device = device_name(resolve_device(plan.options.device))
+    try:
+        device = device_name(resolve_device(plan.options.device))
+    except UsageError:  # of another machine
+        return
     for file in folder.glob("*/run.json"):
         try:
             summary, options = read_json(file, *NEEDED), options_of(file.parent)

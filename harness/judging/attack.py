@@ -126,6 +126,7 @@ class Attacked:
 
         from harness.data.once import once
 
+        _ = self.drawn  # by all processes: the key below is asked of the main one alone
         with self.subjects[subject]():
             if subject == "erased":
                 return list(make())

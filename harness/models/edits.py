@@ -120,7 +120,7 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
     try:
         told = {**absent(place / INDEX), **model.load_options}
         other = model.pipeline_class.from_pretrained(place, use_safetensors=True, **told)
-    except (OSError, ValueError, RuntimeError) as error:
+    except LOADING_ERRORS as error:
         raise UsageError(f"{flag} {place}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
     network: ModelMixin = getattr(other, model.component)
     for name in ("in_channels", "out_channels", "sample_size", "cross_attention_dim"):
@@ -133,7 +133,8 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
             raise UsageError(f"{flag} {place}: its noise has {name} {theirs}, the original's {ours}")
     parts = {name: part for name, part in model.pipeline.components.items() if isinstance(part, torch.nn.Module)}
     for name in [each for each in parts if each != model.component]:
-        if not _same(getattr(other, name).state_dict(), parts[name].state_dict()):
+        theirs = getattr(other, name)
+        if theirs is None or not _same(theirs.state_dict(), parts[name].state_dict()):
             raise UsageError(
                 f"{flag} {place}: another {name} than the original's; only denoisers are compared, beside the same "
                 f"{name} for all: name as the original a model that has this one"

@@ -73,7 +73,7 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     changed = model.parameters_of(parameter_group) if parameter_group == "lora" else trained
     frozen = {name: named[name].detach().clone() for name in changed if name in named}
     if metadata.get("original_sha256") != fingerprint(frozen):
-        raise UsageError(f"--model: not the weights that {run} started from; name those with --model")
+        raise UsageError(f"--model: not the weights that {run} started from; name that model")
     return frozen, trained
 
 

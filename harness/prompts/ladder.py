@@ -72,7 +72,11 @@ def general_ladder(
         "superclass": tuple(general[prompt] for prompt in named),
         "empty": ("",),
     }
-    return Ladder({kind: tuple(dict.fromkeys(prompts)) for kind, prompts in (kinds | dict(own)).items() if prompts})
+    every = {kind: prompts for kind, prompts in (kinds | dict(own)).items() if prompts}
+    # one of the superclass a name, in their order, as attacks pair them
+    return Ladder(
+        {kind: prompts if kind == "superclass" else tuple(dict.fromkeys(prompts)) for kind, prompts in every.items()}
+    )
 
 
 def check_unnamed(file: Path | None, own: Mapping[str, tuple[str, ...]], targets: Iterable[str]) -> None:

@@ -73,8 +73,8 @@ def note_what_is_the_runs(path: Path, entries: Collection[dict[str, Any]]) -> No
     """Say which keys of a file are without effect."""
     if left := [key for key in OF_THE_RUN if any(key in entry for entry in entries)]:
         print(
-            f"note: --concepts {path}: without effect: {', '.join(left)}; pictures have the model's own size, and "
-            "--batch-size holds for all concepts",
+            f"note: --concepts {path}: without effect: {', '.join(left)}; --resolution and --batch-size hold for "
+            "all concepts",
             file=sys.stderr,
         )
 

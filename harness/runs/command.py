@@ -20,7 +20,7 @@ from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_d
 from harness.runs.files import read_json
 from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished, options_of
 
-MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache", "track")
+MAY_CHANGE = ("device", "offline", "checkpoint_every", "save_pipeline", "overwrite", "cache", "track", "show")
 """Options that a resumed run may change: none that the result depends on, but for the device's last digits."""
 TRUTHS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 
@@ -163,7 +163,8 @@ def presets_of(options: Config) -> list[str]:
 
 def _is(value: Any, text: str) -> bool:
     """Whether a text or number of an option is what a recipe writes."""
-    return value is not None and type(value)(text) == value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is not None and (float(text) if number else text) == (value if number else str(value))
 
 
 def options_of_preset(name: str) -> Config:

@@ -84,8 +84,13 @@ def finished(run: Path) -> dict[str, Any]:
     if not (run / "run.json").is_file() or not weights_file(run).is_file():
         raise UsageError(f"{run}: no finished run, which has a run.json and a {DELTA}, or a LoRA run's {ADAPTERS}")
     content = read_json(run / "run.json", "config", "ledger", "target", "anchor", "divergence")
-    shown = {"config": places.public(content["config"])}  # as older runs do not have it
-    return content | shown | {"divergence": places.public_divergences(content["divergence"])}
+    named = places.public_divergences
+    shown = {  # as older runs do not have it
+        "config": places.public(content["config"]),
+        "ledger": [{k: named(v) if k == "divergence" else v for k, v in entry.items()} for entry in content["ledger"]],
+        "divergence": named(content["divergence"]),
+    }
+    return content | shown
 
 
 def options_of(run: Path) -> Config:

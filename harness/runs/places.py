@@ -2,9 +2,10 @@
 
 A run folder is given to others as it is: zipped, committed, uploaded. So `run.json`, and whatever is made of it, has of
 each path the last part alone. The whole ones, which `--continue`, evaluate and export need, lie beside it in
-`local.json`; a `.gitignore` names that file, which git heeds and so do the Hugging Face hub's uploads. A path relative
-to the run folder would tell as much of this machine and end to be right where the folder is moved, and the user's
-cache may be off or deleted. Without the file the user is asked where the model is; a digest tells the right one.
+`local.json`; a `.gitignore` names that file, which git heeds and so do uploads of that very folder to the Hugging Face
+hub. A path relative to the run folder would tell as much of this machine and end to be right where the folder is moved,
+and the user's cache may be off or deleted. Without the file the user is asked where the model is; a digest tells the
+right one.
 """
 
 import re
@@ -84,6 +85,6 @@ def where_model_is(run: Path, model: str, flag: str) -> str:
     Raises:
         UsageError: it is not, as after a move, or where the folder is someone else's and has the name alone.
     """
-    if model != MINIATURE and not HUB_ID.fullmatch(model) and not Path(model).exists():
+    if model != MINIATURE and not HUB_ID.fullmatch(model) and not (model and Path(model).exists()):
         raise UsageError(f"{run}: its model, {model}, is not here; say with {flag} where it is")
     return model

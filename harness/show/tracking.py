@@ -1,4 +1,4 @@
-"""The trackers of accelerate that are told of a run as it goes on; whatever they are told is in the run folder too."""
+"""The trackers of accelerate that are told of a run as it goes on; whatever we tell them is in the run folder too."""
 
 from __future__ import annotations
 

@@ -92,9 +92,14 @@ def mean(values: "Tensor", prompts: Sequence[int]) -> Measure | None:
 
 
 def bootstrap(values: "Tensor", prompts: Sequence[int]) -> tuple[float, float]:
-    """The 95 % interval of the mean of n values, (n,): that of as many prompts drawn again, each with all its own."""
+    """The 95 % interval of the mean of n values, (n,): that of as many prompts drawn again, each with all its own.
+
+    Of a single prompt its values are drawn.
+    """
     import torch
 
+    if len(set(prompts)) == 1:
+        prompts = range(len(values))
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     rows = torch.tensor([places[prompt] for prompt in prompts])
     sums = torch.zeros(len(places), dtype=torch.float64).index_add(0, rows, values.double().cpu())

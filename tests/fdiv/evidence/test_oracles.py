@@ -16,6 +16,7 @@ import fdiv
 from fdiv import u
 from fdiv.evidence import oracles
 from fdiv.evidence.signs import in_balls, in_many_digits
+from fdiv.exact.symbols import v
 from fdiv.record import Divergence
 
 SPECS = [
@@ -75,6 +76,27 @@ def test_a_conjugate_that_is_too_large_at_the_slope_or_too_small_beside_it_is_se
 def test_what_was_compared_nowhere_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oracles, "_slope", lambda divergence, log_ratio: math.nan)
     assert oracles.compare_conjugate(fdiv.divergence("kl")).open
+
+
+def test_what_is_infinite_or_not_a_number_agrees_with_nothing() -> None:
+    assert not oracles._close(5.0, math.inf)
+    infinite = with_conjugate(lambda t: math.inf)
+    assert oracles.compare_fenchel_young(infinite).open
+    assert oracles.compare_conjugate(infinite).open
+    nowhere = dataclasses.replace(fdiv.divergence("kl"))
+    nowhere.__dict__["activation"] = dataclasses.replace(nowhere.activation, output=sympy.log(-sympy.exp(v) - 1))
+    assert oracles.compare_activation(nowhere).open
+    beyond = dataclasses.replace(fdiv.divergence("js"))
+    right = beyond.conjugate
+
+    class Finite:
+        exact, effective_domain, pieces = True, right.effective_domain, right.pieces
+
+        def __call__(self, t: float) -> float:
+            return min(float(right(t)), 7.0)
+
+    beyond.__dict__["conjugate"] = Finite()
+    assert oracles.compare_conjugate(beyond).open
 
 
 def test_the_quadrature_is_right_to_eleven_digits() -> None:

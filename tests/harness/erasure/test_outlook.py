@@ -76,7 +76,13 @@ def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
     printed = said("--steps=4000", "--batch-size=4")
     ((number, unit),) = re.findall(rf"About ([\d.]+) (s|min|h) of training, by {folder}: ", printed)
     assert float(number) * {"s": 1, "min": 60, "h": 3600}[unit] == pytest.approx(expected, rel=0.06)
-    for other in (["--parameter-group", "full"], ["--precision", "bf16"], ["--relearning-steps", "3"]):
+    for other in (
+        ["--parameter-group", "full"],
+        ["--precision", "bf16"],
+        ["--relearning-steps", "3"],
+        ["--resolution", "32"],
+        ["--device", "cuda:7"],
+    ):
         assert "The time is not known" in said(*other)
 
 

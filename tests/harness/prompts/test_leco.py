@@ -30,7 +30,7 @@ def test_their_own_example_is_esd_and_what_has_no_meaning_is_said(tmp_path, caps
     ((options, weight),) = _read(tmp_path, ERASE, anchor_guidance=-1.0)
     assert (options.target, options.anchor, options.anchor_guidance, weight) == ("van gogh", "van gogh", -1.0, 0.5)
     said = capsys.readouterr().err
-    assert "without effect: resolution, batch_size; pictures have the model's own size" in said
+    assert "without effect: resolution, batch_size; --resolution and --batch-size hold" in said
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import Config, UsageError, flag_of, from_dict, to_dict
+from harness.config import Config, UsageError, check, flag_of, from_dict, to_dict
+from harness.erasure.erase import options_of
 from harness.plan import Plan
 from harness.runs.command import flags, options_of_preset, parse, presets, presets_of
 
@@ -111,7 +112,16 @@ def test_every_preset_says_what_it_rests_on_and_can_be_used(name, model, capsys)
 def test_a_preset_says_in_full_what_another_default_would_change():
     """What moves the weights is set by each, so that a default of ours that changes does not change a recipe."""
     for name, recipe in presets().items():
-        needed = {"divergence", "origin", "parameter-group", "scale", "steps"}
+        needed = {
+            "divergence",
+            "origin",
+            "parameter-group",
+            "scale",
+            "steps",
+            "objective",
+            "closed-form-every",
+            "start",
+        }
         needed |= (
             {"batch-size", "learning-rate", "schedule", "retain-weight", "latents"} if name != "uce" else {"start"}
         )
@@ -178,3 +188,20 @@ def test_options_come_back_from_their_json():
     options = Config(retain=("a", "b"), prompts=Path("p.txt"), output=Path("o"))
     assert from_dict(json.loads(json.dumps(to_dict(options)))) == options
     assert from_dict({}) == Config()
+
+
+def test_a_whole_number_for_a_fraction_is_one_and_follows_no_recipe_but_its_own():
+    given = {"guidance_scale": 7, "learning_rate": 1}
+    found = options_of(given, "model", "concept-ablation")
+    assert (found.guidance_scale, type(found.guidance_scale)) == (7.0, float)
+    assert presets_of(found) == []
+    assert from_dict(to_dict(found)) == found
+    followed = options_of_preset("concept-ablation")
+    assert presets_of(replace(followed, retain_weight=0)) == ["concept-ablation"]
+    for other in ({"objective": "variational"}, {"closed_form_every": 1}, {"start": "closed-form"}):
+        assert presets_of(replace(followed, **other)) == []
+
+
+def test_a_closed_form_cannot_lead_away():
+    with pytest.raises(UsageError, match=r"--anchor-guidance -1: leads away from the target"):
+        check(Config(start="closed-form", anchor_guidance=-1.0))

@@ -160,7 +160,7 @@ def _evaluate(_, arguments):
 
 def test_two_processes_attack_a_run_as_one_does_and_one_of_them_writes(one, tmp_path):
     _, folder = one
-    flags = [str(folder), "--attacks", "prompt_ladder", "concept_vector", "--pictures", "5", "--no-cache"]
+    flags = [str(folder), "--attacks", "prompt_ladder", "concept_vector", "--pictures", "5"]
     assert evaluate.main([*flags, "--output", str(tmp_path / "one")]) == 0
     codes, logs = _start(_evaluate, tmp_path, [*flags, "--output", str(tmp_path / "two")])
     assert codes == [0, 0], logs

@@ -129,3 +129,10 @@ def test_a_bootstrapped_mean_has_the_interval_of_the_central_limit():
 def test_a_bootstrapped_mean_of_prompts_whose_seeds_agree_is_that_of_the_prompts():
     values = torch.randn(40, generator=torch.Generator().manual_seed(3))
     assert bootstrap(values.repeat(3), [*range(40)] * 3) == pytest.approx(bootstrap(values, range(40)))
+
+
+def test_the_mean_of_one_prompts_values_varies_with_its_seeds():
+    values = torch.randn(48, generator=torch.Generator().manual_seed(0))
+    low, high = mean(values, [0] * 48).interval
+    assert low < values.mean().item() - 0.1 < values.mean().item() + 0.1 < high
+    assert (low, high) == mean(values, range(48)).interval
