@@ -18,7 +18,7 @@ from harness.prompts.words import Words
 from harness.runs import processes
 from harness.runs.files import read_json, read_lines
 from harness.runs.folder import PROMPTS, finished
-from harness.runs.places import public_divergences
+from harness.runs.places import public_divergences, public_specs
 from harness.show.tracking import check_trackers
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Plan:
     @property
     def spec(self) -> str:
         """The names of the divergences, as others may read them."""
-        return public_divergences(", ".join(dict.fromkeys(divergence.spec for divergence in self.divergences)))
+        return public_specs(self.divergences)
 
     @property
     def weights(self) -> list[float]:

@@ -53,8 +53,8 @@ def copied(pipeline: DiffusionPipeline, device: torch.device) -> Family:
 
 def check_family(pipeline: Any) -> None:
     """UsageError for what is no pipeline of a known family."""
-    if type(pipeline).__name__ not in families():
-        kind = type(pipeline).__name__
+    kind = type(pipeline).__name__
+    if kind not in families():
         raise UsageError(f"{GIVEN}: a {kind}{why_not(kind)}; choices: {', '.join(families())}")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
-from harness.runs.places import public_divergences
+from harness.runs.places import public_specs
 
 Function = Callable[[Tensor], Tensor]
 
@@ -60,7 +60,7 @@ class Losses:
     @property
     def spec(self) -> str:
         """The names of the divergences."""
-        return public_divergences(", ".join(dict.fromkeys(divergence.spec for divergence in self.divergences)))
+        return public_specs(self.divergences)
 
     @cached_property
     def factors(self) -> tuple[float, ...]:

@@ -63,6 +63,13 @@ class Conditioning:
         """The same on another device."""
         return self.map(lambda tensor: tensor.to(device))
 
+    def as_arguments(self, negative: "Conditioning") -> dict[str, Tensor]:
+        """What the call of most pipelines is given in the place of n prompts, and of n negative ones."""
+        told = {"prompt_embeds": self.prompt_embeds, "negative_prompt_embeds": negative.prompt_embeds}
+        if self.pooled is not None and negative.pooled is not None:
+            told |= {"pooled_prompt_embeds": self.pooled, "negative_pooled_prompt_embeds": negative.pooled}
+        return told
+
     @staticmethod
     def stack(rows: "Sequence[Conditioning]") -> "Conditioning":
         """Rows without a leading n as one conditioning of n."""

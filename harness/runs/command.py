@@ -163,8 +163,7 @@ def presets_of(options: Config) -> list[str]:
 
 def _is(value: Any, text: str) -> bool:
     """Whether a text or number of an option is what a recipe writes."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is not None and (float(text) if number else text) == (value if number else str(value))
+    return value == float(text) if type(value) in (int, float) else str(value) == text
 
 
 def options_of_preset(name: str) -> Config:

@@ -9,12 +9,15 @@ right one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.config import MINIATURE, UsageError
 from harness.runs.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from fdiv import Divergence
 
 LOCAL = "local.json"
 READ = ("model", "prompts", "show", "concepts", "divergence", "continue_from", "start", "judge", "inception")
@@ -38,6 +41,11 @@ def public_divergences(names: str) -> str:
     """The names of a run's divergences, those in a user's files without the folders."""
     parts = (name.rpartition(".py:") for name in names.split(", "))
     return ", ".join(f"{Path(file).name if mark else file}{mark}{rest}" for file, mark, rest in parts)
+
+
+def public_specs(divergences: "Iterable[Divergence]") -> str:
+    """The names of several divergences, each once."""
+    return public_divergences(", ".join(dict.fromkeys(divergence.spec for divergence in divergences)))
 
 
 def public(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,5 +94,6 @@ def where_model_is(run: Path, model: str, flag: str) -> str:
         UsageError: it is not, as after a move, or where the folder is someone else's and has the name alone.
     """
     if model != MINIATURE and not HUB_ID.fullmatch(model) and not (model and Path(model).exists()):
-        raise UsageError(f"{run}: its model, {model}, is not here; say with {flag} where it is")
+        named = f", {model}," if model else ""
+        raise UsageError(f"{run}: its model{named} is not here; say with {flag} where it is")
     return model

@@ -25,14 +25,12 @@ LONGEST_WAIT = timedelta(hours=24)
 """How long one waits for what another was dealt; of a large model an attack takes longer than torch would wait."""
 _store: distributed.Store | None = None
 """The launcher's own; it outlives the process group, which breaks when a process goes."""
+_alone = False
+"""Whether this process works for itself now."""
 
 
 class LostError(RuntimeError):
     """Another process has gone."""
-
-
-_alone = False
-"""Whether this process works for itself now."""
 
 
 def launched() -> int:

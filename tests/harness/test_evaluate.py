@@ -1,6 +1,7 @@
 """What is evaluated: a run as it ends, and what other tools made of a model, beside an oracle that is named."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -66,6 +67,15 @@ def test_an_oracle_that_is_the_original_or_the_erased_model_ends_with_one_line(r
     assert "equal to the original model, weight by weight" in capsys.readouterr().err
     assert evaluate.main([str(run), "--oracle", str(run), "--overwrite"]) == 2
     assert f"--oracle {run}: equal to the erased model, weight by weight; name another" in capsys.readouterr().err
+
+
+def test_of_a_runs_options_an_evaluation_needs_none_that_are_of_the_training_alone(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("pipeline"))
+    content = json.loads((other / "run.json").read_text())
+    content["config"] |= {"track": ["wandb"], "watch": True, "stop_when": "UA>=1", "start": "gone.safetensors"}
+    (other / "run.json").write_text(json.dumps(content))
+    found = evaluate._options_of_run(evaluate.Evaluate(other))
+    assert (found.track, found.watch, found.stop_when, found.start) == ((), False, "", "original")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_a_sweep_leaves_a_folder_a_run_and_a_table_of_medians(judged, tmp_path, 
         + [f"uce-kl-closed_form-unit-anchor-{seed}" for seed in (0, 1)]
     )
     assert all((out / run / "report.html").is_file() for run in runs)
+    assert (out / ".gitignore").read_text() == "local.json\n"
     table = (out / "table.md").read_text()
     printed = capsys.readouterr()
     assert table.strip() in printed.out

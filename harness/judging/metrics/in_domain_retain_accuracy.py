@@ -5,7 +5,7 @@ from harness.judging.metric import Judged, Measure, Metric
 
 def measure(judged: Judged) -> Measure | None:
     """On every axis that has lost a value, over the retained prompts."""
-    asked = judged.panel.own
+    asked = judged.panel.own.clone()
     asked[: judged.panel.retained] = False
     return judged.share(judged.right[asked], asked.nonzero()[:, 0])
 

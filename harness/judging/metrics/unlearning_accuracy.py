@@ -5,7 +5,7 @@ from harness.judging.metric import Judged, Measure, Metric
 
 def measure(judged: Judged) -> Measure | None:
     """On each target's own axis, over the prompts that name a target."""
-    asked = judged.panel.own
+    asked = judged.panel.own.clone()
     asked[judged.panel.targets :] = False
     return judged.share(1 - judged.right[asked], asked.nonzero()[:, 0])
 

@@ -58,10 +58,7 @@ class StableDiffusion(Family):
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts."""
-        return {
-            "prompt_embeds": conditioning.prompt_embeds,
-            "negative_prompt_embeds": unconditional.prompt_embeds,
-        }
+        return conditioning.as_arguments(unconditional)
 
 
 def unet_problem(pipeline: Any, addition_embed_type: str | None) -> str | None:

@@ -69,9 +69,4 @@ class StableDiffusionXL(Family):
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:
         """Embeddings in the place of prompts; the pipeline makes the same time ids itself."""
-        return {
-            "prompt_embeds": conditioning.prompt_embeds,
-            "negative_prompt_embeds": unconditional.prompt_embeds,
-            "pooled_prompt_embeds": conditioning.pooled,
-            "negative_pooled_prompt_embeds": unconditional.pooled,
-        }
+        return conditioning.as_arguments(unconditional)

@@ -13,6 +13,8 @@ from harness.models.denoiser import Denoiser
 from harness.plan import Plan
 from tests import tiny
 
+STAR = ["--target", "a star", "--anchor", "a circle", "--retain", "a moon"]
+
 
 @pytest.mark.parametrize("kind", tiny.PIPELINES)
 def test_the_sizes_of_groups_are_what_trains(kind, tmp_path):
@@ -29,18 +31,7 @@ def test_the_sizes_of_groups_are_what_trains(kind, tmp_path):
 
 def test_a_dry_run_reads_no_weight_and_writes_nothing(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("weights were read"))
-    flags = [
-        "--model",
-        str(model),
-        "--target",
-        "a star",
-        "--anchor",
-        "a circle",
-        "--retain",
-        "a moon",
-        "--latents",
-        "4",
-    ]
+    flags = ["--model", str(model), *STAR, "--latents", "4"]
     assert unlearn.main([*flags, "--sampling-steps", "2", "--dry-run", "--output", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert not list(tmp_path.iterdir())
@@ -53,6 +44,18 @@ def test_a_dry_run_reads_no_weight_and_writes_nothing(model, tmp_path, monkeypat
     assert f"by {2 * 2 * (2 * judged + kept)} forward passes" in said
     assert "weights train (full); the groups: cross-attention-kv " in said
     assert f"The time is not known: in {tmp_path} is no run of this model, group and loop on such" in said
+
+
+def test_pictures_of_a_users_own_prompts_are_counted_too(model, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("a hat\na cat\n")
+    flags = ["--model", str(model), *STAR, "--sampling-steps", "1", "--dry-run"]
+    counts = []
+    for more in ([], ["--show", str(tmp_path / "mine.txt")]):
+        assert unlearn.main([*flags, *more]) == 0
+        said = capsys.readouterr().out
+        counts.append(int(re.search(r"(\d+) pictures are sampled", said)[1]))
+    assert counts[1] == counts[0] + 2 * 2
+    assert "to train on, 4 of --show, by" in said
 
 
 def test_what_is_led_away_from_itself_is_named_once_and_what_nothing_holds_is_said(model, tmp_path, capsys):
@@ -89,17 +92,6 @@ def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
 def test_a_model_that_gets_no_empty_prompt_samples_in_half_the_passes(tmp_path, capsys):
     for kind, passes in (("sd3", 2), ("flux", 1)):
         folder = tiny.folder(tmp_path / kind, kind)
-        flags = [
-            "--model",
-            str(folder),
-            "--target",
-            "a star",
-            "--anchor",
-            "a circle",
-            "--retain",
-            "a moon",
-            "--dry-run",
-        ]
-        assert unlearn.main([*flags, "--sampling-steps", "3"]) == 0
+        assert unlearn.main(["--model", str(folder), *STAR, "--dry-run", "--sampling-steps", "3"]) == 0
         count, told = re.search(r"(\d+) pictures are .* by ([\d,]+) forward", capsys.readouterr().out).groups()
         assert int(told.replace(",", "")) == 3 * passes * int(count)

@@ -9,7 +9,7 @@ import pytest
 from harness.config import Config, UsageError, check, flag_of, from_dict, to_dict
 from harness.erasure.erase import options_of
 from harness.plan import Plan
-from harness.runs.command import flags, options_of_preset, parse, presets, presets_of
+from harness.runs.command import check_unchanged, flags, options_of_preset, parse, presets, presets_of
 
 
 def test_no_flags_give_the_defaults():
@@ -200,6 +200,12 @@ def test_a_whole_number_for_a_fraction_is_one_and_follows_no_recipe_but_its_own(
     assert presets_of(replace(followed, retain_weight=0)) == ["concept-ablation"]
     for other in ({"objective": "variational"}, {"closed_form_every": 1}, {"start": "closed-form"}):
         assert presets_of(replace(followed, **other)) == []
+
+
+def test_a_run_may_go_on_with_other_prompts_to_show():
+    check_unchanged(Config(), Config(show=Path("mine.txt"), track=("tensorboard",)))
+    with pytest.raises(UsageError, match="--steps"):
+        check_unchanged(Config(), Config(steps=7))
 
 
 def test_a_closed_form_cannot_lead_away():

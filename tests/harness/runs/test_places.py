@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -13,7 +14,7 @@ from harness.export import __main__ as export
 from harness.judging import references
 from harness.runs.command import parse
 from harness.runs.folder import finished, options_of
-from harness.runs.places import LOCAL, places, public, public_divergences
+from harness.runs.places import LOCAL, places, public, public_divergences, where_model_is
 from tests import tiny
 
 HOME = "nobodys-business"
@@ -106,6 +107,8 @@ def test_a_run_of_an_older_version_opens_and_shows_no_place(run, tmp_path):
     older = shutil.copytree(run, tmp_path / "older", ignore=shutil.ignore_patterns("export", LOCAL))
     content = json.loads((older / "run.json").read_text())
     content["config"] |= json.loads((run / LOCAL).read_text())
+    content["ledger"][0]["divergence"] = content["config"]["divergence"]
+    assert HOME in content["ledger"][0]["divergence"]
     (older / "run.json").write_text(json.dumps(content))
     assert options_of(older) == options_of(run)
     assert HOME not in json.dumps(finished(older))
@@ -118,6 +121,11 @@ def test_a_shared_run_asks_where_its_model_is(run, home, tmp_path, capsys):
         assert command.main([str(shared), "--output", str(tmp_path / "out")]) == 2
         assert f"shared: its model, sd, is not here; say with {flag} where it is" in capsys.readouterr().err
     assert export.main([str(shared), "--model", str(home / "models" / "sd")]) == 0
+
+
+def test_a_pipeline_that_was_made_of_parts_has_no_place():
+    with pytest.raises(UsageError, match=r"vg: its model is not here; say with --original where it is"):
+        where_model_is(Path("vg"), "", "--original")
 
 
 def test_a_run_on_the_miniature_or_a_hubs_model_has_nothing_to_hide():
