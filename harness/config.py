@@ -14,7 +14,8 @@ import yaml
 
 MINIATURE = "miniature"
 WEIGHTS = Path(__file__).parent / "miniature" / "weights"
-"""The shipped pipeline in the diffusers layout, with its judge and its oracle beside it."""
+EMBEDDED = {MINIATURE: WEIGHTS, "miniature-flow": WEIGHTS.with_name("weights_flow")}
+"""The shipped pipelines in the diffusers layout, each with its judge and its oracle beside it."""
 ConceptType = Literal["object", "style", "person", "safety", "text"]
 ParameterGroup = Literal["cross-attention-kv", "cross-attention", "text-paths", "attention", "full", "lora"]
 
@@ -32,7 +33,7 @@ class Config:
 
     model: str = MINIATURE
     """Pipeline folder in the diffusers layout (docs/erasure.md: which families), SD 1.x .safetensors file, hub id, or
-    `miniature`, the embedded one."""
+    an embedded one: `miniature`, as Stable Diffusion 1, or `miniature-flow`, as Stable Diffusion 3."""
     target: str = ""
     """Concept to erase; by default the model's own default (miniature: star)."""
     within: str = ""

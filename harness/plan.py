@@ -1,7 +1,7 @@
 """What a run works on, as far as it can be known, and be wrong, before torch is imported and a model loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class Plan:
         starting_file(options.start)
         folder = source if isinstance(source, Path) else None
         vocabulary = read_vocabulary(folder) if folder else None
+        if vocabulary and not options.max_sequence_length:
+            options = replace(options, max_sequence_length=vocabulary.max_sequence_length)
         earlier = _ledger_so_far(options)
         draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, draft, earlier)

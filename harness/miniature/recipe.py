@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness.config import UsageError
 
@@ -16,19 +17,22 @@ class Build:
 
     output: Path
     """Folder to write; parts that stand there already are kept."""
+    denoiser: Literal["unet", "sd3"] = "unet"
+    """A UNet of noise, as in Stable Diffusion 1, or a transformer of a flow's velocity, as in Stable Diffusion 3."""
     without: tuple[str, ...] = ()
     """Concepts left out of the pictures: what is trained on them never sees one."""
     encoders: Path | None = None
-    """Another miniature whose tokenizer, text encoder, autoencoder and judge are used; only the UNet is trained."""
+    """Another miniature whose tokenizer, text encoder, autoencoder and judge are used; only the denoiser is trained."""
     seed: int = 0
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
     judge_steps: int = 2_500
     text_steps: int = 500
     autoencoder_steps: int = 3_000
-    unet_steps: int = 10_000
+    denoiser_steps: int = 0
+    """0 for its own number: 10,000 of the UNet, 16,000 of the transformer."""
     pictures: int = 24_000
-    """Pictures that the UNet is trained on."""
+    """Pictures that the denoiser is trained on."""
     renders: int = 4_000
     """Pictures that the judge is measured on at the end."""
     samples: int = 960

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from harness.config import MINIATURE, WEIGHTS, UsageError
+from harness.config import EMBEDDED, UsageError
 from harness.runs.files import read_json, usable
 from harness.runs.places import HUB_ID, is_hub_id
 
@@ -80,8 +80,8 @@ def resolve(model: str, variant: str = "") -> Path | str:
     Raises:
         UsageError: a path that is neither, pickled or damaged weights, or a folder that holds no whole pipeline.
     """
-    if model == MINIATURE:
-        return WEIGHTS
+    if model in EMBEDDED:
+        return EMBEDDED[model]
     path = usable("--model", Path(model))
     if path.is_dir():
         if not (path / INDEX).is_file():
@@ -99,7 +99,7 @@ def resolve(model: str, variant: str = "") -> Path | str:
         raise UsageError(f"--model {model}: {QUANTISED}")
     if path.is_file() and path.suffix in PICKLES:
         raise UsageError(f"--model {model}: {PICKLE_REFUSED}")
-    choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or `{MINIATURE}`"
+    choices = f"a pipeline folder, a .safetensors checkpoint, a hub id OWNER/NAME, or {' or '.join(EMBEDDED)}"
     if path.exists():
         raise UsageError(f"--model {model}: a file; needed is {choices}")
     if HUB_ID.fullmatch(model) and not path.parent.is_dir():

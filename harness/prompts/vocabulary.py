@@ -19,6 +19,8 @@ class Vocabulary:
     """By axis: what in a template to replace by what, in this order, so that the axis is not named."""
     default_target: str
     default_anchor: str
+    max_sequence_length: int = 0
+    """Tokens that the model was trained with, where its text encoder has no length of its own; 0 where it has."""
 
     def axis_of(self, value: str) -> str:
         """The axis that holds `value`; UsageError if none does."""
@@ -68,6 +70,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
             superclass={axis: tuple((a, b) for a, b in superclass[axis]) for axis in axes},
             default_target=content["default"]["target"],
             default_anchor=content["default"]["anchor"],
+            max_sequence_length=int(content.get("max_sequence_length", 0)),
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: no vocabulary with axes, templates, superclass and a default: {error!r}") from error

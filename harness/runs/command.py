@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import tyro
 
-from harness.config import MINIATURE, Config, UsageError, check, flag_of, from_dict, read_yaml
+from harness.config import EMBEDDED, Config, UsageError, check, flag_of, from_dict, read_yaml
 from harness.runs.files import read_json
 from harness.runs.folder import OPTIONS, RESUME, find_unfinished, finished, options_of
 
@@ -93,7 +93,7 @@ def absolute(options: Config) -> Config:
     if place and os.path.exists(place):
         options = replace(options, judge=f"{kind}{colon}{os.path.abspath(place)}")
     paths = {name: path.absolute() for name in names if (path := getattr(options, name)) is not None}
-    local = options.model != MINIATURE and os.path.exists(options.model)
+    local = options.model not in EMBEDDED and os.path.exists(options.model)
     start = os.path.abspath(options.start) if os.path.isfile(options.start) else options.start
     file, mark, rest = options.divergence.rpartition(".py:")
     divergence = f"{os.path.abspath(file)}{mark}{rest}" if mark else options.divergence

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import MINIATURE, UsageError
+from harness.config import EMBEDDED, UsageError
 from harness.runs.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def where_model_is(run: Path, model: str, flag: str) -> str:
     Raises:
         UsageError: it is not, as after a move, or where the folder is someone else's and has the name alone.
     """
-    if model != MINIATURE and not HUB_ID.fullmatch(model) and not (model and Path(model).exists()):
+    if model not in EMBEDDED and not HUB_ID.fullmatch(model) and not (model and Path(model).exists()):
         named = f", {model}," if model else ""
         raise UsageError(f"{run}: its model{named} is not here; say with {flag} where it is")
     return model

@@ -5,24 +5,33 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 import harness
-from harness.config import WEIGHTS
+from harness.config import WEIGHTS, Config
 from harness.judging.references import load_oracle
-from harness.miniature import build, judge, world
+from harness.miniature import build, judge, parts, sd3, training, unet, world
 from harness.miniature.__main__ import main
 from harness.miniature.recipe import JUDGE
 from harness.models.family import families
+from harness.plan import Plan
 
-TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "unet_steps": 2, "pictures": 100}
+TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "denoiser_steps": 2, "pictures": 100}
 TINY |= {"renders": 200, "samples": 4}
 
 
@@ -51,7 +60,7 @@ def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
 
 
 def test_an_installed_package_finds_its_weights_from_anywhere(tmp_path):
-    code = "from harness.config import WEIGHTS as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
+    code = "from harness.config import WEIGHTS, Config as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
@@ -134,11 +143,11 @@ def test_the_builder_trains_every_part_and_measures_it(built):
 def test_an_interrupted_build_keeps_the_parts_that_stand_and_ends_as_any_with_its_seed(built, tmp_path, monkeypatch):
     folder, _ = built
     with monkeypatch.context() as patched:
-        patched.setattr(build, "train_unet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(unet, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build.build(build.Build(output=tmp_path, **TINY))
     for part in ("train_autoencoder", "train_text_encoder", "train_tokenizer"):
-        monkeypatch.setattr(build, part, lambda *_, part=part: pytest.fail(f"{part} ran again"))
+        monkeypatch.setattr(parts, part, lambda *_, part=part: pytest.fail(f"{part} ran again"))
     monkeypatch.setattr(judge, "train", lambda *_: pytest.fail("the judge was trained again"))
     build.build(build.Build(output=tmp_path, **TINY))
     files = sorted(folder.rglob("*.safetensors"))
@@ -156,6 +165,53 @@ def test_an_oracle_is_built_around_another_miniatures_encoders(built, tmp_path):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     ours, theirs = (load_file(at / "unet" / "diffusion_pytorch_model.safetensors") for at in (tmp_path, folder))
     assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture(scope="module")
+def flow(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flow")
+    return folder, build.build(build.Build(output=folder, denoiser="sd3", encoders=built[0], **TINY))
+
+
+def test_the_flow_miniature_is_a_genuine_stable_diffusion_3_around_the_same_encoders(built, flow):
+    folder, quality = flow
+    assert set(quality["samples"]) == set(world.AXES)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    assert isinstance(pipeline.transformer, SD3Transformer2DModel)
+    theirs = CLIPTextModel.from_pretrained(built[0] / "text_encoder").state_dict()
+    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
+        assert torch.equal(encoder.text_projection.weight, torch.eye(64))
+        ours = {name.removeprefix("text_model."): tensor for name, tensor in encoder.state_dict().items()}
+        assert all(torch.equal(ours[name.removeprefix("text_model.")], tensor) for name, tensor in theirs.items())
+    assert _places(folder) == []
+
+
+def test_a_run_reads_as_many_tokens_of_a_missing_t5_as_the_flow_miniature_was_trained_with(flow):
+    plan = Plan.of(Config(model=str(flow[0])))
+    assert plan.options.max_sequence_length == sd3.CALL["max_sequence_length"] == 1
+    assert Plan.of(replace(plan.options, max_sequence_length=5)).options.max_sequence_length == 5
+
+
+def test_a_denoisers_training_that_is_interrupted_goes_on_bit_for_bit(built, flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "KEEP_EVERY", 1)
+    options = build.Build(output=tmp_path, denoiser="sd3", encoders=built[0], **TINY)
+    with monkeypatch.context() as patched:
+        drawn = []
+
+        def once(*arguments):
+            drawn.append(None)
+            return batch(*arguments) if len(drawn) == 1 else (_ for _ in ()).throw(KeyboardInterrupt)
+
+        batch = sd3.batch
+        patched.setattr(sd3, "batch", once)
+        with pytest.raises(KeyboardInterrupt):
+            build.build(options)
+    assert (tmp_path / "transformer.resume").is_file()
+    build.build(options)
+    assert not (tmp_path / "transformer.resume").exists()
+    file = "transformer/diffusion_pytorch_model.safetensors"
+    ours, whole = load_file(tmp_path / file), load_file(flow[0] / file)
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
 def test_an_unknown_concept_to_leave_out_is_refused_with_the_choices(tmp_path, capsys):
@@ -182,4 +238,4 @@ def test_a_build_that_cannot_work_is_refused_before_it_starts(tmp_path, capsys, 
 def test_parts_that_other_options_built_are_not_reused(built, capsys):
     folder, _ = built
     assert main(["build", "--output", str(folder), "--without", "star"]) == 2
-    assert re.search(r"built with another --without .*--unet-steps", capsys.readouterr().err)
+    assert re.search(r"built with another --without .*--denoiser-steps", capsys.readouterr().err)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.miniature import world
-from harness.miniature.build import all_captions
+from harness.miniature.parts import all_captions
 
 
 def _seeded(seed=0):
