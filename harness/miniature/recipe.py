@@ -1,5 +1,6 @@
 """How a miniature is built: the options, and the checks that come before any training."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,10 +60,15 @@ def check(options: Build) -> None:
 
 
 def recipe(options: Build) -> dict[str, object]:
-    """The options that decide what is trained."""
-    encoders = None if options.encoders is None else str(options.encoders.absolute())
+    """The options that decide what is trained; the encoders by digest, as what is built may be given to others."""
     left_out = ("output", "device", "renders", "samples")
     return {k: v for k, v in asdict(options).items() if k not in left_out} | {
-        "encoders": encoders,
+        "encoders": options.encoders and _digest(options.encoders),
         "without": sorted(options.without),
     }
+
+
+def _digest(miniature: Path) -> str:
+    """SHA-256 of the parts that a denoiser is trained on."""
+    files = sorted(file for part in ("text_encoder", "vae") for file in (miniature / part).glob("*.safetensors"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
