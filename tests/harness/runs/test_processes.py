@@ -130,6 +130,17 @@ def test_two_processes_of_accelerates_launcher_come_to_what_one_does_and_one_wri
     assert done.stderr.count("5 of 6, pictures of the erased model: ") == 1
 
 
+@pytest.mark.parametrize("kind", ["sd3", pytest.param("flux", marks=pytest.mark.slow)])
+def test_two_processes_train_a_transformer_of_flow_matching_as_one_does(kind, tmp_path):
+    source = tiny.judged_folder(tmp_path / "model", kind)
+    flags = ["--model", str(source), "--max-sequence-length", str(tiny.SHORT), *FAST, "--closed-form-every", "0"]
+    flags += ["--scale", "sde", "--learning-rate", "1e-4"]  # what is next to rounding moves by that in one step
+    assert unlearn.main([*flags, "--output", str(tmp_path / "one")]) == 0
+    codes, logs = _start(_train, tmp_path, [*flags, "--output", str(tmp_path / "two")])
+    assert codes == [0, 0], logs
+    _assert_same(tmp_path / "two", tmp_path / "one")
+
+
 def test_a_run_of_two_processes_of_which_one_is_killed_goes_on_to_the_result_of_one(one, tmp_path):
     flags, folder = one
     output = tmp_path / "run"
