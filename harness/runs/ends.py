@@ -1,5 +1,6 @@
 """How a command ends: by itself, by a signal or by an error, with an exit code and one line that says why."""
 
+import os
 import re
 import signal
 import sys
@@ -29,6 +30,9 @@ def run_command(work: Callable[[], object]) -> int:
         try:
             with on_signals(interrupt):
                 work()
+                sys.stdout.flush()
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (Exception, Interrupted) as error:
             verdict, code = _verdict(error)
             if code == 0:

@@ -40,7 +40,8 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in PACKAGES:
             raise UsageError(f"--track {name!r}: no such tracker; choices: {', '.join(PACKAGES)}")
-        if not any(find_spec(package) for package in PACKAGES[name]):
+        # a folder of that name, as wandb leaves, is found too, but nothing to import in it
+        if not any((spec := find_spec(package)) and spec.origin for package in PACKAGES[name]):
             raise UsageError(f"--track {name}: is not installed; pip install {' or '.join(PACKAGES[name])}")
 
 

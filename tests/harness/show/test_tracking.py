@@ -2,6 +2,7 @@
 
 import json
 import struct
+import types
 from typing import ClassVar
 
 import pytest
@@ -45,7 +46,7 @@ class Fake:
 def fake(monkeypatch):
     """Stands for wandb, as if that were installed."""
     monkeypatch.setitem(theirs.LOGGER_TYPE_TO_CLASS, "wandb", Fake)
-    monkeypatch.setattr(tracking, "find_spec", lambda name: object())
+    monkeypatch.setattr(tracking, "find_spec", lambda name: types.SimpleNamespace(origin="here"))
     monkeypatch.setattr(Fake, "every", [])
     return Fake.every
 
@@ -115,6 +116,13 @@ def test_what_is_not_there_is_refused_before_any_work_and_says_what_to_install(n
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=message):
         tracking.check_trackers([name])
+
+
+def test_a_folder_of_a_trackers_name_does_not_hide_that_it_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "aim").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="--track aim: is not installed"):
+        tracking.check_trackers(["aim"])
 
 
 def _events(folder):
