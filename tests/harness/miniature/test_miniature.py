@@ -1,4 +1,4 @@
-"""The embedded Stable Diffusion: shipped weights, their quality, and the builder."""
+"""The embedded models: shipped weights, their quality, and the builder."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -23,26 +24,29 @@ from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 import harness
-from harness.config import WEIGHTS, Config
+from harness.config import EMBEDDED, WEIGHTS, Config
 from harness.judging.references import load_oracle
 from harness.miniature import build, judge, parts, sd3, training, unet, world
 from harness.miniature.__main__ import main
 from harness.miniature.recipe import JUDGE
 from harness.models.family import families
+from harness.models.load import load, told
 from harness.plan import Plan
 
 TINY = {"judge_steps": 2, "text_steps": 2, "autoencoder_steps": 2, "denoiser_steps": 2, "pictures": 100}
 TINY |= {"renders": 200, "samples": 4}
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    loaded = StableDiffusionPipeline.from_pretrained(WEIGHTS)
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
+@pytest.fixture(scope="module", params=EMBEDDED)
+def shipped(request):
+    """The folder of an embedded miniature, and its model as a run has it."""
+    plan = Plan.of(Config(model=request.param))
+    return plan.folder, told(load(plan.source, torch.device("cpu")), plan.options)
 
 
-def test_it_is_a_genuine_latent_diffusion_pipeline_that_diffusers_loads_unchanged(pipeline):
+def test_they_are_genuine_pipelines_that_diffusers_loads_unchanged():
+    unet, flow = (families()[name].pipeline_class for name in ("StableDiffusionPipeline", "StableDiffusion3Pipeline"))
+    pipeline = unet.from_pretrained(WEIGHTS)
     assert isinstance(pipeline.tokenizer, CLIPTokenizer)
     assert isinstance(pipeline.text_encoder, CLIPTextModel)
     assert isinstance(pipeline.vae, AutoencoderKL)
@@ -51,27 +55,32 @@ def test_it_is_a_genuine_latent_diffusion_pipeline_that_diffusers_loads_unchange
     assert pipeline.vae.config.latent_channels == 4
     assert pipeline.vae_scale_factor == 8
     assert any(name.endswith("attn2.to_k.weight") for name in pipeline.unet.state_dict())
+    pipeline = flow.from_pretrained(EMBEDDED["miniature-flow"], text_encoder_3=None, tokenizer_3=None)
+    assert isinstance(pipeline.transformer, SD3Transformer2DModel)
+    assert isinstance(pipeline.scheduler, FlowMatchEulerDiscreteScheduler)
 
 
-def test_its_weights_are_safetensors_of_at_most_24_mebibytes_together():
-    files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 24 * 2**20
+@pytest.mark.parametrize(("name", "most"), [("miniature", 24), ("miniature-flow", 16)])
+def test_weights_are_safetensors_of_so_many_mebibytes_at_most_with_the_oracles(name, most):
+    files = [file for file in EMBEDDED[name].rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= most * 2**20
     assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
 
 
 def test_an_installed_package_finds_its_weights_from_anywhere(tmp_path):
-    code = "from harness.config import WEIGHTS, Config as w; assert (w / 'oracle/star/config.json').is_file(); print(w)"
+    code = "from harness.config import EMBEDDED; print([(w / 'oracle/star').is_dir() for w in EMBEDDED.values()])"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     if "No module named 'harness'" in done.stderr:
         pytest.skip("the package is not installed, only run from its folder")
-    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[True, True]\n", done.stderr
 
 
-def test_the_recorded_quality_is_what_must_be_reached_before_shipping():
-    quality = json.loads((WEIGHTS / "quality.json").read_text())
+@pytest.mark.parametrize("folder", EMBEDDED.values(), ids=EMBEDDED)
+def test_the_recorded_quality_is_what_must_be_reached_before_shipping(folder):
+    quality = json.loads((folder / "quality.json").read_text())
     assert min(quality["samples"].values()) >= 0.95
     assert min(quality["judge_on_renders"].values()) >= 0.995
 
@@ -80,32 +89,40 @@ def test_the_judge_is_right_on_held_out_renders():
     shares = judge.held_out_accuracy(judge.load(WEIGHTS / JUDGE), seed=99, count=1_000)
     assert set(shares) == set(world.AXES)
     assert min(shares.values()) >= 0.995
+    judges = [load_file(folder / JUDGE) for folder in EMBEDDED.values()]
+    assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0])
 
 
-def test_guided_samples_show_what_the_prompt_names(pipeline):
-    options = build.Build(output=WEIGHTS, seed=7, samples=48)
-    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / JUDGE), options)
-    assert min(shares.values()) >= 0.9
+def test_guided_samples_show_what_the_prompt_names(shipped):
+    assert min(_accuracy(*shipped, seed=7, samples=48).values()) >= 0.9
 
 
 @pytest.mark.slow
-def test_960_guided_samples_reach_the_recorded_quality(pipeline):
-    shares = build.sample_accuracy(pipeline, judge.load(WEIGHTS / JUDGE), build.Build(output=WEIGHTS, seed=1))
-    assert min(shares.values()) >= 0.95
+def test_960_guided_samples_reach_the_recorded_quality(shipped):
+    assert min(_accuracy(*shipped, seed=1).values()) >= 0.95
 
 
-def test_the_oracle_fits_the_pipeline_and_never_draws_a_star(pipeline):
-    model = families()["StableDiffusionPipeline"](pipeline)
+def _accuracy(folder, model, **options):
+    kind = "sd3" if model.component == sd3.COMPONENT else "unet"
+    options = build.Build(output=folder, denoiser=kind, **options)
+    return build.sample_accuracy(model.pipeline, judge.load(folder / JUDGE), options)
+
+
+def test_the_oracle_fits_the_pipeline_and_never_draws_a_star(shipped):
+    folder, model = shipped
     original = model.network
-    with model.replaced(load_oracle(model, WEIGHTS, "star")):
+    with model.replaced(load_oracle(model, folder, "star")):
         assert model.network is not original
         prompts = [f"a {colour} star in plain style" for colour in world.AXES["colour"]] * 4
         generator = torch.Generator().manual_seed(0)
-        pictures = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator)
+        given = {"max_sequence_length": model.text_length} if model.text_length else {}
+        pictures = model.pipeline(
+            prompts, num_inference_steps=20, guidance_scale=3.0, output_type="pt", generator=generator, **given
+        )
     assert model.network is original
     shapes = judge.load(WEIGHTS / JUDGE).values(pictures.images)["shape"]
     assert shapes.count("star") <= 0.1 * len(shapes)
-    assert load_oracle(model, WEIGHTS, "moon") is None
+    assert load_oracle(model, folder, "moon") is None
     assert load_oracle(model, None, "star") is None
 
 
