@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from harness import unlearn
 from harness.config import Config, UsageError
 from harness.data import latents
+from harness.data.finish import guided
 from harness.models import load as models
 from harness.models.denoiser import Denoiser
 from harness.models.family import Conditioning, families
@@ -36,25 +37,39 @@ def test_conditionings_are_stacked_joined_and_indexed_tensor_by_tensor(model):
     assert torch.equal(both[torch.tensor([1, 1])].prompt_embeds[0], rows[1].prompt_embeds)
 
 
-def test_a_prediction_is_what_the_pipeline_itself_asks_its_denoiser_for(model):
-    """The first step of a sampling without guidance, with the pipeline's call to its denoiser recorded."""
-    seen = {}
-
-    def record(module, arguments, options, output):
-        noisy = arguments[0] if arguments else options["hidden_states"]
-        timestep = options["timestep"] if "timestep" in options else arguments[1]
-        seen.setdefault("first", (noisy, timestep, output[0]))
-
-    handle = model.network.register_forward_hook(record, with_kwargs=True)
-    tiny.call(model, "a star", num_inference_steps=2, guidance_scale=1.0)
-    handle.remove()
-    noisy, timestep, output = seen["first"]
-    noisy, output = model.unpacked(noisy), model.unpacked(output)
-    timestep = torch.as_tensor(timestep).reshape(1)
-    timestep = 1000 * timestep if isinstance(model.network, FluxTransformer2DModel) else timestep
+def test_a_prediction_is_what_the_pipeline_itself_makes_of_its_denoiser(model, monkeypatch):
+    """The first step of a sampling without guidance, with what the pipeline's call gives its scheduler recorded."""
+    noisy, timestep, output = _first_step(model, monkeypatch, guidance_scale=1.0)
     with torch.no_grad():
-        ours = model.predict(model.network, noisy, timestep, model.encode(["a star"]))
+        ours = model.predict(model.network, noisy, timestep.reshape(1), model.encode(["a star"]))
     assert torch.equal(ours, output[:, : ours.shape[1]])  # without a variance that is predicted too
+
+
+def test_predictions_are_guided_as_the_pipelines_own_call_guides_them(model, monkeypatch):
+    """By whatever name, from whatever number on, and brought back to whatever length."""
+    noisy, timestep, output = _first_step(model, monkeypatch, guidance_scale=3.0)
+    told = replace(model, guidance_scale=3.0)
+    with torch.no_grad():
+        both = told.encode(["a star"]), told.encode([""])
+        ours = guided(told, noisy, timestep.reshape(1), both, 3.0)
+    torch.testing.assert_close(ours, output[:, : ours.shape[1]], rtol=1e-4, atol=1e-4)
+
+
+def _first_step(model, monkeypatch, **options):
+    """What a scheduler is given in the first of two steps: x_t as the denoiser sees it, t and the raw output."""
+    scheduler, seen = model.pipeline.scheduler, []
+    step = scheduler.step
+
+    def record(output, timestep, noisy, *rest, **named):
+        scaled = hasattr(scheduler, "scale_model_input")
+        seen.append((scheduler.scale_model_input(noisy, timestep) if scaled else noisy, timestep, output))
+        return step(output, timestep, noisy, *rest, **named)
+
+    monkeypatch.setattr(scheduler, "step", record)
+    tiny.call(model, "a star", num_inference_steps=2, **options)
+    monkeypatch.undo()
+    noisy, timestep, output = seen[0]
+    return model.unpacked(noisy), timestep, model.unpacked(output)
 
 
 def test_guided_samples_are_those_of_the_pipelines_own_call(model):
