@@ -16,6 +16,7 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
 )
 from safetensors.torch import save_file
 from torch import Tensor
@@ -99,6 +100,7 @@ READS_TEXT = dict.fromkeys(EVERY, r"attn2\.to_[kv]$") | {
     "sd35": JOINT,
     "flux": JOINT + r"|^single_.*\.to_[kv]$",
     "qwen-image": JOINT,
+    "z-image": r"^(context_refiner|layers)\..*\.to_[kv]$",
 }
 """Layers that make keys and values of text. In Stable Diffusion 3.5 `attn2` is the picture's own."""
 
@@ -123,6 +125,8 @@ def call(of: Family, prompt: str, **options) -> Tensor:
     """
     if isinstance(of.pipeline, QwenImagePipeline):  # in which no negative prompt is no guidance
         options = {"true_cfg_scale": options.pop("guidance_scale", 3.0), "negative_prompt": ""} | options
+    if isinstance(of.pipeline, ZImagePipeline):
+        options["guidance_scale"] = options.get("guidance_scale", 3.0) - 1
     if "use_resolution_binning" in inspect.signature(of.pipeline.__call__).parameters:
         options["use_resolution_binning"] = False
     if of.max_sequence_length:

@@ -17,6 +17,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -103,6 +105,10 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     merges = _merges([*spaced, "assistant", "system", "Describe", "house", "user", "tree", *WORDS], vocabulary)
     result = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
     result.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    result.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
     return result
 
 
@@ -118,6 +124,11 @@ def qwen_of_pictures() -> Qwen2_5_VLForConditionalGeneration:
     turned = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
     configuration = Qwen2_5_VLConfig(text_config=_qwen(rope_parameters=turned), vision_config=seeing)
     return Qwen2_5_VLForConditionalGeneration(configuration).eval()
+
+
+def qwen() -> Qwen3Model:
+    """Of two layers: what is read is what the last but one makes."""
+    return Qwen3Model(Qwen3Config(**_qwen(num_hidden_layers=2))).eval()
 
 
 def video_vae() -> AutoencoderKLQwenImage:

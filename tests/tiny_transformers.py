@@ -15,6 +15,8 @@ from diffusers import (
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -126,6 +128,21 @@ def qwen_image(**options) -> QwenImagePipeline:
     )  # fmt: skip
 
 
+def z_image() -> ZImagePipeline:
+    """A block of each kind: of the picture, of the text, and of both."""
+    torch.manual_seed(0)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4, dim=16, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[2, 2, 4], axes_lens=[256, 64, 64],
+    )  # fmt: skip
+    _spread(transformer)
+    return ZImagePipeline(
+        vae=tiny_parts.vae(scaling_factor=0.3611, shift_factor=0.1159), text_encoder=tiny_parts.qwen(),
+        tokenizer=tiny_parts.qwen_tokenizer(), transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )  # fmt: skip
+
+
 def _spread(network: torch.nn.Module) -> None:
     """Some weights begin at 0, and would hide what they do."""
     for parameter in network.parameters():
@@ -141,4 +158,5 @@ PIPELINES = {
     "flux": flux,
     "schnell": schnell,
     "qwen-image": qwen_image,
+    "z-image": z_image,
 }

@@ -26,14 +26,14 @@ QUANTISED = (
 OTHER_PIPELINES = {
     "ControlNet|Adapter|GLIGEN|FluxControl": "it takes a picture that says where things are; name the model that it "
     "steers",
-    "Inpaint|Fill|Kontext|Edit|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; name "
-    "a text-to-image model",
+    "Inpaint|Fill|Kontext|Edit|Omni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; "
+    "name a text-to-image model",
     "Video|^Wan|^LTX|^Mochi|^AnimateDiff|^Allegro|^Latte|^Cosmos|[IT]2V": "it makes videos; name a text-to-image model",
     "Layered": "it draws the layers of a picture; name a text-to-image model",
     "Sprint|Consistency|Turbo|Distilled": "it is distilled to a few steps of a kind of their own; name the model that "
     "it was made from",
     "Img2Img|PAG": "another use of a text-to-image pipeline's parts; load them as that, with from_pipe, and save it",
-    "^(Flux2|ZImage|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
+    "^(Flux2|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
     "family has no file in harness/models/families yet",
 }
 """Why a pipeline of diffusers is none that can be erased from here, by what its name holds."""

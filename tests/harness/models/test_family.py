@@ -55,6 +55,15 @@ def test_predictions_are_guided_as_the_pipelines_own_call_guides_them(model, mon
     torch.testing.assert_close(ours, output[:, : ours.shape[1]], rtol=1e-4, atol=1e-4)
 
 
+def test_latents_are_decoded_as_the_pipelines_own_call_decodes_them(model):
+    embeddings, options = latents.encode(model, ["a star", ""]), Config(sampling_steps=2)
+    drawn, pictures = (
+        latents.sample(model, ["a star"], embeddings, options, seed=7, output=output) for output in ("latent", "pt")
+    )
+    with torch.no_grad(), model.drawing():
+        torch.testing.assert_close(model.decode(drawn).cpu(), pictures)
+
+
 def _first_step(model, monkeypatch, **options):
     """What a scheduler is given in the first of two steps: x_t as the denoiser sees it, t and the raw output."""
     scheduler, seen = model.pipeline.scheduler, []

