@@ -120,6 +120,20 @@ def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_s
         assert families()["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
 
 
+@pytest.mark.parametrize(("kind", "pixels", "sliced"), [("qwen-image", 256, True), ("sana", 32, False)])
+def test_where_an_autoencoder_says_no_size_that_of_the_pictures_decides(kind, pixels, sliced):
+    pipeline = tiny.EVERY[kind]()
+    model = families()[type(pipeline).__name__](pipeline)
+    assert model.pixels == pixels
+    assert pipeline.vae.use_slicing == sliced
+    decoded, noise = [], torch.randn(2, *model.latent_shape(pixels // 2))
+    for enabled in (True, False):
+        pipeline.vae.use_slicing = enabled
+        with torch.no_grad():
+            decoded.append(model.decode(noise))
+    torch.testing.assert_close(*decoded)
+
+
 def test_a_group_that_selects_nothing_lists_the_groups_with_their_sizes():
     model = tiny.model()
     down, up = ("DownBlock2D",) * 2, ("UpBlock2D",) * 2

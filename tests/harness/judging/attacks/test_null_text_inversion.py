@@ -14,7 +14,6 @@ from harness.models.family import Conditioning
 from harness.prompts.ladder import Ladder
 from tests import tiny
 
-
 LAST = ("conv_out", "proj_out", "all_final_layer.2-1.linear")
 """The last layers of denoisers."""
 
