@@ -12,9 +12,11 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
     EulerDiscreteScheduler,
+    QwenImagePipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
 )
 from safetensors.torch import save_file
 from torch import Tensor
@@ -35,6 +37,8 @@ UNOPPOSED = ("--adversary-every", "0", "--relearning-steps", "0")
 """Flags that leave the adversaries out, which take most of a short run's seconds, where a test is not about them."""
 LONG, SHORT = 200, 48
 """Tokens of joint attention, which is quadratic in them, and those that are enough for it here."""
+LARGEST, SMALL = 64, 16
+"""Pixels along a side, and those that are asked for where there would be more."""
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
@@ -95,6 +99,8 @@ READS_TEXT = dict.fromkeys(EVERY, r"attn2\.to_[kv]$") | {
     "sd3": JOINT,
     "sd35": JOINT,
     "flux": JOINT + r"|^single_.*\.to_[kv]$",
+    "qwen-image": JOINT,
+    "z-image": r"^(context_refiner|layers)\..*\.to_[kv]$",
 }
 """Layers that make keys and values of text. In Stable Diffusion 3.5 `attn2` is the picture's own."""
 
@@ -108,11 +114,19 @@ def family(of: DiffusionPipeline) -> Family:
     """Any pipeline as the trainer sees it."""
     of.set_progress_bar_config(disable=True)
     found = families()[type(of).__name__](of)
+    found = replace(found, resolution=SMALL) if found.pixels > LARGEST else found
     return replace(found, max_sequence_length=SHORT) if found.text_length > LONG else found
 
 
 def call(of: Family, prompt: str, **options) -> Tensor:
-    """The latents that the pipeline's own call gives, at its default size where that is not among its table's."""
+    """The latents that the pipeline's own call gives, at its default size where that is not among its table's.
+
+    `guidance_scale` is 1 for none, whatever the call names it.
+    """
+    if isinstance(of.pipeline, QwenImagePipeline):  # in which no negative prompt is no guidance
+        options = {"true_cfg_scale": options.pop("guidance_scale", 3.0), "negative_prompt": ""} | options
+    if isinstance(of.pipeline, ZImagePipeline):
+        options["guidance_scale"] = options.get("guidance_scale", 3.0) - 1
     if "use_resolution_binning" in inspect.signature(of.pipeline.__call__).parameters:
         options["use_resolution_binning"] = False
     if of.max_sequence_length:

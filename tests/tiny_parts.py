@@ -1,8 +1,12 @@
 """What tiny pipelines are put together from: tokenizers, text encoders and autoencoders with random weights."""
 
+import inspect
+import re
 import string
+from collections.abc import Iterable
 
-from diffusers import AutoencoderDC, AutoencoderKL
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLQwenImage, QwenImagePipeline
+from tokenizers import pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     CLIPTextConfig,
@@ -10,6 +14,11 @@ from transformers import (
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -57,13 +66,7 @@ def gemma_tokenizer() -> GemmaTokenizer:
     vocabulary = {token: place for place, token in enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁"))}
     tokens = [*string.ascii_letters, *(f"<0x{byte:02X}>" for byte in range(256))]
     vocabulary |= {token: len(vocabulary) + place for place, token in enumerate(tokens)}
-    merges = []
-    for word in WORDS:  # a merge for each letter of a word that is added to those before it
-        for end in range(1, len(word)):
-            if (token := word[: end + 1]) not in vocabulary:
-                vocabulary[token] = len(vocabulary)
-                merges.append((word[:end], word[end]))
-    result = GemmaTokenizer(vocab=vocabulary, merges=merges)
+    result = GemmaTokenizer(merges=_merges(WORDS, vocabulary), vocab=vocabulary)
     result._tokenizer.post_processor = TemplateProcessing(
         single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", vocabulary["<bos>"])]
     )
@@ -77,6 +80,63 @@ def gemma(width: int = 16) -> Gemma2Model:
         vocab_size=len(gemma_tokenizer()), hidden_size=width, head_dim=8, query_pre_attn_scalar=8, **small
     )
     return Gemma2Model(configuration).eval()
+
+
+def _merges(words: Iterable[str], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """Those that make a token of each word, letter by letter; the tokens are added to the vocabulary."""
+    merges = []
+    for word in words:
+        for end in range(1, len(word)):
+            if (token := word[: end + 1]) not in vocabulary:
+                vocabulary[token] = len(vocabulary)
+                merges.append((word[:end], word[end]))
+    return merges
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Of bytes and a few words, alone and after a space; those of Qwen-Image's template are as many tokens as there.
+
+    What comes first is merged first: a word that is spelt in the middle of another follows that one.
+    """
+    template = re.findall(r"\w+", inspect.getsource(QwenImagePipeline.__init__).partition("Describe")[2])
+    spaced = [f"Ġ{word}" for word in (*template, *WORDS)]
+    vocabulary = {"<|endoftext|>": 0}
+    vocabulary |= {letter: 1 + place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = _merges([*spaced, "assistant", "system", "Describe", "house", "user", "tree", *WORDS], vocabulary)
+    result = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
+    result.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    result.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return result
+
+
+def _qwen(**options) -> dict[str, object]:
+    """The configuration of a Qwen's text model of one layer, 16 wide."""
+    small = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return {"vocab_size": len(qwen_tokenizer()), "hidden_size": 16, "head_dim": 8} | small | options
+
+
+def qwen_of_pictures() -> Qwen2_5_VLForConditionalGeneration:
+    """Qwen2.5-VL; what it sees with is never asked for."""
+    seeing = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    turned = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    configuration = Qwen2_5_VLConfig(text_config=_qwen(rope_parameters=turned), vision_config=seeing)
+    return Qwen2_5_VLForConditionalGeneration(configuration).eval()
+
+
+def qwen() -> Qwen3Model:
+    """Of two layers: what is read is what the last but one makes."""
+    return Qwen3Model(Qwen3Config(**_qwen(num_hidden_layers=2))).eval()
+
+
+def video_vae() -> AutoencoderKLQwenImage:
+    """For pictures of twice the latents' pixels a side; it says no size."""
+    return AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1, temperal_downsample=[False],
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5],
+    )  # fmt: skip
 
 
 def deep_vae() -> AutoencoderDC:

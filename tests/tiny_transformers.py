@@ -9,10 +9,14 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -106,6 +110,39 @@ def schnell() -> FluxPipeline:
     return pipeline
 
 
+def qwen_image(**options) -> QwenImagePipeline:
+    """Of 256x256 pictures, as its pipeline's call makes 128 latents a side; tests ask for less."""
+    torch.manual_seed(0)
+    small = {
+        "in_channels": 16, "out_channels": 4, "num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2,
+        "joint_attention_dim": 16, "axes_dims_rope": (2, 2, 4),
+    }  # fmt: skip
+    transformer = QwenImageTransformer2DModel(**(small | options))
+    _spread(transformer)
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
+    )
+    return QwenImagePipeline(
+        vae=tiny_parts.video_vae(), text_encoder=tiny_parts.qwen_of_pictures(), tokenizer=tiny_parts.qwen_tokenizer(),
+        transformer=transformer, scheduler=scheduler,
+    )  # fmt: skip
+
+
+def z_image() -> ZImagePipeline:
+    """A block of each kind: of the picture, of the text, and of both."""
+    torch.manual_seed(0)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4, dim=16, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[2, 2, 4], axes_lens=[256, 64, 64],
+    )  # fmt: skip
+    _spread(transformer)
+    return ZImagePipeline(
+        vae=tiny_parts.vae(scaling_factor=0.3611, shift_factor=0.1159), text_encoder=tiny_parts.qwen(),
+        tokenizer=tiny_parts.qwen_tokenizer(), transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )  # fmt: skip
+
+
 def _spread(network: torch.nn.Module) -> None:
     """Some weights begin at 0, and would hide what they do."""
     for parameter in network.parameters():
@@ -120,4 +157,6 @@ PIPELINES = {
     "sd35": sd35,
     "flux": flux,
     "schnell": schnell,
+    "qwen-image": qwen_image,
+    "z-image": z_image,
 }

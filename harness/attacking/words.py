@@ -38,8 +38,8 @@ def spare_words(model: Family, count: int, prompts: Iterable[str]) -> list[str]:
     taken = [{token for prompt in given for token in _tokens(each, prompt)} for each in tokenizers]
 
     def spare(word: str) -> bool:
-        read = [_tokens(tokenizer, word) for tokenizer in tokenizers]
-        return all(len(tokens) == 1 and tokens[0] not in used for tokens, used in zip(read, taken, strict=True))
+        read = [_readings(tokenizer, word) for tokenizer in tokenizers]
+        return all(tokens and not tokens & used for tokens, used in zip(read, taken, strict=True))
 
     words = (tokenizers[0].decode([token]).strip() for token in range(len(tokenizers[0])))
     # in small letters, as some pipelines make all letters small before their tokenizer sees them
@@ -62,7 +62,7 @@ def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor])
     hooks = []
     try:
         for (tokenizer, encoder), own in zip(_encoders(model), vectors, strict=True):
-            tokens, table = [_tokens(tokenizer, word)[0] for word in words], encoder.get_input_embeddings().weight
+            tokens, table = [_readings(tokenizer, word) for word in words], encoder.get_input_embeddings().weight
             # T5 has a second module for the one table, and reads through that
             modules = [each for each in encoder.modules() if isinstance(each, torch.nn.Embedding)]
             tables = [each for each in modules if each.weight is table]
@@ -74,11 +74,12 @@ def standing_for(model: Family, words: Sequence[str], vectors: Sequence[Tensor])
 
 
 def _put(
-    tokens: Sequence[int], vectors: Tensor, table: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor
+    words: Sequence[set[int]], vectors: Tensor, table: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor
 ) -> Tensor:
     scaled = vectors * getattr(table, "embed_scale", 1.0)  # Gemma multiplies what it reads from its table
-    for place, token in enumerate(tokens):
-        embedded = torch.where((inputs[0] == token)[..., None], scaled[:, place, None].to(embedded), embedded)
+    for place, tokens in enumerate(words):
+        for token in tokens:
+            embedded = torch.where((inputs[0] == token)[..., None], scaled[:, place, None].to(embedded), embedded)
     return embedded
 
 
@@ -88,6 +89,16 @@ def _encoders(model: Family) -> list[tuple[Any, Any]]:
     present = [name for name, part in parts.items() if name.startswith("text_encoder") and part is not None]
     numbers = [name.removeprefix("text_encoder") for name in present]
     return [(parts["tokenizer" + number], parts["text_encoder" + number]) for number in numbers]
+
+
+def _readings(tokenizer: Any, word: str) -> set[int]:
+    """The tokens that a word can be read as, at the start of a text and after a space; none if it is split at either.
+
+    A tokenizer of bytes has two tokens for most words.
+    """
+    alone, after = _tokens(tokenizer, word), _tokens(tokenizer, f" {word}")
+    whole = len(alone) == 1 and (len(after) == 1 or after[1:] == alone)
+    return {alone[0], after[-1]} if whole else set()
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -88,5 +88,5 @@ def guided(
     output = model.predict(model.network, noisy, timesteps, given)
     if guidance_scale > 1 and model.classifier_free:
         base = model.predict(model.network, noisy, timesteps, nothing)
-        output = base + guidance_scale * (output - base)
+        output = model.guided(output, base, guidance_scale)
     return output

@@ -53,7 +53,7 @@ def sample(
                 height=model.pixels,
                 width=model.pixels,
                 num_inference_steps=options.sampling_steps,
-                guidance_scale=options.guidance_scale,
+                **{model.guidance_argument: options.guidance_scale - model.guidance_offset},
                 generator=[torch.Generator().manual_seed(each) for each in own_seeds],
                 output_type=output,
             )

@@ -83,12 +83,10 @@ def group_sizes(plan: Plan) -> dict[str, int] | None:
     config = json.loads((source / family.component / CONFIGURATION).read_text())
     with init_empty_weights():
         network = getattr(diffusers, kind).from_config(config)
-    named = dict(network.named_parameters())
-    sizes = {}
-    for group, pattern in family.parameter_groups.items():
-        members = [each for name, each in named.items() if pattern.search(name)]
-        sizes[group] = sum(_trained(each, group, plan.options) for each in members)
-    return sizes
+    return {
+        group: sum(_trained(each, group, plan.options) for each in members.values())
+        for group, members in family.grouped(network).items()
+    }
 
 
 def _family(plan: Plan) -> type[Family] | None:

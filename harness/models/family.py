@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 
 from harness.config import UsageError
 from harness.discovery import classes
@@ -111,10 +112,20 @@ class Family(ABC):
     """That the pipeline's call samples in."""
     classifier_free: ClassVar[bool] = True
     """Whether the empty prompt's prediction has a part in sampling; else guidance is what the denoiser was told."""
+    guidance_argument: ClassVar[str] = "guidance_scale"
+    """What the pipeline's call names the scale of classifier-free guidance."""
+    guidance_offset: ClassVar[float] = 0.0
+    """How much less than `--guidance-scale` it is told, for which 1 is none."""
+    rescaled_side: ClassVar[int] = 0
+    """Latents along a side of the positions at which its call brings a guided prediction back to the length of the one
+    for the prompt; 0 where it does not."""
     spaces_noise: ClassVar[bool] = False
     """Whether the pipeline's call spaces the noise of its steps itself, evenly from 1 to 1 over their number."""
     reads_embeddings: ClassVar[bool] = True
     """Whether keys and values of cross-attention are of the embeddings themselves, not of what layers made of them."""
+    read_by_next: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
+    """Weights whose output the next block alone reads, with the number of their block as a group of the pattern: those
+    of the last one have no gradient, so no parameter group holds them."""
     single_file_parts: ClassVar[str] = ""
     """Where on the hub the configurations and the tokenizer are that a checkpoint in a single file lacks; empty where
     the family has no such files."""
@@ -122,7 +133,7 @@ class Family(ABC):
     def __post_init__(self) -> None:
         """Lay the denoiser's weights out as convolutions are fast in; decode large pictures one at a time."""
         self.network.to(memory_format=torch.channels_last)
-        size = self.pipeline.vae.config.get("sample_size")
+        size = self.pipeline.vae.config.get("sample_size", self.pixels)
         if isinstance(size, int) and size >= LARGE:
             self.pipeline.vae.enable_slicing()
 
@@ -134,14 +145,18 @@ class Family(ABC):
     @property
     def text_length(self) -> int:
         """The tokens read by a text encoder that has no length of its own; 0 where all have one."""
-        own = inspect.signature(self.pipeline.encode_prompt).parameters.get("max_sequence_length")
+        own = inspect.signature(self.pipeline.__call__).parameters.get("max_sequence_length")
         return self.max_sequence_length or (own.default if own else 0)
 
     @property
     def instructions(self) -> list[str]:
-        """What the pipeline's call puts before each prompt; nothing for most."""
+        """What the pipeline's call puts before each prompt, or takes that from; nothing for most."""
         own = inspect.signature(self.pipeline.__call__).parameters.get("complex_human_instruction")
-        return own.default if own else []
+        if own:
+            return own.default
+        pipe = self.pipeline
+        templates = (getattr(pipe, "prompt_template_encode", None), getattr(pipe.tokenizer, "chat_template", None))
+        return [each for each in templates if isinstance(each, str)]
 
     @property
     def device(self) -> torch.device:
@@ -202,25 +217,36 @@ class Family(ABC):
             return latents
         factor = self.pipeline.vae_scale_factor
         pixels = 2 * math.isqrt(latents.shape[1]) * factor
-        return self.pipeline._unpack_latents(latents, pixels, pixels, factor)
+        unpacked = self.pipeline._unpack_latents(latents, pixels, pixels, factor)
+        return unpacked[:, :, 0] if unpacked.ndim == 5 else unpacked  # of frames there is one
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `drawing`."""
-        config = self.pipeline.vae.config
-        shifted = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-        return self.pipeline.image_processor.postprocess(self.pipeline.vae.decode(shifted).sample, output_type="pt")
+        vae = self.pipeline.vae
+        if "z_dim" in vae.config:  # of an autoencoder of videos: each channel has its own scale, and frames an axis
+            mean, deviation = (
+                latents.new_tensor(vae.config[name]).view(-1, 1, 1) for name in ("latents_mean", "latents_std")
+            )
+            decoded = vae.decode((deviation * latents + mean)[:, :, None]).sample[:, :, 0]
+        else:
+            shifted = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+            decoded = vae.decode(shifted).sample
+        return self.pipeline.image_processor.postprocess(decoded, output_type="pt")
 
     @property
     def pixels(self) -> int:
-        """Along a side of the pictures that it draws: what was asked for, or the denoiser was made for, or the VAE."""
-        side = self.network.config.get("sample_size")
-        own = side * self.pipeline.vae_scale_factor if side else self.pipeline.vae.config.sample_size
-        return self.resolution or own
+        """Along a side of the pictures that it draws: what was asked for, or the denoiser was made for, or the VAE.
+
+        Where none of them says, what the pipeline's call draws.
+        """
+        side, factor = self.network.config.get("sample_size"), self.pipeline.vae_scale_factor
+        drawn = self.pipeline.vae.config.get("sample_size") or factor * getattr(self.pipeline, "default_sample_size", 0)
+        return self.resolution or (side * factor if side else drawn)
 
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""
         side = pixels // self.pipeline.vae_scale_factor
-        return (self.pipeline.vae.config.latent_channels, side, side)
+        return (latent_channels(self.pipeline.vae), side, side)
 
     def parameters_of(self, group: str) -> dict[str, torch.nn.Parameter]:
         """The denoiser's parameters by name that a group trains, or for `lora` adapts.
@@ -229,11 +255,7 @@ class Family(ABC):
             UsageError: there are none in this denoiser, or the family has no such group; the message lists the
                 family's groups with their sizes.
         """
-        named = dict(self.network.named_parameters())
-        groups = {
-            each: {name: parameter for name, parameter in named.items() if pattern.search(name)}
-            for each, pattern in self.parameter_groups.items()
-        }
+        groups = self.grouped(self.network)
         if groups.get(group):
             return groups[group]
         sizes = [f"{each} {sum(p.numel() for p in members.values()):,}" for each, members in groups.items()]
@@ -241,6 +263,28 @@ class Family(ABC):
             f"--parameter-group {group}: selects no weight of this denoiser; the groups and their sizes: "
             + ", ".join(sizes)
         )
+
+    @classmethod
+    def grouped(cls, network: torch.nn.Module) -> dict[str, dict[str, torch.nn.Parameter]]:
+        """The parameters of each group by name, in a denoiser of the family, but for those that nothing reads."""
+        named = dict(network.named_parameters())
+        blocks = {name: int(found[1]) for name in named if (found := cls.read_by_next.search(name))}
+        idle = {name for name, block in blocks.items() if block == max(blocks.values())}
+        return {
+            group: {name: each for name, each in named.items() if pattern.search(name) and name not in idle}
+            for group, pattern in cls.parameter_groups.items()
+        }
+
+    def guided(self, given: Tensor, nothing: Tensor, scale: float) -> Tensor:
+        """Raw outputs (n, c, h, w) for prompts and for the empty one, guided to the first as the pipeline's call does.
+
+        A scale of 1 is no guidance.
+        """
+        output = nothing + scale * (given - nothing)
+        if side := self.rescaled_side:
+            wanted, found = (avg_pool2d(each.square().sum(1, keepdim=True), side) for each in (given, output))
+            output = output * interpolate((wanted / found).sqrt(), scale_factor=side)
+        return output
 
     def arithmetic(self, precision: str) -> torch.autocast:
         """A context in which `bf16` computes layers in it, and `fp32` changes nothing."""
@@ -275,6 +319,11 @@ class Family(ABC):
         Raises:
             UsageError: it has none that s can be read from.
         """
+
+
+def latent_channels(vae: Any) -> int:
+    """Of an autoencoder; one of videos has another name for them."""
+    return vae.config.get("latent_channels") or vae.config.z_dim
 
 
 def families() -> dict[str, type[Family]]:

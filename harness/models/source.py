@@ -26,13 +26,14 @@ QUANTISED = (
 OTHER_PIPELINES = {
     "ControlNet|Adapter|GLIGEN|FluxControl": "it takes a picture that says where things are; name the model that it "
     "steers",
-    "Inpaint|Fill|Kontext|Edit|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; name "
-    "a text-to-image model",
+    "Inpaint|Fill|Kontext|Edit|Omni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; "
+    "name a text-to-image model",
     "Video|^Wan|^LTX|^Mochi|^AnimateDiff|^Allegro|^Latte|^Cosmos|[IT]2V": "it makes videos; name a text-to-image model",
+    "Layered": "it draws the layers of a picture; name a text-to-image model",
     "Sprint|Consistency|Turbo|Distilled": "it is distilled to a few steps of a kind of their own; name the model that "
     "it was made from",
     "Img2Img|PAG": "another use of a text-to-image pipeline's parts; load them as that, with from_pipe, and save it",
-    "^(Flux2|QwenImage|ZImage|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
+    "^(Flux2|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
     "family has no file in harness/models/families yet",
 }
 """Why a pipeline of diffusers is none that can be erased from here, by what its name holds."""
@@ -49,6 +50,9 @@ OTHER_FILES = {
     + BY_PIPELINE.format("StableDiffusionXLPipeline", "UNet2DConditionModel"),
     r"\bcross_attn\.kv_linear\.": "a file of PixArt or SANA, which is read as a folder alone; diffusers' scripts "
     "convert_pixart_sigma_to_diffusers.py and convert_sana_to_diffusers.py make one",
+    r"\btransformer_blocks\.\d+\.txt_mod\.": "the denoiser of Qwen-Image, which is read as a folder alone; read it "
+    "with diffusers' QwenImageTransformer2DModel.from_single_file(FILE), give it to the base pipeline's "
+    "from_pretrained, and save_pretrained(NEW_FOLDER)",
     r"\bcontrol_model\.|\bcontrolnet_": "a ControlNet; name the model that it steers",
     r"\blora_|\.lora_": "a LoRA, which is no model; name the one that it is for",
 }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 from torch import Tensor
 
-from harness.models.family import Conditioning, Family
+from harness.models.family import Conditioning, Family, latent_channels
 from harness.models.path import GaussianPath, diffusion_path
 
 
@@ -93,7 +93,9 @@ class PixArtSigma(PixArt):
     pipeline_class: ClassVar[type] = PixArtSigmaPipeline
 
 
-def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str], packed: int = 1) -> str | None:
+def transformer_problem(
+    pipeline: Any, kind: type[Any], encoders: Sequence[str], packed: int = 1, patch: int = 1
+) -> str | None:
     """What a pipeline with a transformer lacks or takes that its family does not give; None if nothing.
 
     Args:
@@ -101,6 +103,7 @@ def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str],
         kind: of transformer that the family calls.
         encoders: the text encoders that it cannot do without.
         packed: how many latents it has in a position's channels.
+        patch: how many of them its configuration counts as one channel where it says what it gives.
     """
     network = pipeline.transformer
     if not isinstance(network, kind):
@@ -108,12 +111,13 @@ def transformer_problem(pipeline: Any, kind: type[Any], encoders: Sequence[str],
     for name in encoders:
         if getattr(pipeline, name) is None:
             return f"it lacks its {name}; save the pipeline with all its parts"
-    channels, latent = network.config.in_channels, packed * pipeline.vae.config.latent_channels
+    channels, latent = network.config.in_channels, packed * latent_channels(pipeline.vae)
     if channels != latent:
         return (
             f"its transformer takes {channels} channels where the VAE's latents have {latent}: an inpainting, editing "
             "or control model"
         )
-    if (given := network.config.out_channels or channels) not in (latent, 2 * latent):
+    given = patch * (network.config.get("out_channels") or channels // patch)
+    if given not in (latent, 2 * latent):
         return f"its transformer gives {given} channels where the VAE's latents have {latent}"
     return None

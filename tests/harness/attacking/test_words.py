@@ -9,12 +9,13 @@ from tests import tiny
 
 
 def _own_vectors(model, word):
-    """What each text encoder has for a word of one token, (1, 1, width)."""
+    """What each text encoder has for a word of one token after a space, (1, 1, width)."""
     parts = model.pipeline.components
     pairs = [(parts["tokenizer" + n], parts["text_encoder" + n]) for n in ("", "_2", "_3") if "tokenizer" + n in parts]
+    read = [tokenizer(f"a {word}", add_special_tokens=False).input_ids[-1:] for tokenizer, _ in pairs]
     return [
-        encoder.get_input_embeddings().weight.detach()[tokenizer(word, add_special_tokens=False).input_ids][None]
-        for tokenizer, encoder in pairs
+        encoder.get_input_embeddings().weight.detach()[tokens][None]
+        for (_, encoder), tokens in zip(pairs, read, strict=True)
     ]
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from harness import unlearn
 from harness.config import Config, UsageError
 from harness.data import latents
+from harness.data.finish import guided
 from harness.models import load as models
 from harness.models.denoiser import Denoiser
 from harness.models.family import Conditioning, families
@@ -36,25 +37,48 @@ def test_conditionings_are_stacked_joined_and_indexed_tensor_by_tensor(model):
     assert torch.equal(both[torch.tensor([1, 1])].prompt_embeds[0], rows[1].prompt_embeds)
 
 
-def test_a_prediction_is_what_the_pipeline_itself_asks_its_denoiser_for(model):
-    """The first step of a sampling without guidance, with the pipeline's call to its denoiser recorded."""
-    seen = {}
-
-    def record(module, arguments, options, output):
-        noisy = arguments[0] if arguments else options["hidden_states"]
-        timestep = options["timestep"] if "timestep" in options else arguments[1]
-        seen.setdefault("first", (noisy, timestep, output[0]))
-
-    handle = model.network.register_forward_hook(record, with_kwargs=True)
-    tiny.call(model, "a star", num_inference_steps=2, guidance_scale=1.0)
-    handle.remove()
-    noisy, timestep, output = seen["first"]
-    noisy, output = model.unpacked(noisy), model.unpacked(output)
-    timestep = torch.as_tensor(timestep).reshape(1)
-    timestep = 1000 * timestep if isinstance(model.network, FluxTransformer2DModel) else timestep
+def test_a_prediction_is_what_the_pipeline_itself_makes_of_its_denoiser(model, monkeypatch):
+    """The first step of a sampling without guidance, with what the pipeline's call gives its scheduler recorded."""
+    noisy, timestep, output = _first_step(model, monkeypatch, guidance_scale=1.0)
     with torch.no_grad():
-        ours = model.predict(model.network, noisy, timestep, model.encode(["a star"]))
+        ours = model.predict(model.network, noisy, timestep.reshape(1), model.encode(["a star"]))
     assert torch.equal(ours, output[:, : ours.shape[1]])  # without a variance that is predicted too
+
+
+def test_predictions_are_guided_as_the_pipelines_own_call_guides_them(model, monkeypatch):
+    """By whatever name, from whatever number on, and brought back to whatever length."""
+    noisy, timestep, output = _first_step(model, monkeypatch, guidance_scale=3.0)
+    told = replace(model, guidance_scale=3.0)
+    with torch.no_grad():
+        both = told.encode(["a star"]), told.encode([""])
+        ours = guided(told, noisy, timestep.reshape(1), both, 3.0)
+    torch.testing.assert_close(ours, output[:, : ours.shape[1]], rtol=1e-4, atol=1e-4)
+
+
+def test_latents_are_decoded_as_the_pipelines_own_call_decodes_them(model):
+    embeddings, options = latents.encode(model, ["a star", ""]), Config(sampling_steps=2)
+    drawn, pictures = (
+        latents.sample(model, ["a star"], embeddings, options, seed=7, output=output) for output in ("latent", "pt")
+    )
+    with torch.no_grad(), model.drawing():
+        torch.testing.assert_close(model.decode(drawn).cpu(), pictures)
+
+
+def _first_step(model, monkeypatch, **options):
+    """What a scheduler is given in the first of two steps: x_t as the denoiser sees it, t and the raw output."""
+    scheduler, seen = model.pipeline.scheduler, []
+    step = scheduler.step
+
+    def record(output, timestep, noisy, *rest, **named):
+        scaled = hasattr(scheduler, "scale_model_input")
+        seen.append((scheduler.scale_model_input(noisy, timestep) if scaled else noisy, timestep, output))
+        return step(output, timestep, noisy, *rest, **named)
+
+    monkeypatch.setattr(scheduler, "step", record)
+    tiny.call(model, "a star", num_inference_steps=2, **options)
+    monkeypatch.undo()
+    noisy, timestep, output = seen[0]
+    return model.unpacked(noisy), timestep, model.unpacked(output)
 
 
 def test_guided_samples_are_those_of_the_pipelines_own_call(model):
@@ -94,6 +118,20 @@ def test_large_pictures_are_decoded_one_at_a_time_whatever_the_vae_says_of_its_s
         pipeline.vae.register_to_config(sample_size=size)
         pipeline.vae.disable_slicing()
         assert families()["StableDiffusionPipeline"](pipeline).pipeline.vae.use_slicing == sliced
+
+
+@pytest.mark.parametrize(("kind", "pixels", "sliced"), [("qwen-image", 256, True), ("sana", 32, False)])
+def test_where_an_autoencoder_says_no_size_that_of_the_pictures_decides(kind, pixels, sliced):
+    pipeline = tiny.EVERY[kind]()
+    model = families()[type(pipeline).__name__](pipeline)
+    assert model.pixels == pixels
+    assert pipeline.vae.use_slicing == sliced
+    decoded, noise = [], torch.randn(2, *model.latent_shape(pixels // 2))
+    for enabled in (True, False):
+        pipeline.vae.use_slicing = enabled
+        with torch.no_grad():
+            decoded.append(model.decode(noise))
+    torch.testing.assert_close(*decoded)
 
 
 def test_a_group_that_selects_nothing_lists_the_groups_with_their_sizes():

@@ -20,8 +20,11 @@ from harness.models.family import families
 from harness.models.sampler import few_steps, has_steps, sampler, with_steps
 from tests import tiny
 
+EULER = ("sd3", "flux", "qwen-image", "z-image")
+"""Kinds whose sampler is their own scheduler, which makes Euler's steps of a flow."""
 
-@pytest.mark.parametrize("kind", [kind for kind in tiny.PIPELINES if kind not in ("sd3", "flux")])
+
+@pytest.mark.parametrize("kind", [kind for kind in tiny.PIPELINES if kind not in EULER])
 def test_it_keeps_the_schedule_and_what_the_model_predicts(kind):
     pipeline = tiny.PIPELINES[kind]()
     ours, own = sampler(pipeline), pipeline.scheduler
@@ -86,7 +89,7 @@ def test_every_step_needs_a_time_step_of_its_own():
     assert not has_steps(model, 1000)
 
 
-@pytest.mark.parametrize("kind", ["sana", "sd3", "flux", "schnell"])
+@pytest.mark.parametrize("kind", ["sana", "schnell", *EULER])
 def test_a_flows_steps_are_at_the_times_of_the_pipelines_own_call(kind):
     model, seen = tiny.model(kind), []
 

@@ -14,6 +14,9 @@ from harness.models.family import Conditioning
 from harness.prompts.ladder import Ladder
 from tests import tiny
 
+LAST = ("conv_out", "proj_out", "all_final_layer.2-1.linear")
+"""The last layers of denoisers."""
+
 
 @torch.no_grad()
 def _given(model, n=3):
@@ -25,7 +28,7 @@ def _gentle(kind):
     """A model of which a step back has a fixed point that is found, as a trained one's has."""
     model = tiny.model(kind)
     with torch.no_grad():
-        last = model.network.conv_out if kind in tiny.UNETS else model.network.proj_out
+        (last,) = (module for name, module in model.network.named_modules() if name in LAST)
         last.weight.mul_(0.1)
     return model
 

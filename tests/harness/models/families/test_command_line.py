@@ -22,7 +22,8 @@ from tests import tiny, tiny_transformers
 KINDS = [kind for kind in tiny_transformers.PIPELINES if kind not in ("sd35", "schnell")]
 FAST = ["--target", "star", "--steps", "3", "--batch-size", "2", "--latents", "2", "--sampling-steps", "2"]
 FAST += ["--learning-rate", "0.02", "--adversary-every", "2", "--relearning-steps", "2"]
-MORE = {kind: ["--max-sequence-length", str(tiny.SHORT)] for kind in ("sana", "sd3", "flux")}
+MORE = {kind: ["--max-sequence-length", str(tiny.SHORT)] for kind in ("sana", "sd3", "flux", "qwen-image", "z-image")}
+MORE["qwen-image"] += ["--resolution", str(tiny.SMALL)]
 
 
 @pytest.fixture(scope="module", params=KINDS)

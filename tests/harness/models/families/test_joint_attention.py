@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and FLUX.1: what their denoisers are told beside the prompt's tokens, and what is missing."""
+"""Families with joint attention: what their denoisers are told beside the prompt's tokens, and what is missing."""
 
 import math
 from dataclasses import replace
@@ -20,7 +20,14 @@ def _output(model, timestep=500):
 
 
 @pytest.mark.parametrize(
-    ("kind", "shift"), [("sd3", 3.0), ("schnell", 1.0), ("flux", math.exp(0.5 + 0.65 * (16 - 256) / 3840))]
+    ("kind", "shift"),
+    [
+        ("sd3", 3.0),
+        ("schnell", 1.0),
+        ("flux", math.exp(0.5 + 0.65 * (16 - 256) / 3840)),
+        ("qwen-image", math.exp(0.5 + 0.4 * (16 - 256) / 7936)),
+        ("z-image", 6.0),
+    ],
 )
 def test_time_is_shifted_as_the_scheduler_says_or_by_the_positions_of_a_picture(kind, shift):
     model = tiny.model(kind)
@@ -35,8 +42,9 @@ def test_dev_is_told_of_guidance_and_schnell_of_none():
         assert torch.equal(_output(model), _output(replace(model, guidance_scale=4.0))) == same
 
 
-def test_latents_packed_for_a_transformer_are_unpacked_where_they_were():
-    model = tiny.model("flux")
+@pytest.mark.parametrize("kind", ["flux", "qwen-image"])
+def test_latents_packed_for_a_transformer_are_unpacked_where_they_were(kind):
+    model = tiny.model(kind)
     latents = torch.randn(2, *model.latent_shape(16))
     packed = model.pipeline._pack_latents(latents, *latents.shape)
     assert packed.shape == (2, 16, 16)
@@ -78,6 +86,46 @@ def test_a_pipeline_saved_without_t5_is_erased_and_saved_without_it(tmp_path):
             "flux",
             lambda pipe: pipe.transformer.register_to_config(in_channels=96),
             "takes 96 channels .* have 16",
+        ),
+        (
+            "z-image",
+            lambda pipe: pipe.transformer.register_to_config(siglip_feat_dim=8),
+            "takes pictures besides the prompt: an editing model",
+        ),
+        (
+            "z-image",
+            lambda pipe: pipe.transformer.register_to_config(in_channels=8),
+            "takes 8 channels .* have 4",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.register_modules(text_encoder=None),
+            "lacks its text_encoder; save",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.transformer.register_to_config(in_channels=32),
+            "takes 32 channels .* have 16",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.transformer.register_to_config(out_channels=16),
+            "gives 64 channels .* have 16",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.transformer.register_to_config(guidance_embeds=True),
+            "takes the guidance scale as an input: a distilled model",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.transformer.register_to_config(zero_cond_t=True),
+            "has zero_cond_t, for pictures besides the prompt: an editing or layering model",
+        ),
+        (
+            "qwen-image",
+            lambda pipe: pipe.register_modules(transformer=tiny_transformers.flux().transformer),
+            "its denoiser is a FluxTransformer2DModel, not a QwenImageTransformer2DModel",
         ),
     ],
 )
