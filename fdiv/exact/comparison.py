@@ -8,6 +8,7 @@ neither decides within the counted limits an OpenError is raised, and the claim 
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import cache, cmp_to_key
 from typing import Any
@@ -208,19 +209,26 @@ def _is_algebraic_zero(number: Expr) -> bool:
             return False
         # the root's polynomial is irreducible: every other polynomial that vanishes there is a multiple of it
         return bool(sympy.rem(numerator, root.expr.subs(root.poly.gen, x), x) == 0)
-    orders: dict[tuple[Expr, int], int] = {}
     try:
-        upper, lower = _separation(number, orders)
+        bits = separation(number)
     except OpenError:
-        return False
-    degree = 1
-    for order in orders.values():
-        degree *= order
-    bits = (degree - 1) * upper + lower + 1  # a number that is not zero exceeds 2^-bits
-    if bits > _MOST_BITS:
         return False
     with ctx.workprec(bits + 128):
         return bool(constant_ball(number).abs_upper() < arb(2) ** -bits)
+
+
+def separation(number: Expr) -> int:
+    """Return n such that a number written in roots exceeds 2^-n in size, or is zero.
+
+    Raises:
+        OpenError: it is not written in rational numbers and roots, or n is too large to compute with.
+    """
+    orders: dict[tuple[Expr, int], int] = {}
+    upper, lower = _separation(number, orders)
+    bits = (math.prod(orders.values()) - 1) * upper + lower + 1
+    if bits > _MOST_BITS:
+        raise OpenError(f"{number} may be as small as 2^-{bits}")
+    return bits
 
 
 def _separation(number: Expr, orders: dict[tuple[Expr, int], int]) -> tuple[int, int]:
