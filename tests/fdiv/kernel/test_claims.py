@@ -18,7 +18,9 @@ import pytest
 import fdiv
 from fdiv.catalog import CATALOG
 from fdiv.kernel import claims as kernel
-from tests.fdiv.kernel.statements import FALSE, FOUNDATIONS, TRUE, value
+from tests.fdiv.kernel.rare import RARE
+from tests.fdiv.kernel.statements import FALSE, TRUE
+from tests.fdiv.kernel.words import FOUNDATIONS, value
 
 SOURCES = Path(kernel.__file__).parent
 
@@ -139,7 +141,8 @@ def forgeries(certificate: Any) -> Iterator[tuple[str, Any]]:
                 yield path[0], changed(certificate, path, new)
 
 
-FORGED = [(name, part, forged) for name in TRUE for part, forged in forgeries(TRUE[name])]
+COMMON = [name for name in TRUE if name not in RARE]  # the rare ones are there for a rule each
+FORGED = [(name, part, forged) for name in COMMON for part, forged in forgeries(TRUE[name])]
 
 
 def harmless(name: str, part: str, forged: Any) -> bool:
@@ -170,7 +173,7 @@ def test_there_are_hundreds_of_forgeries() -> None:
     assert {part for _, part, _ in FORGED} == set(PARTS)
 
 
-@pytest.mark.parametrize("name", TRUE)
+@pytest.mark.parametrize("name", COMMON)
 def test_a_forged_statement_loses_a_claim(name: str) -> None:
     """Unless it is another generator of which nothing more is stated, and then what is confirmed is true of it."""
     honest = set(TRUE[name]["claims"])
