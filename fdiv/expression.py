@@ -308,7 +308,7 @@ class _Builder:
 
     def build(self, node: Any) -> Expr:
         if isinstance(node, ast.Constant):
-            return sympy.Rational(repr(node.value))
+            return sympy.Rational(self.text[node.col_offset : node.end_col_offset])  # all digits, not those of a float
         if isinstance(node, ast.Name):
             return u if node.id == "u" else _CONSTANTS[node.id][0]
         if isinstance(node, ast.UnaryOp):

@@ -28,6 +28,7 @@ _MOST_OPERATIONS = 200
 _MOST_MIXED = 16  # terms of a sum of both signs whose sign is asked at sight
 _SIMPLEST = 10**6
 _LONGEST_NUMBER = 10**12  # SymPy would write p log(q) as log(q^p)
+_HIGHEST_DEGREE = 200  # in e, as which SymPy factors what holds exp(200)
 
 
 def sign(constant: Expr) -> int:
@@ -162,7 +163,13 @@ def vanishes(constant: Expr) -> bool:
     if coefficients and all(_is_algebraic_zero(c) for c in coefficients):
         return True
     long = any(max(abs(number.p), number.q) > _LONGEST_NUMBER for number in constant.atoms(sympy.Rational))
-    return not long and bool(sympy.simplify(constant) == 0)
+    return not long and _degree(constant) <= _HIGHEST_DEGREE and bool(sympy.simplify(constant) == 0)
+
+
+def _degree(constant: Expr) -> Expr:
+    """Return the degree that its exponentials have as powers of common ones."""
+    rates = [power.args[0].as_coeff_Mul(rational=True)[0] for power in constant.atoms(sympy.exp)]
+    return max(map(abs, rates), default=0) * math.lcm(*(int(rate.q) for rate in rates))
 
 
 def _in_primes(constant: Expr) -> Expr:
@@ -182,7 +189,10 @@ def _in_primes(constant: Expr) -> Expr:
         rest = sympy.exp(argument - times * lambert[0])
         return rest * (lambert[0].args[0] / lambert[0]) ** times
 
-    split = sympy.expand_log(constant.replace(sympy.log, lambda x: sympy.log(sympy.factor(x))), force=False)
+    def factored(argument: Expr) -> Expr:
+        return sympy.log(sympy.factor(argument) if _degree(argument) <= _HIGHEST_DEGREE else argument)
+
+    split = sympy.expand_log(constant.replace(sympy.log, factored), force=False)
     return sympy.expand(split.replace(sympy.log, logarithm).replace(sympy.exp, exponential))
 
 
