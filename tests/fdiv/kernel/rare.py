@@ -92,6 +92,14 @@ RARE: dict[str, Any] = {
     "even roots of even powers": statement(
         ((u - 1) ** 4) ** "1/2" + of("abs", (u - 1) ** 6) ** "1/2", FOUNDATIONS, cuts=("1",)
     ),
+    "a root that ends": statement(
+        piecewise(
+            (word(2) ** "1/2" - (3 - u) ** "1/2", below(u, 2)), ((u - 2) ** 2 + u / 2 - 2 + word(2) ** "1/2", True)
+        ),
+        [*FOUNDATIONS, "limits"],
+        cuts=("2",),
+        limits=limits(word(2) ** "1/2" - word(3) ** "1/2", word(3) ** "-1/2" / 2, "inf"),
+    ),
     "a root with a cut": statement(word(2) ** "1/2" - (1 + u) ** "1/2", FOUNDATIONS, cuts=("1/3",)),
     "an exponential without roots": statement(exp(u) - exp(1), FOUNDATIONS, order=1),
     "a sum of logarithms that touches zero": statement(

@@ -167,6 +167,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("tails", "large.pop((fmpq(0), 0)", "large.pop((fmpq(1), 0)", "an exponential that ends nowhere"),
     ("tails", "key[0] < 0}", "key[0] > 0}", "an exponential of a fraction"),
     ("tails", "(p + q, n + m)", "(p + q, n - m)", "a logarithm in a series"),
+    ("tails", "e.q == 1 and e.p % 2", "e.q == 1 or e.p % 2", "a root that ends"),
     ("tails", "e.q == 1 and e.p % 2 else 1", "False else 1", "an exponential before its pole"),
     ("moments", "found[-1] = found[-1] - x", "found[1] = found[-1] - x", "a square of a logarithm beyond 2"),
 )
