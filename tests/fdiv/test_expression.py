@@ -273,6 +273,29 @@ def test_a_generator_is_read_as_written(text: str, generator: Any) -> None:
     assert fdiv.from_expression(text).generator.equals(generator)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("(u-1)**2+log(u-3)-log(u-3)", r"\[HERE\]log\(u-3\)-log"),
+        ("u*log(u)+0*log(u-2)", r"\[HERE\]log\(u-2\)"),
+        ("sqrt(u-2)**2-u+2+u*log(u)", r"\[HERE\]sqrt\(u-2\)"),
+        ("sqrt(u-2)**2*(u-2)-u*log(u)", r"\[HERE\]sqrt\(u-2\)"),
+        ("exp(log(u-2))+u*log(u)+1", r"\[HERE\]log\(u-2\)"),
+        ("((u-2)**0.7)**10+u*log(u)-1", r"\[HERE\]\(u-2\)\*\*0.7"),
+    ],
+)
+def test_what_is_not_real_is_refused_though_it_cancels(text: str, place: str) -> None:
+    with pytest.raises(fdiv.ExpressionError, match=f"a log or root of what is negative for some u.*{place}"):
+        fdiv.from_expression(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["sqrt(u**2)*log(u)", "exp(log(u)*2)-1", "Piecewise((2-sqrt(4-4*u)-2*u, u<1), (u*log(u), True))"]
+)
+def test_what_cancels_and_is_real_is_read(text: str) -> None:
+    assert fdiv.from_expression(text).generator.has(fdiv.u)
+
+
 def test_digits_beyond_those_of_a_float_count() -> None:
     """Read as floats, both conditions would be the same, and this would be (u - 1)^2; it jumps above sqrt(2)."""
     text = "Piecewise(((u-1)**2,u<1.41421356237309504880),(0,u<1.4142135623730951),((u-1)**2,True))"
