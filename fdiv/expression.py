@@ -8,7 +8,6 @@ text is scanned first, so that a foreign character or name never reaches Python'
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import re
 from collections.abc import Callable
@@ -18,7 +17,9 @@ import sympy
 from sympy import Expr
 
 from fdiv.deadline import OutOfTime, within
+from fdiv.exact.constants import OpenError, constant_ball
 from fdiv.exact.symbols import u
+from fdiv.numeric.typed import CONSTANTS, FUNCTIONS, OPERATORS, size
 from fdiv.record import Divergence, custom
 
 _LONGEST = 500
@@ -32,24 +33,8 @@ _SECONDS = 2.0  # to build what has been measured; it takes milliseconds
 
 _NUMBER, _NAME = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", r"(?P<name>[A-Za-z_]\w*)"
 _TOKEN = re.compile(rf" +|{_NUMBER}|{_NAME}|\*\*|[<>]=?|[-+*/(),]", re.ASCII)
-_CONSTANTS: dict[str, tuple[Expr, float]] = {"pi": (sympy.pi, math.pi), "E": (sympy.E, math.e)}
-_FUNCTIONS: dict[str, tuple[Callable[..., Expr], Callable[..., float], int, int]] = {
-    "log": (sympy.log, math.log, 1, 1),
-    "exp": (sympy.exp, math.exp, 1, 1),
-    "sqrt": (sympy.sqrt, math.sqrt, 1, 1),
-    "Abs": (sympy.Abs, abs, 1, 1),
-    "Max": (sympy.Max, max, 2, 8),
-    "Min": (sympy.Min, min, 2, 8),
-}
-_NAMES = ("u", *_CONSTANTS, *_FUNCTIONS, "Piecewise", "True")
+_NAMES = ("u", *CONSTANTS, *FUNCTIONS, "Piecewise", "True")
 _INSTEAD = {"ln": "log", "power": "**", "pow": "**", "^": "**"}
-_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
 _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: sympy.StrictLessThan,
     ast.LtE: sympy.LessThan,
@@ -94,7 +79,7 @@ def from_expression(text: str, name: str | None = None) -> Divergence:
         raise ExpressionError(plain, 0, "a generator is a function of u")
     measure.exponents(tree)
     try:
-        generator = within(_SECONDS, lambda: _Builder(plain).build(tree))
+        generator = within(_SECONDS, lambda: _Builder(plain).whole(tree))
     except OutOfTime:
         raise ExpressionError(plain, 0, f"not understood within {_SECONDS:g} seconds") from None
     if not generator.has(u):
@@ -152,9 +137,9 @@ class _Measure:
                 raise self.refuse(node, "a number that is typed lies between 1e-12 and 1e12")
             return float(node.value)
         if isinstance(node, ast.Name):
-            if node.id != "u" and node.id not in _CONSTANTS:
+            if node.id != "u" and node.id not in CONSTANTS:
                 raise self.refuse(node, f"{node.id} is a function and needs its arguments")
-            return None if node.id == "u" else _CONSTANTS[node.id][1]
+            return None if node.id == "u" else CONSTANTS[node.id][1]
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             inner = self.value(node.operand, depth, in_exponent)
             return inner if inner is None or isinstance(node.op, ast.UAdd) else -inner
@@ -162,10 +147,10 @@ class _Measure:
             return self._operation(node, depth, in_exponent)
         if isinstance(node, ast.Call):
             return self._call(node, depth, in_exponent)
-        raise self.refuse(node, f"{type(node).__name__} is not allowed: use arithmetic and {', '.join(_FUNCTIONS)}")
+        raise self.refuse(node, f"{type(node).__name__} is not allowed: use arithmetic and {', '.join(FUNCTIONS)}")
 
     def _operation(self, node: ast.BinOp, depth: int, in_exponent: bool) -> float | None:
-        if type(node.op) not in _OPERATORS:
+        if type(node.op) not in OPERATORS:
             place = node.left.end_col_offset or 0
             raise ExpressionError(self.text, place, f"the operator {type(node.op).__name__} is not allowed")
         self._not_too_long(node, depth)
@@ -175,7 +160,7 @@ class _Measure:
         right = self.value(node.right, depth, in_exponent)
         if isinstance(node.op, ast.Div) and right == 0:
             raise self.refuse(node.right, "division by zero")
-        return None if left is None or right is None else float(_OPERATORS[type(node.op)](left, right))
+        return None if left is None or right is None else float(OPERATORS[type(node.op)](left, right))
 
     def _not_too_long(self, node: ast.BinOp, depth: int) -> None:
         """Refuse a long sum or product as such: as a tree it is as deep as it is long."""
@@ -221,7 +206,7 @@ class _Measure:
                     continue
             else:
                 continue
-            sizes = [_size(exponent, ratio) for ratio in _LOOKED_AT]
+            sizes = [size(exponent, ratio) for ratio in _LOOKED_AT]
             if max(sizes) > _LARGEST_EXPONENT:
                 where = _LOOKED_AT[sizes.index(max(sizes))]
                 raise self.refuse(node, f"an exponential beyond e^{_LARGEST_EXPONENT:g} at u = {where:g}")
@@ -236,12 +221,12 @@ class _Measure:
 
     def _call(self, node: ast.Call, depth: int, in_exponent: bool) -> float | None:
         name = node.func.id if isinstance(node.func, ast.Name) else None
-        if node.keywords or name not in {*_FUNCTIONS, "Piecewise"}:
-            raise self.refuse(node, f"only these can be called: {', '.join(_FUNCTIONS)}, Piecewise")
+        if node.keywords or name not in {*FUNCTIONS, "Piecewise"}:
+            raise self.refuse(node, f"only these can be called: {', '.join(FUNCTIONS)}, Piecewise")
         if name == "Piecewise":
             self._piecewise(node, depth, in_exponent)
             return None
-        _, function, fewest, most = _FUNCTIONS[str(name)]
+        _, function, fewest, most = FUNCTIONS[str(name)]
         if not fewest <= len(node.args) <= most:
             takes = fewest if fewest == most else f"{fewest} to {most}"
             raise self.refuse(node, f"{name} takes {takes} arguments, got {len(node.args)}")
@@ -274,53 +259,39 @@ class _Measure:
                 self.value(side, depth, in_exponent)
 
 
-def _at(node: Any, ratio: float) -> float:
-    """Return the value of a measured tree at u = `ratio`, in floating point, as far as it goes."""
-    if isinstance(node, ast.Constant):
-        return float(str(node.value))
-    if isinstance(node, ast.Name):
-        return ratio if node.id == "u" else _CONSTANTS[node.id][1]
-    if isinstance(node, ast.UnaryOp):
-        value = _at(node.operand, ratio)
-        return -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.BinOp):
-        return float(_OPERATORS[type(node.op)](_at(node.left, ratio), _at(node.right, ratio)))
-    if node.func.id == "Piecewise":
-        return max((_at(pair.elts[0], ratio) for pair in node.args), key=abs)
-    return float(_FUNCTIONS[node.func.id][1](*(_at(argument, ratio) for argument in node.args)))
-
-
-def _size(node: Any, ratio: float) -> float:
-    """Return the size of a measured tree at u = `ratio`: 0 where it has none, infinite where it overflows."""
-    try:
-        return abs(_at(node, ratio))
-    except OverflowError:
-        return math.inf
-    except (ArithmeticError, ValueError, TypeError):
-        return 0.0
-
-
 class _Builder:
     """Builds one SymPy expression from a tree that has been measured."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.positive: list[tuple[int, Expr]] = []  # what a log or root is of, and where it was typed
+
+    def whole(self, tree: Any) -> Expr:
+        """Build all of it; refuse a log or root of what is negative that SymPy cancels, so that nobody would see it."""
+        generator = self.build(tree)
+        everywhere = [] if generator.has(sympy.Piecewise) else self.positive  # a branch need not be defined elsewhere
+        nodes = generator.atoms(sympy.log, sympy.Pow)
+        kept = {node.args[0] for node in nodes if not (node.is_Pow and node.exp.is_integer)}
+        for column, argument in everywhere:
+            if argument not in kept and any(_is_negative(argument, ratio) for ratio in _LOOKED_AT):
+                raise ExpressionError(self.text, column, "a log or root of what is negative for some u, which cancels")
+        return generator
 
     def build(self, node: Any) -> Expr:
         if isinstance(node, ast.Constant):
-            return sympy.Rational(repr(node.value))
+            return sympy.Rational(self.text[node.col_offset : node.end_col_offset])  # all digits, not those of a float
         if isinstance(node, ast.Name):
-            return u if node.id == "u" else _CONSTANTS[node.id][0]
+            return u if node.id == "u" else CONSTANTS[node.id][0]
         if isinstance(node, ast.UnaryOp):
             value = self.build(node.operand)
             return -value if isinstance(node.op, ast.USub) else value
         if isinstance(node, ast.BinOp):
             left, right = self.build(node.left), self.build(node.right)
-            return self.defined(node, _OPERATORS[type(node.op)], left, right)
+            return self.defined(node, OPERATORS[type(node.op)], left, right)
         if node.func.id == "Piecewise":
             pairs = [(self.build(pair.elts[0]), self.condition(pair.elts[1])) for pair in node.args]
             return self.defined(node, sympy.Piecewise, *pairs)
-        return self.defined(node, _FUNCTIONS[node.func.id][0], *map(self.build, node.args))
+        return self.defined(node, FUNCTIONS[node.func.id][0], *map(self.build, node.args))
 
     def condition(self, node: Any) -> Any:
         if isinstance(node, ast.Constant):
@@ -331,6 +302,8 @@ class _Builder:
     def defined(self, node: ast.AST, function: Callable[..., Any], *arguments: Any) -> Any:
         """Apply a function; refuse what is no real finite expression, and powers and numbers that have added up."""
         column = getattr(node, "col_offset", 0)
+        if function in (sympy.log, sympy.sqrt) or (function is operator.pow and arguments[1].is_integer is not True):
+            self.positive.append((column, arguments[0]))
         try:
             value = function(*arguments)
             broken = value.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
@@ -344,3 +317,11 @@ class _Builder:
         if any(max(abs(number.p), number.q) > _LARGEST_NUMBER for number in value.atoms(sympy.Rational)):
             raise ExpressionError(self.text, column, f"a number exceeds {_LARGEST_NUMBER:.0e}")
         return value
+
+
+def _is_negative(argument: Expr, ratio: float) -> bool:
+    """Whether it is certainly negative at that u."""
+    try:
+        return bool(constant_ball(argument.subs(u, sympy.Rational(ratio))) < 0)
+    except OpenError:
+        return False

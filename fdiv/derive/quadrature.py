@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 import sympy
-from flint import acb, arb, ctx
+from flint import acb, arb, ctx, fmpz_poly
+from mpmath.libmp import NoConvergence
 from numpy.typing import NDArray
 from sympy import Expr
 
@@ -146,8 +147,18 @@ def _log_zeros(expression: Expr) -> list[complex]:
     if fraction is None:
         return _log_zeros_of_powers(expression)
     order, numerator, _ = fraction
-    roots = sympy.Poly(numerator, root).nroots(n=20)
-    return [order * complex(np.log(complex(zero))) for zero in roots if zero != 0]
+    return [order * complex(np.log(zero)) for zero in _zeros(sympy.Poly(numerator, root)) if zero != 0]
+
+
+def _zeros(polynomial: sympy.Poly) -> list[complex]:
+    """The zeros of a polynomial, by FLINT where its coefficients are rational: SymPy's search may not converge."""
+    if polynomial.domain.is_ZZ or polynomial.domain.is_QQ:
+        _, whole = polynomial.clear_denoms(convert=True)
+        return [complex(z) for z, _ in fmpz_poly([int(c) for c in whole.all_coeffs()[::-1]]).complex_roots()]
+    try:
+        return [complex(zero) for zero in polynomial.nroots(n=20)]
+    except NoConvergence:
+        raise DerivationError(f"the zeros of {polynomial.as_expr()} were not found") from None
 
 
 def _log_zeros_of_powers(expression: Expr) -> list[complex]:

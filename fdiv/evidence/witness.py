@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,6 @@ from fdiv.derive.conjugate import ConjugatePiece
 from fdiv.exact.symbols import s, t, u, v
 from fdiv.kernel.claims import CLAIMS, verify
 from fdiv.kernel.expressions import measure
-from fdiv.kernel.ledger import Unproved
 from fdiv.numeric.rewrite import softplus
 from fdiv.record import Divergence
 
@@ -45,7 +43,6 @@ _COMPOSED: Mapping[Any, Callable[[Expr], Expr]] = {
     log1p: lambda x: sympy.log(1 + x),
     softplus: lambda x: sympy.log(1 + sympy.exp(x)),
 }
-_FAILURES = (ValueError, TypeError, AttributeError, LookupError, NotImplementedError, Unproved)  # SymPy's too
 
 
 class UntranslatedError(ValueError):
@@ -166,10 +163,14 @@ def write(divergence: Divergence, parts: Iterable[str], into: dict[str, Any]) ->
     What has no words in the kernel's language is left out, and so is what would make the whole too large for it.
     """
     for name in parts:
-        with suppress(*_FAILURES):
+        try:
             part = PARTS[name](divergence)
             measure({**into, name: part, "claims": [*CLAIMS, *CLAIMS]})  # room for what `completed` adds
             into[name] = part
+        except MemoryError:  # says nothing about the divergence
+            raise
+        except Exception:  # of whatever kind: SymPy raises them all where it cannot go on
+            continue
 
 
 def completed(found: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ neither decides within the counted limits an OpenError is raised, and the claim 
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import cache, cmp_to_key
 from typing import Any
@@ -27,6 +28,7 @@ _MOST_OPERATIONS = 200
 _MOST_MIXED = 16  # terms of a sum of both signs whose sign is asked at sight
 _SIMPLEST = 10**6
 _LONGEST_NUMBER = 10**12  # SymPy would write p log(q) as log(q^p)
+_HIGHEST_DEGREE = 200  # in e, as which SymPy factors what holds exp(200)
 
 
 def sign(constant: Expr) -> int:
@@ -161,7 +163,13 @@ def vanishes(constant: Expr) -> bool:
     if coefficients and all(_is_algebraic_zero(c) for c in coefficients):
         return True
     long = any(max(abs(number.p), number.q) > _LONGEST_NUMBER for number in constant.atoms(sympy.Rational))
-    return not long and bool(sympy.simplify(constant) == 0)
+    return not long and _degree(constant) <= _HIGHEST_DEGREE and bool(sympy.simplify(constant) == 0)
+
+
+def _degree(constant: Expr) -> Expr:
+    """Return the degree that its exponentials have as powers of common ones."""
+    rates = [power.args[0].as_coeff_Mul(rational=True)[0] for power in constant.atoms(sympy.exp)]
+    return max(map(abs, rates), default=0) * math.lcm(*(int(rate.q) for rate in rates))
 
 
 def _in_primes(constant: Expr) -> Expr:
@@ -181,7 +189,10 @@ def _in_primes(constant: Expr) -> Expr:
         rest = sympy.exp(argument - times * lambert[0])
         return rest * (lambert[0].args[0] / lambert[0]) ** times
 
-    split = sympy.expand_log(constant.replace(sympy.log, lambda x: sympy.log(sympy.factor(x))), force=False)
+    def factored(argument: Expr) -> Expr:
+        return sympy.log(sympy.factor(argument) if _degree(argument) <= _HIGHEST_DEGREE else argument)
+
+    split = sympy.expand_log(constant.replace(sympy.log, factored), force=False)
     return sympy.expand(split.replace(sympy.log, logarithm).replace(sympy.exp, exponential))
 
 
@@ -208,19 +219,26 @@ def _is_algebraic_zero(number: Expr) -> bool:
             return False
         # the root's polynomial is irreducible: every other polynomial that vanishes there is a multiple of it
         return bool(sympy.rem(numerator, root.expr.subs(root.poly.gen, x), x) == 0)
-    orders: dict[tuple[Expr, int], int] = {}
     try:
-        upper, lower = _separation(number, orders)
+        bits = separation(number)
     except OpenError:
-        return False
-    degree = 1
-    for order in orders.values():
-        degree *= order
-    bits = (degree - 1) * upper + lower + 1  # a number that is not zero exceeds 2^-bits
-    if bits > _MOST_BITS:
         return False
     with ctx.workprec(bits + 128):
         return bool(constant_ball(number).abs_upper() < arb(2) ** -bits)
+
+
+def separation(number: Expr) -> int:
+    """Return n such that a number written in roots exceeds 2^-n in size, or is zero.
+
+    Raises:
+        OpenError: it is not written in rational numbers and roots, or n is too large to compute with.
+    """
+    orders: dict[tuple[Expr, int], int] = {}
+    upper, lower = _separation(number, orders)
+    bits = (math.prod(orders.values()) - 1) * upper + lower + 1
+    if bits > _MOST_BITS:
+        raise OpenError(f"{number} may be as small as 2^-{bits}")
+    return bits
 
 
 def _separation(number: Expr, orders: dict[tuple[Expr, int], int]) -> tuple[int, int]:

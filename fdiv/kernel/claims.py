@@ -177,7 +177,7 @@ def _whole_line(case: _Case) -> str:
         if kind == "line":
             one = case.line.constant(1)
             place, value = (substituted(x, case.line, one) for x in (case.cuts[i], case.values[i]))
-            for t in (case.line.u, case.line.u * -1):  # on both half-lines, hence everywhere
+            for t in (case.line.u, case.line.u * -1, case.line.constant(0)):  # both half-lines, and 0 between them
                 require((build(form, case.line, {"t": t}) - t * place + value).zero, "not k t - f(k) at a kink k")
     top, last = case.end("slope", -1, 1), case.pieces[-1]
     end = "inf" if isinstance(top, str) else limit(top * last.field.u - last.f, 1)

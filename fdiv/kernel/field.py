@@ -131,9 +131,8 @@ class Field:
             if self.atoms[i].kind == "log" and c != 0:
                 result = result * self._power(self.atoms[i].argument, c)
                 x = x - Ratio(self, RING.gen(i) * c)
-        way = 1 if len(x.den) == 1 or x.num.leading_coefficient() > 0 else -1
-        parts = [(self.ratio(monomial(powers), x.den), c) for powers, c in terms(x.num)]
-        for term, c in parts if len(x.den) == 1 else [(x * way, fmpq(way))]:
+        for powers, c in terms(x.num):
+            term = self.ratio(monomial(powers), x.den)
             unit = fmpq(1, 8) if (c * 8).q == 1 else abs(c)  # e^{-x^2/2} at x = k sqrt(s)/2 has eighths
             result = result * self.atom("exp", term * unit).raised(int((c / unit).p))
         return result
@@ -221,8 +220,8 @@ class Field:
 
     def _covered_sign(self, poly: Any, strict: bool, ladder: int) -> int:
         """The same sign on the three parts into which the witness cuts the piece: by balls on the middle one."""
-        require(self.cover is not None, "no cover is given")
-        assert self.cover is not None
+        if self.cover is None:
+            raise Unproved("no cover is given")
         left, right = (End(self.point.constant(x), x, x) for x in self.cover)
         signs = {self._boxes_sign(poly, *self.cover)}
         for low, high in ((self.low, left), (right, self.high)):

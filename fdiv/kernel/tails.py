@@ -115,8 +115,10 @@ class _Tail:
 
 def limit(x: Ratio, side: int) -> Ratio | str:
     """The limit for u -> inf (side 1) or u -> 0 (side -1): a constant, "inf" or "-inf"."""
+    if x.zero:
+        return x
     reason = ""
-    for length in () if x.zero else _LENGTHS:
+    for length in _LENGTHS:
         tail = _Tail(x.field, side, length)
         try:
             (top, c), (bottom, k) = tail.lead(tail.expand(x.num)), tail.lead(tail.expand(x.den))
@@ -126,5 +128,4 @@ def limit(x: Ratio, side: int) -> Ratio | str:
         if top <= bottom:
             return c.over(k) if top == bottom else x.field.constant(0)
         return "inf" if x.field.sign(c) == x.field.sign(k) else "-inf"
-    require(x.zero, f"no limit is known: {reason}")
-    return x
+    raise Unproved(f"no limit is known: {reason}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sympy import Rational
 
 import fdiv
 
@@ -264,10 +265,42 @@ def test_certify_ends_and_raises_nothing_whatever_is_read_at_length(text: str) -
         ("u*log(u)", fdiv.u * fdiv.from_expression("log(u)").generator),
         (" u * log(u)\n", fdiv.u * fdiv.from_expression("log(u)").generator),
         ("E**u/E", fdiv.from_expression("exp(u - 1)").generator),
+        ("u**2 - 1.00000000000000000001", fdiv.u**2 - 1 - Rational(1, 10**20)),
+        (".12345678901234567890*u + 5.E-1", Rational(1234567890123456789, 10**19) * fdiv.u + Rational(1, 2)),
     ],
 )
 def test_a_generator_is_read_as_written(text: str, generator: Any) -> None:
     assert fdiv.from_expression(text).generator.equals(generator)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("(u-1)**2+log(u-3)-log(u-3)", r"\[HERE\]log\(u-3\)-log"),
+        ("u*log(u)+0*log(u-2)", r"\[HERE\]log\(u-2\)"),
+        ("sqrt(u-2)**2-u+2+u*log(u)", r"\[HERE\]sqrt\(u-2\)"),
+        ("sqrt(u-2)**2*(u-2)-u*log(u)", r"\[HERE\]sqrt\(u-2\)"),
+        ("exp(log(u-2))+u*log(u)+1", r"\[HERE\]log\(u-2\)"),
+        ("((u-2)**0.7)**10+u*log(u)-1", r"\[HERE\]\(u-2\)\*\*0.7"),
+    ],
+)
+def test_what_is_not_real_is_refused_though_it_cancels(text: str, place: str) -> None:
+    with pytest.raises(fdiv.ExpressionError, match=f"a log or root of what is negative for some u.*{place}"):
+        fdiv.from_expression(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["sqrt(u**2)*log(u)", "exp(log(u)*2)-1", "Piecewise((2-sqrt(4-4*u)-2*u, u<1), (u*log(u), True))"]
+)
+def test_what_cancels_and_is_real_is_read(text: str) -> None:
+    assert fdiv.from_expression(text).generator.has(fdiv.u)
+
+
+def test_digits_beyond_those_of_a_float_count() -> None:
+    """Read as floats, both conditions would be the same, and this would be (u - 1)^2; it jumps above sqrt(2)."""
+    text = "Piecewise(((u-1)**2,u<1.41421356237309504880),(0,u<1.4142135623730951),((u-1)**2,True))"
+    assert fdiv.certify(text).claim("convexity").evidence is fdiv.Evidence.REFUTED
+    assert fdiv.certify("u**2-1.00000000000000000001").claim("f(1) = 0").evidence is fdiv.Evidence.REFUTED
 
 
 def test_a_typed_generator_is_named_by_its_text_and_can_be_resolved_again() -> None:

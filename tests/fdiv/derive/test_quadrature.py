@@ -8,12 +8,14 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+from mpmath.libmp import NoConvergence
 
 import fdiv
 from fdiv import u
 from fdiv.derive import quadrature
 from fdiv.derive.generator import Piece
 from fdiv.derive.quadrature import Integrand, gaussian_error, tabulate
+from fdiv.exact.symbols import DerivationError
 from fdiv.numeric.backends import numpy_backend
 
 
@@ -77,3 +79,15 @@ def test_the_strips_step_is_small_enough_and_twice_as_large_is_not(monkeypatch: 
     usual = quadrature._STEP
     assert abs(error(usual, monkeypatch)) < 2e-14
     assert 1e-11 < abs(error(2 * usual, monkeypatch)) < 1e-6
+
+
+def test_zeros_are_found_where_they_are_near_each_other_and_far_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: object, **__: object) -> None:
+        raise NoConvergence("it does not")
+
+    monkeypatch.setattr(sympy.Poly, "nroots", search)
+    x = sympy.Symbol("x")
+    zeros = quadrature._zeros(sympy.Poly(x * (x - 10**9) ** 2 * (x - sympy.Rational(1, 3)) + x / 10**9, x))
+    assert sorted(z.real for z in zeros) == pytest.approx([0, 1 / 3, 1e9, 1e9])
+    with pytest.raises(DerivationError, match=r"the zeros of .* were not found"):
+        quadrature._zeros(sympy.Poly(x**2 - sympy.sqrt(2) * x - 1, x))

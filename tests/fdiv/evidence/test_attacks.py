@@ -12,6 +12,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
@@ -184,6 +185,15 @@ def test_equal_kinks_written_differently_are_one() -> None:
 def test_overflow_refutes_nothing(text: str) -> None:
     certificate = fdiv.certify(fdiv.from_expression(text))
     assert certificate.accepted, str(certificate)
+
+
+def test_an_exponential_is_no_polynomial_of_high_degree() -> None:
+    """SymPy would factor this as a polynomial of degree 20,000 in e, for minutes that nothing interrupts."""
+    tiny = sympy.exp(-20000)
+    start = time.process_time()
+    assert not vanishes(sympy.log(1 + tiny) - tiny)
+    assert vanishes(tiny * sympy.log(6) - tiny * sympy.log(2) - tiny * sympy.log(3))
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("text", ["1-u**0.123456789012", "-u**0.123456789012+1"])

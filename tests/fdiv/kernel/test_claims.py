@@ -18,7 +18,9 @@ import pytest
 import fdiv
 from fdiv.catalog import CATALOG
 from fdiv.kernel import claims as kernel
-from tests.fdiv.kernel.statements import FALSE, FOUNDATIONS, TRUE, value
+from tests.fdiv.kernel.rare import RARE
+from tests.fdiv.kernel.statements import FALSE, TRUE
+from tests.fdiv.kernel.words import FOUNDATIONS, value
 
 SOURCES = Path(kernel.__file__).parent
 
@@ -57,7 +59,7 @@ def test_the_whole_catalogue_is_confirmed_but_for_what_has_no_closed_form(name: 
     found = fdiv.certify(record.bind({parameter.name: parameter.example for parameter in record.parameters}))
     start = time.process_time()
     shown = confirmed(found.statement)
-    assert time.process_time() - start < 2.0  # it takes 20 to 300 ms
+    assert time.process_time() - start < 2.0  # it takes 6 to 66 ms
     assert shown >= {claim.name for claim in found.claims if claim.evidence in ("proved", "certified")}
     weaker = {claim.name for claim in found.claims if claim.evidence == "tested"}
     gaussian = {"D(s)", "D(0) = 0 <= D(s)", "w(s) = dD/ds >= 0", "gradient law", "large s"}
@@ -139,7 +141,8 @@ def forgeries(certificate: Any) -> Iterator[tuple[str, Any]]:
                 yield path[0], changed(certificate, path, new)
 
 
-FORGED = [(name, part, forged) for name in TRUE for part, forged in forgeries(TRUE[name])]
+COMMON = [name for name in TRUE if name not in RARE]  # the rare ones are there for a rule each
+FORGED = [(name, part, forged) for name in COMMON for part, forged in forgeries(TRUE[name])]
 
 
 def harmless(name: str, part: str, forged: Any) -> bool:
@@ -170,7 +173,7 @@ def test_there_are_hundreds_of_forgeries() -> None:
     assert {part for _, part, _ in FORGED} == set(PARTS)
 
 
-@pytest.mark.parametrize("name", TRUE)
+@pytest.mark.parametrize("name", COMMON)
 def test_a_forged_statement_loses_a_claim(name: str) -> None:
     """Unless it is another generator of which nothing more is stated, and then what is confirmed is true of it."""
     honest = set(TRUE[name]["claims"])

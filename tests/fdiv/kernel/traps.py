@@ -7,10 +7,9 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from tests.fdiv.kernel.statements import (
-    FALSE,
+from tests.fdiv.kernel.statements import FALSE, TRUE
+from tests.fdiv.kernel.words import (
     FOUNDATIONS,
-    TRUE,
     Word,
     below,
     exp,
@@ -77,10 +76,28 @@ def _of_lin(branch: str, z: Word) -> Any:
     return _conjugate("Lin's K", 0, -1 * of(branch, z, -1 * u / (1 + u)))
 
 
-def _reduction(generator: Any, curvature: Any) -> Any:
+def _reduction(generator: Any, curvature: Any, cuts: tuple[Any, ...] = ("1",), at_zero: Any = (2, -3)) -> Any:
     claims = [*FOUNDATIONS, "limits", "reduction to MSE"]
-    ends = {"curvature": word(curvature), "limits": limits(2, -3, "inf")}
-    return statement(generator, claims, cuts=("1",), **ends)
+    return statement(generator, claims, cuts=cuts, curvature=word(curvature), limits=limits(*at_zero, "inf"))
+
+
+def _narrow_dip() -> Any:
+    """u^2 f'' is 100 times (log u + 1)^2 - 1/100."""
+    cubic = log(u) ** 3 / 3 + 2 * log(u) ** 2 + log(u) * "499/100"
+    return statement(-100 * cubic, _SHORT, covers={"0": ["301/1000", "1699/1000"]})
+
+
+def _before_a_fraction() -> Any:
+    """A parabola below 1/(1 + sqrt(2)), and above it a function that is concave up to 1."""
+    cut = 1 / (1 + word(2) ** "1/2")
+    slope, value = cut**2 / 2 - cut, cut**3 / 6 - cut**2 / 2
+    early, late = (u - cut) ** 2 + (u - cut) * slope + value, u**3 / 6 - u**2 / 2
+    return statement(piecewise((early, below(u, cut)), (late, True)), _SHORT, cuts=(cut,))
+
+
+def _other_pieces(change: slice, *more: Any) -> Any:
+    pieces = TRUE["pearson"]["conjugate"]["pieces"]
+    return _other("pearson", conjugate={"pieces": [*pieces[change], *more], "end": "inf"})
 
 
 TRAPS: dict[str, Any] = {
@@ -96,6 +113,7 @@ TRAPS: dict[str, Any] = {
         "kl", cuts=[{"zero": u**2 - 3, "low": "3/2", "high": "2"}, _below_a_zero()]
     ),
     "a cut below 0": _other("kl", cuts=["-1"]),
+    "an order of 0": statement(u * log(u) ** 2, _SHORT, order=0),
     "a cubic": statement(u**3 - u**2 * "3/2" + "1/2", _SHORT),
     "a root at a point of bisection": statement(u**4 / 6 - u**5 / 20 - u**3 / 3 + u**2 / 2 - "17/60", _SHORT),
     "concave everywhere": statement(word("5/12") - u**4 / 12 + u**3 / 6 - u**2 / 2, _SHORT),
@@ -119,15 +137,35 @@ TRAPS: dict[str, Any] = {
     "a crossing that is not cut": statement(of("max", u - 1, 2 * log(u)), _SHORT, cuts=("1",)),
     "a dip beside the first box": FALSE["a steep dip"][1] | {"covers": {"0": ["1/2", "20"]}},
     "a dip beside the cover": FALSE["a steep dip"][1] | {"covers": {"0": ["4", "8"]}},
+    "a narrow dip in the first box": _narrow_dip(),
+    "a kink that an exponential turns down": statement(
+        of("max", u - 1, 0) * (exp(1 / (1 + word(2) ** "1/2")) - 2) + (u - 1) ** 2, _SHORT, cuts=("1",)
+    ),
+    "concave beyond a fraction with a root": _before_a_fraction(),
+    "an exponential that ends nowhere": statement(
+        exp(-1 * u) - exp(-1), [*_SHORT, "limits"], limits=limits(1 - exp(-1), -1, -1 * exp(-1))
+    ),
     "limits of what is not convex": statement(u * log(u) ** 2, [*_SHORT, "limits"], limits=limits(0, "inf", "inf")),
     "a wrong limit": _other("kl", limits=limits(0, 0, "inf")),
     "a wrong conjugate": _conjugate("kl", 0, exp(t)),
     "a wrong argument of W": _of_lin("W", exp(t) * "-1/2"),
     "a wrong branch of W": _of_lin("W-1", exp(t - 1) * "-1/2"),
+    "the principal branch of W for the other": _conjugate(
+        "a conjugate on the other branch of W",
+        1,
+        -2 * t - 3 - 3 * log(2) + 3 * log(3) + of("W", -1 * exp(t), -1 - 1 / (1 + u)),
+    ),
     "a wrong constant": _conjugate("pearson", 0, -2),
     "a wrong lower end": _ends("pearson", 1, -3, "inf"),
     "a wrong upper end": _ends("pearson", 0, "-inf", -1),
+    "a piece of f* left out": _other_pieces(slice(1)),
+    "a piece of f* too many": _other_pieces(slice(2), ["inf", "inf", "0"]),
+    "a piece of the adjoint left out": _other("soft chi", adjoint=TRUE["soft chi"]["adjoint"][1:]),
+    "a piece of the adjoint too many": _other("soft chi", adjoint=["u", *TRUE["soft chi"]["adjoint"]]),
     "a wrong line": _conjugate("total variation", 1, t + "1/7"),
+    "an odd point of a line": _conjugate(
+        "total variation", 1, piecewise((t, below(t, 0)), (7, below(t, 0, "<=")), (t, True))
+    ),
     "a line on one side alone": _conjugate("total variation", 1, of("abs", t)),
     "a wrong end of the domain": _other("Lin's K", conjugate=TRUE["Lin's K"]["conjugate"] | {"end": "2"}),
     "a wrong adjoint": _other("kl", adjoint=[log(u)]),
@@ -156,6 +194,32 @@ TRAPS: dict[str, Any] = {
         claims=[*FOUNDATIONS, "limits", "reduction to MSE"],
         curvature=word(2),
         limits=limits(0, 0, "inf"),
+    ),
+    "a curvature on the left alone": _reduction(
+        piecewise((3 * (u - 1) ** 2, below(u, 1)), ((u - 1) ** 2, True)), 6, at_zero=(3, -6)
+    ),
+    "a curvature before the second cut": _reduction(
+        piecewise((3 * (u - 1) ** 2, below(u, 1)), ((u - 1) ** 2, True)), 6, ("1/2", "1"), (3, -6)
+    ),
+    "a curvature beyond the second cut": _reduction(
+        piecewise(
+            (3 * (u - 1) ** 2, below(u, 1)),
+            ((u - 1) ** 2, below(u, 2)),
+            (3 * (u - 2) ** 2 + 2 * u - 3, True),
+        ),
+        6,
+        ("1", "2"),
+        (3, -6),
+    ),
+    "a curvature between two cuts": _reduction(
+        piecewise(
+            ((u - "1/2") ** 2 - 3 * u + "9/4", below(u, "1/2")),
+            (3 * (u - 1) ** 2, below(u, 1)),
+            ((u - 1) ** 2, True),
+        ),
+        2,
+        ("1/2", "1"),
+        ("5/2", -4),
     ),
     "an activation at a kink": _other(
         "total variation",
