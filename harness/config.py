@@ -111,7 +111,8 @@ class Config:
     inception: Path | None = None
     """Weights of Inception v3, .pth or .safetensors, for KID by its features; without them KID is by the judge's."""
     max_sequence_length: int = 0
-    """Tokens of a prompt that T5 or Gemma read; 0 for what the model's pipeline has. Fewer take less memory."""
+    """Tokens of a prompt that T5, Gemma or Qwen read; 0 for what the model's vocabulary.json or pipeline has. Fewer
+    take less memory."""
     resolution: int = 0
     """Pixels along a side of all pictures; 0 for what the model was made for. Fewer take less memory."""
     stop_when: str = ""

@@ -106,9 +106,8 @@ def run(sweep: Sweep) -> list[Row]:
     Raises:
         UsageError: an option that cannot be used, or a folder that holds a run with other options.
     """
-    runs = list(configurations(sweep))
-    for each in runs:
-        Plan.of(each.options)  # refuses what cannot be used before anything is run
+    # refuses what cannot be used before anything is run
+    runs = [replace(each, options=Plan.of(each.options).options) for each in configurations(sweep)]
     ours = [each for each in _part(runs, sweep.part) if not _finished(each)]
     for i, each in enumerate(ours, 1):
         print(f"run {i} of {len(ours)}: {each.folder}", file=sys.stderr)

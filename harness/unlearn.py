@@ -55,7 +55,7 @@ def run(options: Config) -> Path:
         from harness.show.tracking import final, tracked
 
         prepared = prepare(plan, loaded(plan))
-        with written_whole(output, options.overwrite, options.resume) as out, tracked(options, out) as tell:
+        with written_whole(output, options.overwrite, options.resume) as out, tracked(plan.options, out) as tell:
             trained = train(prepared, out, tell=tell)
             outcome = conclude(prepared, trained, started)
             tell(trained.trainer.step, final(outcome.examined.content))
@@ -77,7 +77,8 @@ def _save_pipeline(folder: Path, model: "Family", outcome: "Outcome") -> None:
     from harness.show.card import Written, model_card
 
     save_pipeline(model, outcome.changed, folder, torch.float32)
-    (folder / "README.md").write_text(model_card(outcome.summary, outcome.examined.content, Written("pipeline")))
+    written = Written("pipeline", absent=model.absent)
+    (folder / "README.md").write_text(model_card(outcome.summary, outcome.examined.content, written))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def export(run: Path, output: Path, form: Form, model: str, device: str) -> str:
         _check(form, lost, fit, difference, expected.abs().max().item())
         kind = erasure.model.pipeline_class.__name__
         file = erasure.file(form.name)
-        told = Written(form.name, form.strength, lost, erasure.model.component, file, kind)
+        of = erasure.model
+        told = Written(form.name, form.strength, lost, of.component, file, kind, of.absent)
         (folder / "README.md").write_text(model_card(erasure.summary | erasure.metadata, erasure.metrics, told))
     return _said(output, form, lost, fit, difference, (expected - before).abs().max().item())
 

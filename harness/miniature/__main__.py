@@ -1,4 +1,4 @@
-"""`python -m harness.miniature build --output DIR [--without CONCEPT]`: train the miniature from scratch."""
+"""`python -m harness.miniature build --output DIR [--denoiser sd3] [--encoders DIR] [--without CONCEPT]`: train one."""
 
 import sys
 from collections.abc import Sequence

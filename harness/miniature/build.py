@@ -5,6 +5,7 @@ interrupted build goes on where it stopped.
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,9 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(denoiser), indent=1) + "\n")
     if options.encoders is None:
         _build_shared(options)
+    elif not (out / "judge").exists():
+        with written_whole(out / "judge") as part:
+            shutil.copyfile(options.encoders / JUDGE, part / JUDGE.name)
     parts = options.encoders or out
     if not (out / denoiser.COMPONENT).exists():
         denoiser.train(options, parts)

@@ -51,9 +51,10 @@ class Long:
         """Put back what the file holds; how many steps were done."""
         if not self.file.is_file():
             return 0
-        kept = torch.load(self.file, weights_only=True)
+        kept = torch.load(self.file, map_location="cpu", weights_only=True)
         for name, part in (parts | {"average": self.average}).items():
             part.load_state_dict(kept[name])
+        self.average.to(trained[0].device)
         with torch.no_grad():
             for weight, value in zip(trained, kept["weights"], strict=True):
                 weight.copy_(value)

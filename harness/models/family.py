@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from harness.config import UsageError
 from harness.discovery import classes
 from harness.models.path import GaussianPath
+from harness.models.source import OPTIONAL
 
 LARGE = 256
 """Pixels along a side; at 512 each picture that is decoded at the same time takes .75 GiB in fp32."""
@@ -141,6 +142,11 @@ class Family(ABC):
     def network(self) -> ModelMixin:
         """The denoiser."""
         return getattr(self.pipeline, self.component)
+
+    @property
+    def absent(self) -> list[str]:
+        """Parts of such a pipeline that this one was saved without, such as T5."""
+        return [name for name, part in self.pipeline.components.items() if part is None and name not in OPTIONAL]
 
     @property
     def text_length(self) -> int:

@@ -26,8 +26,8 @@ QUANTISED = (
 OTHER_PIPELINES = {
     "ControlNet|Adapter|GLIGEN|FluxControl": "it takes a picture that says where things are; name the model that it "
     "steers",
-    "Inpaint|Fill|Kontext|Edit|Omni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the prompt; "
-    "name a text-to-image model",
+    "Inpaint|Fill|Kontext|Edit|ZImageOmni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the "
+    "prompt; name a text-to-image model",
     "Video|^Wan|^LTX|^Mochi|^AnimateDiff|^Allegro|^Latte|^Cosmos|[IT]2V": "it makes videos; name a text-to-image model",
     "Layered": "it draws the layers of a picture; name a text-to-image model",
     "Sprint|Consistency|Turbo|Distilled": "it is distilled to a few steps of a kind of their own; name the model that "
@@ -43,6 +43,8 @@ BY_PIPELINE = (
     "pipeline's from_pretrained"
 )
 OTHER_FILES = {
+    r"\bcontrol_model\.|\bcontrolnet_": "a ControlNet; name the model that it steers",
+    r"\blora_|\.lora_": "a LoRA, which is no model; name the one that it is for",
     r"\bdouble_blocks\.": "a file of FLUX.1, " + BY_PIPELINE.format("FluxPipeline", "FluxTransformer2DModel"),
     r"\bjoint_blocks\.": "a file of Stable Diffusion 3, "
     + BY_PIPELINE.format("StableDiffusion3Pipeline", "SD3Transformer2DModel"),
@@ -53,8 +55,9 @@ OTHER_FILES = {
     r"\btransformer_blocks\.\d+\.txt_mod\.": "the denoiser of Qwen-Image, which is read as a folder alone; read it "
     "with diffusers' QwenImageTransformer2DModel.from_single_file(FILE), give it to the base pipeline's "
     "from_pretrained, and save_pretrained(NEW_FOLDER)",
-    r"\bcontrol_model\.|\bcontrolnet_": "a ControlNet; name the model that it steers",
-    r"\blora_|\.lora_": "a LoRA, which is no model; name the one that it is for",
+    r"\b(context|noise)_refiner\.": "the denoiser of Z-Image, or another of its kind, which is read as a folder alone; "
+    "read it with diffusers' from_single_file of its class, give it to the base pipeline's from_pretrained, and "
+    "save_pretrained(NEW_FOLDER)",
 }
 """What a single file is that cannot be erased from here, by the names of its tensors."""
 NARROW = ("F8_", "I8", "U8", "F4", "F6_")

@@ -2,11 +2,13 @@
 
 import os
 import re
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from safetensors import SafetensorError
 
@@ -23,7 +25,8 @@ def run_command(work: Callable[[], object]) -> int:
     """Do a command's work; returns its exit code, after a line on stderr that says why where that is not 0.
 
     1: refused by the divergence's certificate, or another process has gone. 2: input that cannot be used. 3: stopped
-    by overflow (FloatingPointError). 4: disk or memory full. 130, 143: interrupted by SIGINT or SIGTERM. Any other
+    by overflow (FloatingPointError). 4: disk or memory full. 130, 143: interrupted by SIGINT or SIGTERM; 141: whoever
+    read its output has gone. Any other
     error is a bug and is raised. Of several processes that train together all end with what the first to fail says.
     """
     with processes.together():
@@ -31,8 +34,13 @@ def run_command(work: Callable[[], object]) -> int:
             with on_signals(interrupt):
                 work()
                 sys.stdout.flush()
-        except BrokenPipeError:  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError as error:
+            gone = [stream for stream in (sys.stdout, sys.stderr) if _unread(stream)]
+            if not gone:
+                raise
+            for stream in gone:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            return processes.first_failure(f"stopped: {error}", 128 + signal.SIGPIPE)[1]
         except (Exception, Interrupted) as error:
             verdict, code = _verdict(error)
             if code == 0:
@@ -42,6 +50,13 @@ def run_command(work: Callable[[], object]) -> int:
             print(" ".join(line.split()), file=sys.stderr)
             return code
     return 0
+
+
+def _unread(stream: TextIO) -> bool:
+    """Whether it is a pipe whose reader has gone."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _verdict(error: BaseException) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """The README of what is given to others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ CODE = {
     "lora": 'pipeline.load_lora_weights("THIS_FOLDER")',
     "kohya": 'pipeline.load_lora_weights("THIS_FOLDER", weight_name="{file}")',
     "single-file": 'pipeline = {pipeline}.from_single_file("THIS_FOLDER/{file}", config="THIS_FOLDER/{stem}")',
-    "pipeline": 'pipeline = DiffusionPipeline.from_pretrained("THIS_FOLDER")',
+    "pipeline": 'pipeline = DiffusionPipeline.from_pretrained("THIS_FOLDER"{without})',
 }
 WORDS = {
     "kohya": LORA_FOLDERS,
@@ -42,11 +43,14 @@ class Written:
     """The file that has all weights, where there is one."""
     pipeline: str = "StableDiffusionPipeline"
     """diffusers' class."""
+    absent: Sequence[str] = ()
+    """Parts that the pipeline was saved without, which diffusers has to be told."""
 
     @property
     def how(self) -> str:
         """How to open it, in Markdown."""
         names = {"component": self.component, "file": self.file, "pipeline": self.pipeline}
+        names["without"] = "".join(f", {name}=None" for name in self.absent)
         names["stem"] = self.file.removesuffix(".safetensors")
         code = f"```python\n{CODE[self.form]}\n```" if self.form in CODE else ""
         return "\n\n".join(filter(None, (code, WORDS.get(self.form)))).format(**names)
@@ -73,6 +77,8 @@ def model_card(summary: dict[str, Any], content: dict[str, Any], written: Writte
     notes = [] if strength == 1 else [f"Measured at strength 1; these weights have {strength:g}."]
     if written.lost >= 0.00005:
         notes.append(f"Measured on the whole change; this file leaves out {written.lost:.2%} of its norm.")
+    if tokens := config.get("max_sequence_length"):
+        notes.append(f"Measured with `max_sequence_length={tokens}`, which a pipeline's call has to be told.")
     table = "\n\n".join([table, *notes])
     return f"""---
 library_name: diffusers
