@@ -13,6 +13,7 @@ clipped, or between equal models it would lie above 0 nearly always.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from harness.judging.intervals.measure import Measure, difference, weighted
@@ -96,7 +97,27 @@ def verdict(content: Row) -> str:
             f"Its name is erased, the picture is not{beside}: attacks bring it back more often than on a model that "
             f"never knew it (forgetting gap {gap['value']:.2f}, {gap['interval'][0]:.2f} to {gap['interval'][1]:.2f})."
         )
+    if told := _told_apart(content.get("attacks", {})):
+        bring = "brings" if len(told) == 1 else "bring"
+        return (
+            f"Its name is erased, the picture is not{beside}: {', '.join(told)} {bring} it back more often than on a "
+            "model that never knew it."
+        )
     return f"Erased{beside}: no attack here tells it from a model that never knew the concept."
+
+
+def _told_apart(attacks: Mapping[str, Row]) -> list[str]:
+    """The attacks that get more of the erased model than of the oracle, each by an interval widened for their number.
+
+    In the mean, what the oracle has and the erased model has not would outweigh them. (Bonferroni: all of these
+    intervals together hold what they are of in 95 %, as one does.)
+    """
+    found = {name: row for name, row in attacks.items() if row.get("excess") is not None}
+    if not found:
+        return []
+    widened = NormalDist().inv_cdf(1 - 0.025 / len(found)) / NormalDist().inv_cdf(0.975)
+    lows = {name: row["excess"] - widened * (row["excess"] - row["interval"][0]) for name, row in found.items()}
+    return [name.replace("_", " ") for name, low in lows.items() if low > 0]
 
 
 def _lost(content: Row) -> list[str]:

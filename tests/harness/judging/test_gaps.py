@@ -115,6 +115,26 @@ LOST = {"erased": 0.7, "original": 1.0, "oracle": 1.0, "interval": [0.6, 0.8], "
             {"unlearning_accuracy": ACCURACY, "forgetting_gap": {"value": 0.02, "interval": [0.0, 0.05]}},
             "^Erased: no attack here tells it from",
         ),
+        (
+            {
+                "unlearning_accuracy": ACCURACY,
+                "forgetting_gap": {"value": 0.1, "interval": [0.0, 0.2]},
+                "attacks": {
+                    "null_text_inversion": {"excess": 0.7, "interval": [0.5, 0.8]},
+                    "concept_vector": {"excess": -0.7, "interval": [-0.8, -0.5]},
+                },
+            },
+            "^Its name is erased, the picture is not: null text inversion brings it back more often than on a model",
+        ),
+        (
+            {
+                "unlearning_accuracy": ACCURACY,
+                "forgetting_gap": {"value": 0.01, "interval": [0.0, 0.05]},
+                "attacks": {str(i): {"excess": 0.02, "interval": [0.005, 0.06]} for i in range(8)}
+                | {"no oracle": {"excess": None, "interval": None}},
+            },
+            "^Erased: no attack here tells it from",
+        ),
     ],
 )
 def test_the_verdict_follows_from_the_intervals(content, words):
