@@ -40,9 +40,7 @@ class QwenImage(Family):
     rescaled_side: ClassVar = SIDE
     spaces_noise: ClassVar = True
     reads_embeddings: ClassVar = False  # but what each block makes of them and the time
-    read_by_next: ClassVar = re.compile(
-        r"transformer_blocks\.(\d+)\.(attn\.(to_add_out|add_q_proj|norm_added_q)|txt_mlp)\."
-    )
+    read_by_next: ClassVar = re.compile(r"transformer_blocks\.(\d+)\.(attn\.to_add_out|txt_mlp)\.")
 
     def problem(self) -> str | None:
         """Another transformer, one that is told of more than prompt and time, or no text encoder."""
