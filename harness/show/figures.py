@@ -64,7 +64,8 @@ def trade_off(path: Path, points: Mapping[tuple[str, str], tuple[Range, Range]])
     """
     figure = Figure(figsize=(11, 6))
     axis = figure.subplots()
-    shapes = {"target": "osD^v", "anchor": "xP*"}
+    # as many shapes as share no factor with the ten colours, or every tenth run would look like another
+    shapes = {"target": "osD^vph", "anchor": "xP*"}
     for i, ((label, origin), (forgetting, collateral)) in enumerate(points.items()):
         middle = forgetting[1], collateral[1]
         across, up = ([[m - low], [high - m]] for low, m, high in (forgetting, collateral))
