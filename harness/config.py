@@ -16,6 +16,8 @@ MINIATURE = "miniature"
 WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 EMBEDDED = {MINIATURE: WEIGHTS, "miniature-flow": WEIGHTS.with_name("weights_flow")}
 """The shipped pipelines in the diffusers layout, each with its judge and its oracle beside it."""
+MOST_TOKENS = 512
+"""That any pipeline takes of a text encoder that has no length of its own."""
 ConceptType = Literal["object", "style", "person", "safety", "text"]
 ParameterGroup = Literal["cross-attention-kv", "cross-attention", "text-paths", "attention", "full", "lora"]
 
@@ -262,7 +264,7 @@ def check(options: Config) -> None:
         "retention_budget": (1e-30, 1e30, "a finite number above 0"),
         "learning_rate": (1e-30, 1, "above 0 and at most 1, since AdamW moves every weight by about so much a step"),
         "guidance_scale": (1e-30, 1e3, "above 0 and at most 1000"),
-        "max_sequence_length": (0, 512, "0 for the pipeline's own, or up to 512, as many as any of them takes"),
+        "max_sequence_length": (0, MOST_TOKENS, f"0 for the pipeline's own, or up to {MOST_TOKENS}, the most there is"),
         "resolution": (0, 10**5, "0 for the model's own, or pixels"),
         "seed": (0, 2**60, "from 0 to 2^60"),
         "adversary_every": (0, 10**9, "a count, or 0 for no search"),

@@ -70,7 +70,6 @@ class Plan:
         vocabulary = read_vocabulary(folder) if folder else None
         if vocabulary and not options.max_sequence_length:
             options = replace(options, max_sequence_length=vocabulary.max_sequence_length)
-            check(options)
         earlier = _ledger_so_far(options)
         draft = Draft.of(options, vocabulary, _erased_before(options, earlier))
         _check_concepts(options, draft, earlier)

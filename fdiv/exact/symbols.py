@@ -1,8 +1,16 @@
-"""The four symbols that every formula is written in, and the error of a quantity that cannot be derived."""
+"""The four symbols that every formula is written in, the error of what cannot be derived, and powers with an end.
+
+SymPy writes 56^(p/q) by way of 2^(3p mod q) 7^(p mod q): whole numbers of as many digits as q is large, which for an
+exponent of twelve digits no memory holds, and in a call that no guard can interrupt. Once this is imported such a power
+stays as it was written; every other is SymPy's own.
+"""
 
 from __future__ import annotations
 
+import math
+
 import sympy
+from sympy import Expr, Integer, Rational
 
 u = sympy.Symbol("u", positive=True)
 """The ratio dP/dQ."""
@@ -16,3 +24,26 @@ s = sympy.Symbol("s", positive=True)
 
 class DerivationError(ValueError):
     """A quantity cannot be derived from the generator; the message says which and why."""
+
+
+_MOST_BITS = 100_000
+_SMALL = 1_000  # denominators up to which no factors are looked for
+_whole = Integer._eval_power
+
+
+def _eval_power(number: Integer, exponent: Expr) -> Expr | None:
+    """Return what SymPy makes of a power, or None to leave it."""
+    if isinstance(exponent, Rational) and exponent.q > _SMALL and _bits(number, exponent) > _MOST_BITS:
+        return None
+    return _whole(number, exponent)
+
+
+def _bits(number: Integer, exponent: Rational) -> float:
+    """Return the bits of the whole number that SymPy gathers under the root of order q."""
+    left = {prime: order * exponent.p % exponent.q for prime, order in abs(number).factors(limit=2**15).items()}
+    left = {prime: power for prime, power in left.items() if power and math.gcd(power, exponent.q) == 1}
+    common = math.gcd(*left.values())
+    return sum(power // common * math.log2(prime) for prime, power in left.items())
+
+
+Integer._eval_power = _eval_power

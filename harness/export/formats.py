@@ -135,10 +135,9 @@ def export(run: Path, output: Path, form: Form, model: str, device: str) -> str:
         found, fit = reopened(erasure, form.name, folder)
         difference = (found - expected).abs().max().item()
         _check(form, lost, fit, difference, expected.abs().max().item())
-        kind = erasure.model.pipeline_class.__name__
-        file = erasure.file(form.name)
-        of = erasure.model
-        told = Written(form.name, form.strength, lost, of.component, file, kind, of.absent)
+        family, file = erasure.model, erasure.file(form.name)
+        kind = family.pipeline_class.__name__
+        told = Written(form.name, form.strength, lost, family.component, file, kind, family.absent)
         (folder / "README.md").write_text(model_card(erasure.summary | erasure.metadata, erasure.metrics, told))
     return _said(output, form, lost, fit, difference, (expected - before).abs().max().item())
 

@@ -7,7 +7,6 @@ interrupted build goes on where it stopped.
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -19,6 +18,7 @@ from harness.miniature import parts as shared
 from harness.miniature import sd3, unet, world
 from harness.miniature.recipe import JUDGE, Build, check, recipe
 from harness.models.load import resolve_device
+from harness.models.source import forget_places
 from harness.runs.folder import written_whole
 
 DENOISERS: dict[str, ModuleType] = {"unet": unet, "sd3": sd3}
@@ -51,7 +51,7 @@ def build(options: Build) -> dict[str, dict[str, float]]:
     for part in (pipeline.vae, getattr(pipeline, denoiser.COMPONENT)):
         part.half()  # as they were saved when trained: what is measured is what is shipped
     pipeline.save_pretrained(out)
-    _forget_places(out)
+    forget_places(out)
     pipeline.to(options.device, torch.float32)
     judge = judging.load(parts / JUDGE).to(options.device)
     quality = {
@@ -77,17 +77,9 @@ def _build_shared(options: Build) -> None:
         shared.train_autoencoder(options)
 
 
-def _forget_places(folder: Path) -> None:
-    """Take out of the configurations where on this machine diffusers read them."""
-    for file in folder.rglob("config.json"):
-        content = json.loads(file.read_text())
-        if content.pop("_name_or_path", None) is not None:
-            file.write_text(json.dumps(content, indent=2) + "\n")
-
-
 def vocabulary(denoiser: ModuleType) -> dict[str, object]:
     """What the trainer may know of a model's world: its axes, how prompts are phrased, a concept to erase."""
-    return denoiser.VOCABULARY | {
+    return denoiser.CALL | {
         "axes": world.AXES,
         "templates": world.TEMPLATES,
         "superclass": {

@@ -13,20 +13,18 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from diffusers.training_utils import EMAModel, compute_density_for_timestep_sampling
+from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from harness.miniature import training, world
 from harness.miniature.parts import BATCH, batch, encode_captions, encode_pictures
 from harness.miniature.recipe import Build
-from harness.runs.folder import written_whole
 
 COMPONENT = "transformer"
 STEPS = 16_000
 CALL: dict[str, Any] = {"max_sequence_length": 1}
-"""What the pipeline is called with: where T5 is missing it reads so many zeros, 256 if it is not told."""
-VOCABULARY = CALL
+"""What the pipeline is called with, and a run is told: where T5 is missing it reads so many zeros, else 256."""
 
 
 def train(options: Build, parts: Path) -> None:
@@ -34,15 +32,11 @@ def train(options: Build, parts: Path) -> None:
     torch.manual_seed(options.seed)
     transformer = _untrained()
     pipeline = _assemble(parts, transformer).to(options.device)
-    embeddings = encode_captions(
-        lambda prompts: pipeline.encode_prompt(list(prompts), None, None, do_classifier_free_guidance=False, **CALL)[
-            ::2
-        ]
-    )
+    told = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False, **CALL}
+    embeddings = encode_captions(lambda prompts: pipeline.encode_prompt(list(prompts), **told)[::2])
     generator = torch.Generator().manual_seed(options.seed)
     attributes, latents = encode_pictures(options, parts, generator)
     generator.manual_seed(options.seed)
-    average = EMAModel(transformer.parameters(), decay=0.9995, use_ema_warmup=True, power=0.75)
 
     def loss() -> Tensor:
         prompts, clean, noise = batch(attributes, latents, generator, options.device)
@@ -57,11 +51,7 @@ def train(options: Build, parts: Path) -> None:
         return (velocity - (noise - clean)).square().mean()
 
     schedule = training.Schedule(options.denoiser_steps or STEPS, 1e-3, rising=0.05, clip=True)
-    long = training.Long(options.output / "transformer.resume", generator, average)
-    training.train(transformer.parameters(), loss, schedule, "transformer", long)
-    with written_whole(options.output / COMPONENT) as part:
-        transformer.half().save_pretrained(part)
-    long.file.unlink(missing_ok=True)
+    training.train_denoiser(transformer, loss, schedule, generator, options.output / COMPONENT)
 
 
 def _untrained() -> SD3Transformer2DModel:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import trange
+
+from harness.runs.folder import written_whole
 
 KEEP_EVERY = 250
 """Steps after which a long training is kept."""
@@ -60,6 +63,26 @@ class Long:
                 weight.copy_(value)
         self.generator.set_state(kept["drawn"])
         return kept["step"]
+
+
+def train_denoiser(
+    network: ModelMixin, loss: Callable[[], Tensor], schedule: Schedule, generator: torch.Generator, folder: Path
+) -> None:
+    """Train a denoiser, average its weights, and write them in half precision; it goes on where it was interrupted.
+
+    Args:
+        network: what trains.
+        loss: as below.
+        schedule: of the steps.
+        generator: all that the batches of the loss are drawn with.
+        folder: to write; what an interrupted training goes on from lies beside it.
+    """
+    average = EMAModel(network.parameters(), decay=0.9995, use_ema_warmup=True, power=0.75)
+    long = Long(folder.with_suffix(".resume"), generator, average)
+    train(network.parameters(), loss, schedule, folder.name, long)
+    with written_whole(folder) as part:
+        network.half().save_pretrained(part)
+    long.file.unlink(missing_ok=True)
 
 
 def train(

@@ -5,19 +5,17 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.training_utils import EMAModel, compute_snr
+from diffusers.training_utils import compute_snr
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from harness.miniature import training, world
 from harness.miniature.parts import BATCH, batch, encode_captions, encode_pictures, tokenize
 from harness.miniature.recipe import Build
-from harness.runs.folder import written_whole
 
 COMPONENT = "unet"
 STEPS = 10_000
 CALL: dict[str, Any] = {}
-VOCABULARY: dict[str, Any] = {}
 
 
 def train(options: Build, parts: Path) -> None:
@@ -34,7 +32,6 @@ def train(options: Build, parts: Path) -> None:
         attention_head_dim=4, norm_num_groups=16,
     ).to(options.device)  # fmt: skip
     scheduler = noise_scheduler()
-    average = EMAModel(unet.parameters(), decay=0.9995, use_ema_warmup=True, power=0.75)
 
     def loss() -> Tensor:
         prompts, clean, noise = batch(attributes, latents, generator, options.device)
@@ -45,11 +42,7 @@ def train(options: Build, parts: Path) -> None:
         return ((prediction - noise).square().mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
 
     schedule = training.Schedule(options.denoiser_steps or STEPS, 1.2e-3, rising=0.05, clip=True)
-    long = training.Long(options.output / "unet.resume", generator, average)
-    training.train(unet.parameters(), loss, schedule, "UNet", long)
-    with written_whole(options.output / COMPONENT) as part:
-        unet.half().save_pretrained(part)
-    long.file.unlink(missing_ok=True)
+    training.train_denoiser(unet, loss, schedule, generator, options.output / COMPONENT)
 
 
 def noise_scheduler() -> DDIMScheduler:

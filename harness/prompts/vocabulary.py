@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config import UsageError
+from harness.config import MOST_TOKENS, UsageError
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         lists = [*axes.values(), templates]
         if not all(isinstance(each, list) and each and all(isinstance(item, str) for item in each) for each in lists):
             raise TypeError("each axis and the templates are lists of texts")
+        if (tokens := content.get("max_sequence_length", 0)) not in range(MOST_TOKENS + 1):
+            raise ValueError(f"max_sequence_length {tokens!r} is none up to {MOST_TOKENS}")
         for template in templates:
             template.format(**{axis: values[0] for axis, values in axes.items()})
         return Vocabulary(
@@ -70,7 +72,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
             superclass={axis: tuple((a, b) for a, b in superclass[axis]) for axis in axes},
             default_target=content["default"]["target"],
             default_anchor=content["default"]["anchor"],
-            max_sequence_length=int(content.get("max_sequence_length", 0)),
+            max_sequence_length=tokens,
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: no vocabulary with axes, templates, superclass and a default: {error!r}") from error

@@ -25,9 +25,9 @@ def run_command(work: Callable[[], object]) -> int:
     """Do a command's work; returns its exit code, after a line on stderr that says why where that is not 0.
 
     1: refused by the divergence's certificate, or another process has gone. 2: input that cannot be used. 3: stopped
-    by overflow (FloatingPointError). 4: disk or memory full. 130, 143: interrupted by SIGINT or SIGTERM; 141: whoever
-    read its output has gone. Any other
-    error is a bug and is raised. Of several processes that train together all end with what the first to fail says.
+    by overflow (FloatingPointError). 4: disk or memory full. 130, 143: interrupted by SIGINT or SIGTERM. 141:
+    whoever read its output has gone. Any other error is a bug and is raised. Of several processes that train together
+    all end with what the first to fail says.
     """
     with processes.together():
         try:

@@ -8,6 +8,7 @@ import pytest
 from harness import sweep
 from harness.config import Config, UsageError
 from harness.loss import critic
+from tests import tiny
 
 SIZES = {"steps": 2, "latents": 2, "sampling_steps": 1, "batch_size": 1, "learning_rate": 0.05}
 FAST = SIZES | {"adversary_every": 0, "relearning_steps": 0}
@@ -50,6 +51,17 @@ def test_a_sweep_leaves_a_folder_a_run_and_a_table_of_medians(judged, tmp_path, 
     accuracies = [json.loads(file.read_text())["unlearning_accuracy"]["erased"] for file in found]
     (line,) = [line for line in table.splitlines() if line.startswith("| uce ")]
     assert f"| {sum(accuracies) / 2:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}) |" in line
+
+
+def test_a_run_of_a_model_that_says_its_number_of_tokens_is_known_again(tmp_path):
+    source = tiny.judged_folder(tmp_path / "model", "sd35")
+    file = source / "vocabulary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_sequence_length": tiny.SHORT}))
+    base = Config(model=str(source), **FAST)
+    asked = sweep.Sweep(
+        divergences=("kl",), variational=(), scales=("unit",), seeds=1, output=tmp_path / "s", base=base
+    )
+    assert sweep.run(asked) == sweep.run(asked)
 
 
 def test_what_is_finished_is_not_run_again_and_what_was_interrupted_goes_on(small, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -191,6 +192,20 @@ def test_a_card_has_the_metrics_and_a_hub_models_name():
     text = model_card(summary, {"unlearning_accuracy": {"original": 0.1, "erased": 0.9}}, Written("lora"))
     assert "base_model: someone/model\n" in text
     assert "| unlearning accuracy | 0.1000 | 0.9000 |" in text
+
+
+def test_a_card_opens_a_pipeline_without_t5_and_says_with_how_many_tokens_it_was_measured(tmp_path):
+    model = tiny.model("sd35")
+    config = {"model": "x", "objective": "closed_form", "parameter_group": "lora", "steps": 1, "seed": 0}
+    config |= {"learning_rate": 0.1, "max_sequence_length": 7}
+    summary = {"target": "a", "anchor": "b", "divergence": "kl", "config": config}
+    text = model_card(summary, {}, Written("pipeline", absent=model.absent))
+    assert "Measured with `max_sequence_length=7`, which a pipeline's call has to be told." in text
+    model.pipeline.save_pretrained(tmp_path)
+    code = re.search(r"```python\n(.*?)\n```", text, re.DOTALL)[1].replace("THIS_FOLDER", str(tmp_path))
+    found = {"DiffusionPipeline": DiffusionPipeline}
+    exec(code, found)
+    assert found["pipeline"].text_encoder_3 is None
 
 
 def test_a_file_that_does_not_sample_as_the_trained_model_is_refused(runs, call, monkeypatch):

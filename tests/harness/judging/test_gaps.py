@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from harness.judging.gaps import Gap, collateral_gap, forgetting_gap, verdict
+from harness.judging.gaps import Gap, _told_apart, collateral_gap, forgetting_gap, verdict
 from harness.judging.intervals.measure import Measure
 from harness.judging.result import Rate
 
@@ -68,13 +68,16 @@ def _alike(draws, rate, prompts, seeds):
 
 def test_attacks_that_succeed_on_the_same_prompts_tell_equal_models_apart_no_more_often():
     """Taken for independent, they would more than once in ten; 300 times."""
-    draws, above, without = np.random.default_rng(1), 0, 0
+    draws, above, without, told = np.random.default_rng(1), 0, 0, 0
     for _ in range(300):
         pairs = list(zip(_alike(draws, 0.3, 16, 3), _alike(draws, 0.3, 16, 3), strict=True))
-        above += Gap.of({str(i): one.minus(other) for i, (one, other) in enumerate(pairs)}).interval[0] > 0
+        excesses = {str(i): one.minus(other) for i, (one, other) in enumerate(pairs)}
+        above += Gap.of(excesses).interval[0] > 0
+        told += bool(_told_apart({i: {"excess": one.value, "interval": one.interval} for i, one in excesses.items()}))
         plain = [Rate(one.successes, 48).minus(Rate(other.successes, 48)) for one, other in pairs]
         without += Gap.of({str(i): each for i, each in enumerate(plain)}).interval[0] > 0
     assert above / 300 <= 0.05
+    assert told / 300 <= 0.05
     assert without / 300 > 0.1
 
 

@@ -193,6 +193,7 @@ def flow(built, tmp_path_factory):
 def test_the_flow_miniature_is_a_genuine_stable_diffusion_3_around_the_same_encoders(built, flow):
     folder, quality = flow
     assert set(quality["samples"]) == set(world.AXES)
+    assert (folder / JUDGE).read_bytes() == (built[0] / JUDGE).read_bytes()
     pipeline = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
     assert isinstance(pipeline.transformer, SD3Transformer2DModel)
     theirs = CLIPTextModel.from_pretrained(built[0] / "text_encoder").state_dict()

@@ -58,6 +58,8 @@ def test_no_reason_is_given_against_a_family_that_is_loaded():
         ("conditioner.embedders.1.model.ln_final.weight", "of Stable Diffusion XL, .*from_single_file"),
         ("blocks.0.cross_attn.kv_linear.weight", "of PixArt or SANA, which is read as a folder alone"),
         ("transformer_blocks.0.txt_mod.1.weight", "the denoiser of Qwen-Image, .*from_single_file.*save_pretrained"),
+        ("transformer_blocks.0.txt_mod.1.lora_down.weight", "a LoRA, which is no model"),
+        ("context_refiner.0.attention.qkv.weight", "the denoiser of Z-Image, .*from_single_file.*save_pretrained"),
         ("control_model.input_hint_block.0.bias", "a ControlNet; name the model that it steers"),
         ("lora_unet_mid_block.lora_down.weight", "a LoRA, which is no model"),
     ],

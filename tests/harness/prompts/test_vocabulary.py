@@ -38,6 +38,8 @@ def test_captions_and_combinations_name_the_same_values_in_the_same_order(vocabu
         {"axes": {"shape": ["circle", 3]}},
         {"axes": {"shape": []}},
         {"default": None},
+        {"max_sequence_length": -3},
+        {"max_sequence_length": "1"},
     ],
 )
 def test_a_vocabulary_that_cannot_be_read_is_one_line(tmp_path, change):
