@@ -1,8 +1,8 @@
 """The four symbols that every formula is written in, the error of what cannot be derived, and powers with an end.
 
 SymPy writes 56^(p/q) by way of 2^(3p mod q) 7^(p mod q): whole numbers of as many digits as q is large, which for an
-exponent of twelve digits no memory holds, and in a call that no guard can interrupt. Once this is imported such a power
-stays as it was written; every other is SymPy's own.
+exponent of twelve digits no memory holds, and in a call that no guard can interrupt. Once this is imported the fraction
+of such an exponent, p mod q over q, stays where it is; every other power is SymPy's own.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ _whole = Integer._eval_power
 
 
 def _eval_power(number: Integer, exponent: Expr) -> Expr | None:
-    """Return what SymPy makes of a power, or None to leave it."""
-    if isinstance(exponent, Rational) and exponent.q > _SMALL and _bits(number, exponent) > _MOST_BITS:
-        return None
-    return _whole(number, exponent)
+    """Return what SymPy makes of a power, or None to leave it.
+
+    What is left has an exponent between 0 and 1, as SymPy's own powers have: its products turn others over without end.
+    """
+    if not isinstance(exponent, Rational) or exponent.q <= _SMALL or _bits(number, exponent) <= _MOST_BITS:
+        return _whole(number, exponent)
+    whole = exponent.p // exponent.q
+    return number**whole * number ** (exponent - whole) if whole else None
 
 
 def _bits(number: Integer, exponent: Rational) -> float:

@@ -68,8 +68,8 @@ def sd15(device: torch.device) -> Family:
     unet = _on(device, UNet2DConditionModel, sample_size=64, cross_attention_dim=768, attention_head_dim=8)
     scheduler = DDIMScheduler(**BETAS, clip_sample=False, steps_offset=1)
     pipeline = StableDiffusionPipeline(
-        vae=_vae(sample_size=512), text_encoder=CLIPTextModel(_clip()), tokenizer=_clip_tokenizer(), unet=unet,
-        scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        vae=_vae(sample_size=512), text_encoder=_encoder(device, CLIPTextModel, _clip()), tokenizer=_clip_tokenizer(),
+        unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     return _family(pipeline)
 
@@ -85,8 +85,9 @@ def sdxl(device: torch.device) -> Family:
         projection_class_embeddings_input_dim=2816,
     )  # fmt: skip
     pipeline = StableDiffusionXLPipeline(
-        vae=_vae(sample_size=1024), text_encoder=CLIPTextModel(_clip()), tokenizer=_clip_tokenizer(),
-        text_encoder_2=CLIPTextModelWithProjection(_clip(**LARGE_CLIP)), tokenizer_2=_clip_tokenizer(),
+        vae=_vae(sample_size=1024), text_encoder=_encoder(device, CLIPTextModel, _clip()),
+        text_encoder_2=_encoder(device, CLIPTextModelWithProjection, _clip(**LARGE_CLIP)),
+        tokenizer=_clip_tokenizer(), tokenizer_2=_clip_tokenizer(),
         unet=unet, scheduler=DDIMScheduler(**BETAS, clip_sample=False), add_watermarker=False,
     )  # fmt: skip
     return _family(pipeline)
@@ -94,8 +95,11 @@ def sdxl(device: torch.device) -> Family:
 
 def sd3(device: torch.device) -> Family:
     """Stable Diffusion 3 medium: 2 billion weights, 77 tokens of two CLIPs and 256 of T5."""
-    encoders = {"text_encoder": CLIPTextModelWithProjection(_clip(projection_dim=768)), "text_encoder_3": _t5()}
-    encoders["text_encoder_2"] = CLIPTextModelWithProjection(_clip(**LARGE_CLIP))
+    encoders = {
+        "text_encoder": _encoder(device, CLIPTextModelWithProjection, _clip(projection_dim=768)),
+        "text_encoder_2": _encoder(device, CLIPTextModelWithProjection, _clip(**LARGE_CLIP)),
+        "text_encoder_3": _t5(device),
+    }
     transformer = _on(
         device, SD3Transformer2DModel, num_layers=24, num_attention_heads=24, caption_projection_dim=1536,
         pos_embed_max_size=192,
@@ -110,7 +114,7 @@ def sd3(device: torch.device) -> Family:
 
 def flux(device: torch.device) -> Family:
     """FLUX.1 dev: 11.9 billion weights, 512 tokens of T5."""
-    encoders = {"text_encoder": CLIPTextModel(_clip()), "text_encoder_2": _t5()}
+    encoders = {"text_encoder": _encoder(device, CLIPTextModel, _clip()), "text_encoder_2": _t5(device)}
     pipeline = FluxPipeline(
         **encoders, tokenizer=_clip_tokenizer(), tokenizer_2=_t5_tokenizer(),
         vae=_deep_vae(scaling_factor=0.3611, shift_factor=0.1159),
@@ -134,10 +138,15 @@ def _family(pipeline: Any) -> Family:
     return families()[type(pipeline).__name__](pipeline)
 
 
-def _on(device: torch.device, kind: type[Any], **options: Any) -> Any:
-    """A network made where it is to be, which for billions of weights is quicker than moving it there."""
+def _on(device: torch.device, kind: type[Any], *config: Any, **options: Any) -> Any:
+    """A network made where numbers are drawn fast, which for billions of weights takes minutes on a CPU."""
     with device:
-        return kind(**options)
+        return kind(*config, **options)
+
+
+def _encoder(device: torch.device, kind: type[Any], config: Any) -> Any:
+    """A text encoder, which waits on the CPU until it is asked."""
+    return _on(device, kind, config).to("cpu")
 
 
 def _vae(**options: Any) -> AutoencoderKL:
@@ -164,13 +173,13 @@ def _clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=77)
 
 
-def _t5() -> T5EncoderModel:
+def _t5(device: torch.device) -> T5EncoderModel:
     """That of T5 XXL: 4.8 billion weights."""
     config = T5Config(
         vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
-    return T5EncoderModel(config)
+    return _encoder(device, T5EncoderModel, config)
 
 
 def _t5_tokenizer() -> T5Tokenizer:
