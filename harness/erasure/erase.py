@@ -104,10 +104,13 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str
 
 @contextmanager
 def _own_torch(device: torch.device) -> Iterator[None]:
-    """Within this torch takes gradients; after it, it is in the mode, and draws the numbers, that it was in before."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
-        yield
+    """Within this torch takes gradients; after it, it computes, and draws the numbers, as it did before."""
+    devices, tf32 = [device] if device.type == "cuda" else [], torch.backends.cudnn.allow_tf32
+    try:
+        with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
 
 
 def options_of(given: Mapping[str, Any], model: str, preset: str = "") -> Config:

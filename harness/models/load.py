@@ -125,6 +125,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def keep_fp32() -> None:
+    """From here on convolutions in fp32 are fp32: torch lets cuDNN cut what they read to the 10 bits of TF32."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def told(model: Family, options: Config) -> Family:
     """The model as a run's options have it told: of tokens, of pixels, and of guidance where it was distilled to it.
 
