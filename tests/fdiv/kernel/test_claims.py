@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flint import fmpq
 
 import fdiv
 from fdiv.catalog import CATALOG
 from fdiv.kernel import claims as kernel
+from fdiv.kernel import tails
+from fdiv.kernel.field import Field
+from fdiv.kernel.ledger import Ledger, Unproved
 from tests.fdiv.kernel.rare import RARE
 from tests.fdiv.kernel.statements import FALSE, TRUE
 from tests.fdiv.kernel.words import FOUNDATIONS, value
@@ -195,6 +199,16 @@ def test_no_odd_value_anywhere_raises_or_is_confirmed(name: str) -> None:
             assert set(found) <= set(kernel.CLAIMS)
             if path and path[0] == "generator" and all(v.confirmed for v in found.values()) and found:
                 assert harmless(name, "generator", changed(certificate, path, odd))
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_no_series_is_of_what_may_not_tend_to_zero(order: int) -> None:
+    """Nothing is known of it but O(w^order (log w)^m), and log w has no limit; of order -1 it is a series."""
+    tail = tails._Tail(Field(Ledger(1)), 1, 3)
+    for series in (lambda x: tail._exp(x, fmpq(1)), lambda x: tail._series(x, [fmpq(0), fmpq(1)])):
+        with pytest.raises(Unproved, match="does not tend to zero"):
+            series(({}, fmpq(order)))
+        assert series(({}, fmpq(-1)))[1] < 0
 
 
 def test_work_and_memory_are_bounded() -> None:
