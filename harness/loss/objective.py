@@ -15,16 +15,17 @@ from torch import Tensor
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
+from harness.loss.scale import REFERENCE_S
 from harness.runs.places import public_specs
 
 Function = Callable[[Tensor], Tensor]
 
 
 def reference_weight(loss: GaussianLoss | None) -> float:
-    """w(0), the weight that MSE would have everywhere; w(1) where w(0) is 0 or infinite (total variation); else 1."""
+    """w(0), the weight that MSE would have everywhere; w(`REFERENCE_S`) where that is 0 or infinite; else 1."""
     if loss is None:
         return 1.0
-    weights = loss.gradient_weight(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+    weights = loss.gradient_weight(torch.tensor([0.0, REFERENCE_S], dtype=torch.float64)).tolist()
     return next((weight for weight in weights if 0 < weight < math.inf), 1.0)
 
 

@@ -13,6 +13,8 @@ SDE_NOISE = 0.7
 """a of Flow-GRPO's noise (2505.05470), as its authors train with it."""
 FALLBACK_S = 8.0
 """Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
+REFERENCE_S = 1.0
+"""Where a weight is counted as 1 that is 0 or infinite at 0, as total variation's is."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,15 @@ def unit_constant(latents: Tensor) -> float:
 def decisive_s(loss: GaussianLoss | None) -> float:
     """The smallest s at which w(s) differs from w(0) by a factor e: there the choice of divergence matters.
 
-    Where there is no such s in [1e-2, 1e2], as for KL, no w, or a w(0) of 0 or infinity, it is `FALLBACK_S`.
+    Where there is no such s in [1e-2, 1e2], as for KL, or no w, it is `FALLBACK_S`; where w(0) is 0 or infinite, and
+    differs from w at every s, `REFERENCE_S`: the median row then counts as with KL, whatever the model's errors are.
     """
     if loss is None:
         return FALLBACK_S
     grid = torch.logspace(-2, 2, 801, dtype=torch.float64)
     reference = loss.gradient_weight(torch.zeros(1, dtype=torch.float64))
     if not 0 < reference.item() < math.inf:
-        return FALLBACK_S
+        return REFERENCE_S
     folds = (loss.gradient_weight(grid) / reference).log().abs()
     reached = grid[folds >= 1]
     return reached[0].item() if len(reached) else FALLBACK_S

@@ -63,10 +63,18 @@ def test_the_decisive_s_is_where_the_weight_has_changed_by_a_factor_e(spec, expe
     assert decisive_s(GaussianLoss(fdiv.divergence(spec))) == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("spec", ["kl", "reverse_kl", "jeffreys", "total_variation"])
+@pytest.mark.parametrize("spec", ["kl", "reverse_kl", "jeffreys"])
 def test_a_divergence_without_a_decisive_s_gets_the_fallback(spec):
     assert decisive_s(GaussianLoss(fdiv.divergence(spec))) == FALLBACK_S
     assert decisive_s(None) == FALLBACK_S
+
+
+@pytest.mark.parametrize("spec", ["total_variation", "vajda:k=3", "hockey_stick:gamma=1.5"])
+def test_a_weight_of_0_or_infinity_at_0_is_counted_as_1_where_the_median_s_starts(spec):
+    loss = GaussianLoss(fdiv.divergence(spec))
+    start = torch.tensor([decisive_s(loss)], dtype=torch.float64)
+    assert loss.gradient_weight(0 * start).item() in (0, math.inf)
+    assert loss.gradient_weight(start).item() == objective.reference_weight(loss)
 
 
 @pytest.mark.parametrize("spec", [*fdiv.names()[:4], "jensen_shannon", "triangular"])
