@@ -13,8 +13,9 @@ SDE_NOISE = 0.7
 """a of Flow-GRPO's noise (2505.05470), as its authors train with it."""
 FALLBACK_S = 8.0
 """Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
-REFERENCE_S = 1.0
-"""Where a weight is counted as 1 that is 0 or infinite at 0, as total variation's is."""
+REFERENCE_S = 0.2
+"""Where a weight is counted as 1 that is 0 or infinite at 0, as total variation's e^{-s/8} / sqrt(8 pi s) is: small
+enough that of rows ten times as far off e^{-s/8} still is .78, and their weight falls as 1/sqrt(s), as a norm's."""
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,8 @@ def test_the_reference_weight_is_the_slope_of_d_at_zero(spec):
     assert objective.reference_weight(loss) == pytest.approx((loss(h) / h).item(), rel=1e-5)
 
 
-def test_the_reference_weight_of_total_variation_is_that_at_one():
-    expected = math.exp(-1 / 8) / (2 * math.sqrt(2 * math.pi))
+def test_the_reference_weight_of_total_variation_is_that_where_it_is_a_norm():
+    expected = math.exp(-0.2 / 8) / math.sqrt(8 * math.pi * 0.2)
     assert objective.reference_weight(GaussianLoss(fdiv.divergence("total_variation"))) == pytest.approx(expected)
     assert objective.reference_weight(None) == 1.0
 
