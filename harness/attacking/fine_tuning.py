@@ -56,7 +56,8 @@ def fine_tuned(
         UsageError: the parameter group selects no weight.
     """
     flags = {name: parameter.requires_grad for name, parameter in model.network.named_parameters()}
-    with torch.random.fork_rng():
+    device = model.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # not all GPUs, of which it would warn
         torch.manual_seed(seed)
         denoiser = Denoiser(model, tuning.parameter_group, precision, tuning.rank)
     optimizer = torch.optim.AdamW(denoiser.trained.values(), lr=tuning.learning_rate, weight_decay=0.0)

@@ -94,6 +94,7 @@ def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -
     """
     quieten_libraries()
     models.keep_fp32()
+    models.avoid_cudnn_attention()
     torch.manual_seed(0)
     device = models.resolve_device(device_name)
     model = models.told(SHAPES[size.shape].make(device), size.options)

@@ -132,7 +132,11 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {
         "versions": {name: metadata.version(name) for name in COMPUTING},
         "device": [device.type, accelerator, platform.machine(), torch.backends.cpu.get_cpu_capability(), _processor()],
-        "arithmetic": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
+        "arithmetic": [
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.cudnn_sdp_enabled(),
+        ],
         "threads": torch.get_num_threads(),
         "processes": processes.count(),
     }

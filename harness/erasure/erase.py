@@ -105,12 +105,14 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str
 @contextmanager
 def _own_torch(device: torch.device) -> Iterator[None]:
     """Within this torch takes gradients; after it, it computes, and draws the numbers, as it did before."""
-    devices, tf32 = [device] if device.type == "cuda" else [], torch.backends.cudnn.allow_tf32
+    devices = [device] if device.type == "cuda" else []
+    tf32, attention = torch.backends.cudnn.allow_tf32, torch.backends.cuda.cudnn_sdp_enabled()
     try:
         with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.enable_cudnn_sdp(attention)
 
 
 def options_of(given: Mapping[str, Any], model: str, preset: str = "") -> Config:

@@ -130,6 +130,16 @@ def keep_fp32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def avoid_cudnn_attention() -> None:
+    """From here on torch takes no attention of cuDNN's, which it prefers on Hopper since 2.11.
+
+    A backward pass of that is built for the layout that the gradient has the first time, and kept by those of queries,
+    keys and values alone (`aten/src/ATen/native/cudnn/MHA.cpp`). FLUX's gradients have two: its first blocks would have
+    theirs read as the last ones' are, beyond its end. With a mask some lengths give NaN (pytorch/pytorch 196678).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def told(model: Family, options: Config) -> Family:
     """The model as a run's options have it told: of tokens, of pixels, and of guidance where it was distilled to it.
 

@@ -40,11 +40,13 @@ def test_one_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatc
 def test_a_transformer_is_measured_by_the_same_command(tmp_path, capsys, monkeypatch):
     """In its own shape but for the sizes: adapters, bf16, activations computed again, packed latents."""
     monkeypatch.setattr(loops, "RECIPE_SAMPLING", 1)
+    torch.backends.cuda.enable_cudnn_sdp(True)  # as it is by default
     known = replace(SHAPES["flux"], make=lambda _: tiny.model("flux"), resolution=16, batch_size=1)
     monkeypatch.setitem(SHAPES, "flux", known)
     flags = ["--shape", "flux", "--steps", "1", "--rounds", "1", "--peak-tflops", "1", "--device", "cpu"]
     assert main([*flags, "--output", str(tmp_path / "out.json")]) == 0
     result = json.loads((tmp_path / "out.json").read_text())
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert result["options"]["parameter_group"] == known.parameter_group
     assert min(*result["step_seconds"].values(), *result["job_seconds_from_parts"].values()) > 0
     assert result["divergence_ratio"] == {}

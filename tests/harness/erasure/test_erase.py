@@ -220,17 +220,23 @@ def test_weights_are_put_in_all_or_not_at_all(monkeypatch):
 
 def test_torch_is_left_in_its_mode_and_draws_the_numbers_it_would_have_drawn(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.backends.cuda.enable_cudnn_sdp(True)  # as it is by default
     during = []
+
+    def note(step, seen):
+        during.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.cudnn_sdp_enabled()))
+
     pipe = tiny.pipeline()
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
     with torch.no_grad():
-        harness.erase(pipe, **STAR, callback=lambda step, seen: during.append(torch.backends.cudnn.allow_tf32))
+        harness.erase(pipe, **STAR, callback=note)
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.rand(3), expected)
-    assert set(during) == {False}  # fp32 is fp32, in convolutions too
+    assert set(during) == {(False, False)}  # fp32 is fp32, in convolutions too, and attention is not cuDNN's
     assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_of_two_erasures_the_second_is_undone_first():

@@ -64,7 +64,7 @@ class Like:
         return {"shape": ["star" if star else "moon" for star in near < far]}
 
 
-def _attacked(model, subjects, judge, guidance_scale):
+def attacked_by(model, subjects, judge, guidance_scale):
     embeddings = encode(model, [*PROMPTS, *GENERAL, ""])
     options = Config(sampling_steps=2, batch_size=2, guidance_scale=guidance_scale, cache=False)
     ladder = Ladder({"name": PROMPTS, "superclass": GENERAL, "empty": ("",)})
@@ -89,7 +89,7 @@ def lit():
                 bias.copy_(before)
 
         subjects = {"original": nullcontext, "erased": lambda: biased(-9.0), "oracle": lambda: biased(9.0)}
-        return _attacked(model, subjects, Bright(), 3.0)
+        return attacked_by(model, subjects, Bright(), 3.0)
 
     return make
 
@@ -102,7 +102,7 @@ def reading():
         model = tiny.model()
         networks = {name: Reads(model, amount) for name, amount in amounts.items()}
         subjects = {name: lambda network=network: model.replaced(network) for name, network in networks.items()}
-        return _attacked(model, subjects, Like(model), 1.0)
+        return attacked_by(model, subjects, Like(model), 1.0)
 
     return make
 
