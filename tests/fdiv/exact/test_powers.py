@@ -8,13 +8,14 @@ import subprocess
 import sys
 
 import pytest
-from sympy import Abs, Add, Expr, Integer, Max, Mul, Rational, cancel, erf, exp, oo, pi, sqrt, symbols
+from sympy import Abs, Add, Expr, Integer, Max, Mul, Poly, Rational, cancel, erf, exp, oo, pi, sqrt
 
 from fdiv import certify, resolve
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_zero
-from fdiv.exact.comparison import sign, vanishes
+from fdiv.exact.comparison import _cancels, sign, vanishes
 from fdiv.exact.constants import OpenError
-from fdiv.exact.symbols import _eval_power, _whole, in_primes, s
+from fdiv.exact.simplify import partial_fractions
+from fdiv.exact.symbols import _eval_power, _whole, in_primes, s, u
 
 
 @pytest.mark.parametrize(("base", "power"), [(56, "5/3"), (72, "7/2"), (1024, "11/10"), (97, "1/3"), (6, "1/1009")])
@@ -75,6 +76,18 @@ def test_roots_that_cancel_are_zero_and_others_are_not(q: int) -> None:
     assert not vanishes(Integer(56) ** a - product * (1 + Rational(1, 10**60)))
 
 
+def test_products_of_small_roots_that_sympy_writes_in_two_ways_cancel() -> None:
+    a = Rational(11, 13)
+    assert vanishes(Integer(12) ** a * Integer(56) ** a - Integer(2) ** (5 * a) * Integer(21) ** a)
+    factors = [
+        Integer(base) ** Rational(power) for base, power in ((2, "29/30"), (3, "29/15"), (3, "41/30"), (12, "29/15"))
+    ]
+    one, other = Mul(*factors), math.prod(reversed(factors))
+    assert one != other, "a case that SymPy does not write in two ways"
+    assert _cancels(one - other)
+    assert not _cancels(one - 3 * other)
+
+
 def _conjugate_roots(exponent: str) -> Expr:
     a = Rational(exponent)
     return (56 + sqrt(2)) ** a * (56 - sqrt(2)) ** a - Integer(3134) ** a
@@ -88,9 +101,12 @@ def test_what_needs_a_root_of_high_order_to_be_zero_is_open_at_once() -> None:
 
 
 def test_no_polynomial_is_written_in_a_root_of_high_order() -> None:
-    x = symbols("x")
-    a = Integer(56) ** Rational("0.123456789012")
-    assert cancel((a * x + a) / (x + 1)) == a
+    power = Rational("0.123456789012")
+    a = Integer(56) ** power
+    assert cancel((a * u + a) / (u + 1)) == a
+    assert Poly(Integer(2) ** power * u + 1).gens == (u, Integer(2) ** power)
+    assert Poly(u**power + 1).gens == (u**power,)
+    assert partial_fractions((a * u + 1) / (u * (u + 1))) == 1 / u + (a - 1) / (u + 1)
 
 
 def test_a_limit_at_zero_is_exact_or_not_found() -> None:
