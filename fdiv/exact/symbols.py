@@ -69,7 +69,8 @@ def in_primes(number: Rational) -> dict[int, int]:
 
 def _decomposed(power: Expr) -> tuple[Expr, int]:
     """Return the base and exponent that SymPy's polynomials take a power for: itself and 1 for a root of high order."""
-    return (power, 1) if power.is_Pow and power.exp.is_Rational and power.exp.q > _SMALL else _decompose(power)
+    rate, _ = power.as_base_exp()[1].as_coeff_Mul(rational=True)
+    return (power, 1) if rate.q > _SMALL else _decompose(power)
 
 
 def _content(total: Add, radical: bool = False, clear: bool = True) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from sympy import Abs, Add, Expr, Integer, Max, Mul, Poly, Rational, cancel, erf, exp, oo, pi, sqrt
 
 from fdiv import certify, resolve
+from fdiv.derive.generator import pieces
 from fdiv.exact.asymptotics import UnknownExpansion, limit_at_zero
 from fdiv.exact.comparison import _cancels, sign, vanishes
 from fdiv.exact.constants import OpenError
@@ -109,6 +110,7 @@ def test_no_polynomial_is_written_in_a_root_of_high_order() -> None:
     assert cancel((a * u + a) / (u + 1)) == a
     assert Poly(Integer(2) ** power * u + 1).gens == (u, Integer(2) ** power)
     assert Poly(u**power + 1).gens == (u**power,)
+    assert Poly(56 ** (power * u) + 1).gens == (56 ** (power * u),)
     assert partial_fractions((a * u + 1) / (u * (u + 1))) == 1 / u + (a - 1) / (u + 1)
 
 
@@ -126,3 +128,11 @@ def test_a_hidden_zero_refutes_no_reduction_to_mse(zero: str) -> None:
     certificate = certify(resolve(f"u*log(u)+{zero}"))
     assert certificate.accepted
     assert all(claim.evidence != "refuted" for claim in certificate.claims)
+
+
+def test_an_exponential_beside_a_root_of_high_order_has_its_limit() -> None:
+    power = Rational("0.123456789012")
+    for base in (Integer(56), Rational(1, 56)):
+        (piece,) = pieces(base ** (power * u) - base**power)
+        index = piece.limit(u * piece.slope / piece.expression, oo)
+        assert index == (oo if base > 1 else 0)
