@@ -23,7 +23,7 @@ from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.exact.comparison import between, compare, in_order, inside, sign, vanishes
 from fdiv.exact.constants import OpenError, value_at
 from fdiv.exact.inversion import invert
-from fdiv.exact.roots import positive_zeros
+from fdiv.exact.roots import LARGEST_ORDER, positive_zeros
 from fdiv.exact.simplify import factored, flat, normal, simplified
 from fdiv.exact.symbols import DerivationError, u
 
@@ -71,13 +71,31 @@ class Piece:
             return limit_at_infinity(expression if end == sympy.oo else expression.subs(u, end + side / u))
         except UnknownExpansion:
             pass  # Gruntz's algorithm takes more kinds of functions
+        covered, names = _with_names(expression)
         try:
-            value = sympy.limit(expression, u, end, "+" if side > 0 else "-")
+            value = sympy.limit(covered, u, end, "+" if side > 0 else "-").xreplace(names)
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
         if value.is_extended_real is not True:
             raise DerivationError(f"the limit of {expression} at u = {end} is not a real number: {value}")
         return value
+
+
+def _with_names(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
+    """Give log b of b^(g(u)), and roots of high order beside it, names of their sign, and say what these stand for.
+
+    SymPy's limits run in circles between 56^(a u) and 2^(3a) 7^a.
+    """
+    powers = [power for power in expression.atoms(sympy.Pow) if power.base.is_Rational and power.base > 0]
+    roots = [power for power in powers if power.exp.is_Rational and power.exp.q > LARGEST_ORDER]
+    bases = {power.base for power in powers if power.exp.has(u)}
+    if len(bases) != 1 or not roots:
+        return expression, {}
+    (base,) = bases
+    rate = sympy.Dummy("rate", positive=base > 1, negative=base < 1)
+    names = {sympy.log(base): rate, **{root: sympy.Dummy("root", positive=True) for root in roots}}
+    exponentials = {power: sympy.exp(power.exp * rate) for power in powers if power.exp.has(u)}
+    return expression.xreplace(exponentials).xreplace(names), {name: constant for constant, name in names.items()}
 
 
 def piece_at(pieces: Sequence[Piece], place: Expr, side: Literal["left", "right"] = "left") -> Piece:

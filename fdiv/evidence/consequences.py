@@ -20,6 +20,7 @@ from fdiv.derive.numeric_conjugate import ConjugatePiece
 from fdiv.evidence import oracles
 from fdiv.evidence.finding import Evidence, Finding, left_open
 from fdiv.evidence.signs import approaches
+from fdiv.exact.asymptotics import limit_at_zero
 from fdiv.exact.comparison import compare, vanishes
 from fdiv.exact.constants import OpenError, constant_ball
 from fdiv.exact.identities import is_identity
@@ -229,7 +230,7 @@ def mean_squared_error(divergence: Divergence, settled: Settled) -> Finding:
         return missing
     gaussian, stated = divergence.gaussian, f"0 < f''(1) = {curvature} < inf"
     if gaussian.formula is not None:  # D(0) = 0, so that D(s)/s tends to w(0)
-        slope_at_zero = sympy.limit(gaussian.formula / s, s, 0, "+")
+        slope_at_zero = limit_at_zero(gaussian.formula / s, s)
         if compare(slope_at_zero, curvature / 2) == 0:
             return _following(settled, ("D(s)",), f"{stated}, and lim D(s)/s = f''(1)/2")
         return Finding(Evidence.REFUTED, f"lim D(s)/s = {slope_at_zero}, not f''(1)/2 = {curvature / 2}")

@@ -1,8 +1,8 @@
 """Expansions of an expression in u at infinity (at zero: of f(1/u)) in terms c u^p (log u)^n, with exact coefficients.
 
 Each subexpression becomes a finite sum and a bound O(u^floor) on what is left out, so that a limit or a leading
-term is read off and never guessed. It takes sums, products, powers, log and exp; SymPy's Gruntz algorithm, which
-is a hundred times slower, is left for the rest.
+term is read off and never guessed. It takes sums, products, powers, log, exp and erf near 0; SymPy's Gruntz algorithm,
+which is a hundred times slower, is left for the rest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sympy
-from sympy import Expr, Rational
+from sympy import Expr, Rational, Symbol
 
 from fdiv.exact.comparison import sign
 from fdiv.exact.constants import OpenError
@@ -61,6 +61,26 @@ def limit_at_infinity(expression: Expr) -> Expr:
     return terms[power] if power == (0, 0) else sympy.oo * _sign(terms[power])
 
 
+def limit_at_zero(expression: Expr, symbol: Symbol) -> Expr:
+    """Return the limit of an expression in a positive symbol as it falls to 0; raises UnknownExpansion.
+
+    An erf(a/sqrt(s) + ...) tends to the sign of a faster than any power of s, and so does e^(-c/s + ...) to 0.
+    """
+
+    def scaled(argument: Expr, scale: Expr) -> int:
+        leading = sympy.expand(argument * scale).subs(symbol, 0)
+        return _sign(leading) if leading.is_finite else 0
+
+    def error(argument: Expr) -> Expr:
+        return sympy.Integer(scaled(argument, sympy.sqrt(symbol))) or sympy.erf(argument)
+
+    def exponential(argument: Expr) -> Expr:
+        return _ZERO if scaled(argument, symbol) < 0 else sympy.exp(argument)
+
+    plain = expression.replace(sympy.erf, error).replace(sympy.exp, exponential)
+    return limit_at_infinity(sympy.expand(plain.subs(symbol, u**-2)))
+
+
 def _sign(coefficient: Expr) -> int:
     try:
         return sign(coefficient)
@@ -86,6 +106,8 @@ def _expand(node: Expr, width: Expr) -> Series:
         return _expand_log(node.args[0], width)
     if isinstance(node, sympy.exp):
         return _exp(_expand(node.args[0], width), width)
+    if isinstance(node, sympy.erf):
+        return _erf(_expand(node.args[0], width), width)
     raise UnknownExpansion(f"{node.func} has no expansion in powers and logarithms")
 
 
@@ -216,3 +238,12 @@ def _exp(argument: Series, width: Expr) -> Series:
     small = Series({q: d for q, d in argument.terms.items() if q[0] < 0}, argument.floor)
     coefficients = [1 / sympy.factorial(j) for j in range(_order(small, width) + 1)]
     return _scaled(_composed(small, coefficients, width), sympy.exp(constant), logarithm)
+
+
+def _erf(small: Series, width: Expr) -> Series:
+    if small.floor >= 0 or any(p >= 0 for p, _ in small.terms):
+        raise UnknownExpansion("an error function of what does not tend to 0")
+    # 2/sqrt(pi) (x - x^3/3 + x^5/10 - ...)
+    orders = range(_order(small, width) + 1)
+    coefficients = [Rational((-1) ** (j // 2), j) / sympy.factorial(j // 2) if j % 2 else _ZERO for j in orders]
+    return _composed(small, [2 / sympy.sqrt(sympy.pi) * c for c in coefficients], width)

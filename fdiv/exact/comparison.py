@@ -18,12 +18,12 @@ from flint import arb, ctx
 from sympy import Expr
 
 from fdiv.exact.constants import OpenError, constant_ball, exact
+from fdiv.exact.symbols import in_primes
 
 PRECISIONS = (64, 128, 256, 512, 1024, 2048)
 """Bits at which a constant is enclosed, one after the other."""
 _IDENTITIES_AT = 256  # bits that must not have told the constant from zero before identities are tried
 _MOST_BITS = 1 << 14  # of a separation bound
-_LARGEST_PRIME = 10**4
 _MOST_OPERATIONS = 200
 _MOST_MIXED = 16  # terms of a sum of both signs whose sign is asked at sight
 _SIMPLEST = 10**6
@@ -167,9 +167,10 @@ def vanishes(constant: Expr) -> bool:
 
 
 def _degree(constant: Expr) -> Expr:
-    """Return the degree that its exponentials have as powers of common ones."""
+    """Return the degree that its exponentials have as powers of common ones, or its roots if that is higher."""
     rates = [power.args[0].as_coeff_Mul(rational=True)[0] for power in constant.atoms(sympy.exp)]
-    return max(map(abs, rates), default=0) * math.lcm(*(int(rate.q) for rate in rates))
+    orders = [int(power.exp.q) for power in constant.atoms(sympy.Pow) if power.exp.is_Rational]
+    return max(max(map(abs, rates), default=0) * math.lcm(*(int(rate.q) for rate in rates)), math.lcm(*orders))
 
 
 def _in_primes(constant: Expr) -> Expr:
@@ -178,8 +179,7 @@ def _in_primes(constant: Expr) -> Expr:
     def logarithm(argument: Expr) -> Expr:
         if not (argument.is_Rational and argument > 0):
             return sympy.log(argument)
-        factors = sympy.factorrat(argument, limit=_LARGEST_PRIME)
-        return sympy.Add(*(power * sympy.log(prime) for prime, power in factors.items()))
+        return sympy.Add(*(power * sympy.log(prime) for prime, power in in_primes(argument).items()))
 
     def exponential(argument: Expr) -> Expr:
         lambert = [w for w in argument.atoms(sympy.LambertW) if argument.coeff(w).is_Integer]
@@ -219,12 +219,31 @@ def _is_algebraic_zero(number: Expr) -> bool:
             return False
         # the root's polynomial is irreducible: every other polynomial that vanishes there is a multiple of it
         return bool(sympy.rem(numerator, root.expr.subs(root.poly.gen, x), x) == 0)
+    if _cancels(number):
+        return True
     try:
         bits = separation(number)
     except OpenError:
         return False
     with ctx.workprec(bits + 128):
         return bool(constant_ball(number).abs_upper() < arb(2) ** -bits)
+
+
+def _cancels(number: Expr) -> bool:
+    """Whether the terms are products of powers of positive rational numbers that cancel once written in primes."""
+    sums: dict[frozenset[tuple[int, Expr]], Expr] = {}
+    for term in sympy.Add.make_args(sympy.expand(number)):
+        size, rest = term.as_coeff_Mul(rational=True)
+        orders: dict[int, Expr] = {}
+        for base, power in (factor.as_base_exp() for factor in sympy.Mul.make_args(rest)):
+            if not (base.is_Rational and base > 0 and power.is_Rational):
+                return False
+            for prime, order in in_primes(base).items():
+                orders[prime] = orders.get(prime, sympy.S.Zero) + order * power
+        size *= math.prod(sympy.Integer(prime) ** sympy.floor(order) for prime, order in orders.items())
+        left = frozenset((prime, order % 1) for prime, order in orders.items() if order % 1)
+        sums[left] = sums.get(left, sympy.S.Zero) + size
+    return not any(sums.values())
 
 
 def separation(number: Expr) -> int:

@@ -114,8 +114,10 @@ def _in_normal_form(terms: Sequence[Expr]) -> Expr:
 
 def partial_fractions(fraction: Expr) -> Expr:
     """Take partial fractions in u, whose cost grows as the cube of the degree; none where that is high."""
-    high = sympy.degree(sympy.denom(fraction), u) > _HIGHEST_DEGREE
-    return fraction if high else sympy.apart(fraction, u)
+    if sympy.degree(sympy.denom(fraction), u) > _HIGHEST_DEGREE:
+        return fraction
+    covered, names = covering(fraction)  # 2^0.123456789012 is of a field that no memory holds
+    return sympy.apart(covered, u).xreplace(names)
 
 
 def split_logarithms(expression: Expr) -> Expr:
