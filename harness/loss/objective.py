@@ -5,7 +5,6 @@ x_t with the same variance, so every f-divergence between them is a function of
 s = |mu_P - mu_Q|^2 / sigma^2 alone (Novello et al., arXiv 2509.21167, section 4).
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,18 +14,17 @@ from torch import Tensor
 
 import fdiv
 from fdiv.losses import GaussianLoss, VariationalLoss
-from harness.loss.scale import REFERENCE_S
+from harness.loss.scale import reference_s
 from harness.runs.places import public_specs
 
 Function = Callable[[Tensor], Tensor]
 
 
 def reference_weight(loss: GaussianLoss | None) -> float:
-    """w(0), the weight that MSE would have everywhere; w(`REFERENCE_S`) where that is 0 or infinite; else 1."""
+    """w(0), the weight that MSE would have everywhere; w(`reference_s`) where that is 0 or infinite; 1 without a w."""
     if loss is None:
         return 1.0
-    weights = loss.gradient_weight(torch.tensor([0.0, REFERENCE_S], dtype=torch.float64)).tolist()
-    return next((weight for weight in weights if 0 < weight < math.inf), 1.0)
+    return loss.gradient_weight(torch.tensor([reference_s(loss)], dtype=torch.float64)).item()
 
 
 @dataclass(frozen=True)

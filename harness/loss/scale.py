@@ -13,9 +13,9 @@ SDE_NOISE = 0.7
 """a of Flow-GRPO's noise (2505.05470), as its authors train with it."""
 FALLBACK_S = 8.0
 """Where the weight e^{-s/8}, the fastest exponential rate that any f-divergence has, has fallen by a factor e."""
-REFERENCE_S = 0.2
-"""Where a weight is counted as 1 that is 0 or infinite at 0, as total variation's e^{-s/8} / sqrt(8 pi s) is: small
-enough that of rows ten times as far off e^{-s/8} still is .78, and their weight falls as 1/sqrt(s), as a norm's."""
+NEAR_S = 0.2
+"""Small enough that of rows ten times as far off e^{-s/8} still is .78: there total variation's weight, which is
+e^{-s/8} / sqrt(8 pi s), falls as 1/sqrt(s) alone, and its loss is the norm of the error."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,25 @@ def unit_constant(latents: Tensor) -> float:
     return 1 / (latents.shape[-1] * latents.shape[-2])
 
 
+def reference_s(loss: GaussianLoss) -> float:
+    """The s at which the weight is counted as 1: 0, `NEAR_S` where w(0) is infinite, `FALLBACK_S` where it is 0."""
+    at_zero, nearly, near = loss.gradient_weight(torch.tensor([0.0, 1e-9, NEAR_S], dtype=torch.float64)).tolist()
+    if 0 < at_zero < math.inf:
+        return 0.0
+    return NEAR_S if nearly > near else FALLBACK_S  # in numbers w(0) is 0 where it is infinite, as no gradient may be
+
+
 def decisive_s(loss: GaussianLoss | None) -> float:
     """The smallest s at which w(s) differs from w(0) by a factor e: there the choice of divergence matters.
 
     Where there is no such s in [1e-2, 1e2], as for KL, or no w, it is `FALLBACK_S`; where w(0) is 0 or infinite, and
-    differs from w at every s, `REFERENCE_S`: the median row then counts as with KL, whatever the model's errors are.
+    differs from w at every s, `reference_s`: the median row then counts as with KL, whatever the model's errors are.
     """
     if loss is None:
         return FALLBACK_S
+    if start := reference_s(loss):
+        return start
     grid = torch.logspace(-2, 2, 801, dtype=torch.float64)
-    reference = loss.gradient_weight(torch.zeros(1, dtype=torch.float64))
-    if not 0 < reference.item() < math.inf:
-        return REFERENCE_S
-    folds = (loss.gradient_weight(grid) / reference).log().abs()
+    folds = (loss.gradient_weight(grid) / loss.gradient_weight(0 * grid)).log().abs()
     reached = grid[folds >= 1]
     return reached[0].item() if len(reached) else FALLBACK_S

@@ -11,7 +11,7 @@ from fdiv.losses import GaussianLoss
 from harness.loss import objective
 from harness.loss.gap import squared_distance
 from harness.loss.objective import Losses
-from harness.loss.scale import FALLBACK_S, Scale, decisive_s, unit_constant
+from harness.loss.scale import FALLBACK_S, NEAR_S, Scale, decisive_s, unit_constant
 from harness.models.path import diffusion_path
 from tests import tiny
 
@@ -69,11 +69,14 @@ def test_a_divergence_without_a_decisive_s_gets_the_fallback(spec):
     assert decisive_s(None) == FALLBACK_S
 
 
-@pytest.mark.parametrize("spec", ["total_variation", "vajda:k=3", "hockey_stick:gamma=1.5"])
-def test_a_weight_of_0_or_infinity_at_0_is_counted_as_1_where_the_median_s_starts(spec):
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [("total_variation", NEAR_S), ("max_ratio", NEAR_S), ("vajda:k=3", FALLBACK_S), ("hockey_stick", FALLBACK_S)],
+)
+def test_a_weight_of_infinity_or_0_at_0_is_counted_as_1_where_the_median_s_starts(spec, expected):
     loss = GaussianLoss(fdiv.divergence(spec))
     start = torch.tensor([decisive_s(loss)], dtype=torch.float64)
-    assert loss.gradient_weight(0 * start).item() in (0, math.inf)
+    assert start.item() == expected
     assert loss.gradient_weight(start).item() == objective.reference_weight(loss)
 
 
