@@ -57,7 +57,8 @@ class Record:
         bound = []
         for parameter in self.parameters:
             if parameter.name not in values:
-                raise ParameterError(f"{self.name} needs {parameter}, for example {self.name}:{parameter.name}=0.5")
+                example = self.bind({each.name: each.example for each in self.parameters})
+                raise ParameterError(f"{self.name} needs {parameter}, for example {example.spec}")
             bound.append((parameter.name, _number(self.name, parameter, values[parameter.name])))
         return Divergence(self, tuple(bound))
 

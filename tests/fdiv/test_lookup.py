@@ -86,6 +86,13 @@ def test_nearer_than_doubles_resolve_it_is_refused_with_the_reason_and_the_choic
         fdiv.divergence(spec)
 
 
+@pytest.mark.parametrize("name", [name for name, record in fdiv.CATALOG.items() if record.parameters])
+def test_a_missing_parameter_is_asked_for_with_an_example_that_can_be_used(name: str) -> None:
+    with pytest.raises(fdiv.ParameterError, match=f"{name} needs .*, for example ") as refused:
+        fdiv.divergence(name)
+    assert fdiv.divergence(str(refused.value).split("for example ")[1]).parameters
+
+
 def test_no_parameter_is_one_of_the_symbols_that_formulas_are_derived_in() -> None:
     for record in fdiv.CATALOG.values():
         assert not record.generator.free_symbols & {s, t, v}, record.name

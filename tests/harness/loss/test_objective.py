@@ -71,7 +71,12 @@ def test_a_divergence_without_a_decisive_s_gets_the_fallback(spec):
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
-    [("total_variation", NEAR_S), ("max_ratio", NEAR_S), ("vajda:k=3", FALLBACK_S), ("hockey_stick", FALLBACK_S)],
+    [
+        ("total_variation", NEAR_S),
+        ("max_ratio", NEAR_S),
+        ("vajda:k=3", FALLBACK_S),
+        ("hockey_stick:gamma=1.5", FALLBACK_S),
+    ],
 )
 def test_a_weight_of_infinity_or_0_at_0_is_counted_as_1_where_the_median_s_starts(spec, expected):
     loss = GaussianLoss(fdiv.divergence(spec))
