@@ -133,8 +133,7 @@ def prepare(plan: Plan, model: Family) -> Prepared:
         UsageError: it cannot.
     """
     options = plan.options
-    models.keep_fp32()
-    models.avoid_cudnn_attention()
+    models.restrain_cudnn()
     if processes.is_main():
         for prompt in plan.draft.contradicted:
             print(f"note: --retain {prompt!r} names what is erased, and is held to what it shows now", file=sys.stderr)

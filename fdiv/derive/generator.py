@@ -23,9 +23,9 @@ from fdiv.exact.asymptotics import UnknownExpansion, limit_at_infinity
 from fdiv.exact.comparison import between, compare, in_order, inside, sign, vanishes
 from fdiv.exact.constants import OpenError, value_at
 from fdiv.exact.inversion import invert
-from fdiv.exact.roots import LARGEST_ORDER, positive_zeros
+from fdiv.exact.roots import positive_zeros
 from fdiv.exact.simplify import factored, flat, normal, simplified
-from fdiv.exact.symbols import DerivationError, u
+from fdiv.exact.symbols import LARGEST_ORDER, DerivationError, u
 
 _LARGEST_DEGREE = 64  # of a radicand in which squares are looked for
 _KINKED = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise)

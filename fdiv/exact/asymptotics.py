@@ -64,12 +64,15 @@ def limit_at_infinity(expression: Expr) -> Expr:
 def limit_at_zero(expression: Expr, symbol: Symbol) -> Expr:
     """Return the limit of an expression in a positive symbol as it falls to 0; raises UnknownExpansion.
 
-    An erf(a/sqrt(s) + ...) tends to the sign of a faster than any power of s, and so does e^(-c/s + ...) to 0.
+    An erf(a/sqrt(s) + ...) tends to the sign of a faster than any power of s, and so does e^(-c/s + ...) to 0. They are
+    replaced by those limits, which is exact where nothing beside them grows faster than powers of s and log s do.
     """
 
     def scaled(argument: Expr, scale: Expr) -> int:
         leading = sympy.expand(argument * scale).subs(symbol, 0)
-        return _sign(leading) if leading.is_finite else 0
+        if not leading.is_finite:
+            raise UnknownExpansion(f"{argument} outgrows what is known at 0")
+        return _sign(leading)
 
     def error(argument: Expr) -> Expr:
         return sympy.Integer(scaled(argument, sympy.sqrt(symbol))) or sympy.erf(argument)
@@ -77,6 +80,12 @@ def limit_at_zero(expression: Expr, symbol: Symbol) -> Expr:
     def exponential(argument: Expr) -> Expr:
         return _ZERO if scaled(argument, symbol) < 0 else sympy.exp(argument)
 
+    for node in expression.atoms(sympy.Function, sympy.Pow):
+        grows = (
+            scaled(node.args[0], symbol) > 0 if isinstance(node, sympy.exp) else node.is_Pow and node.exp.has(symbol)
+        )
+        if grows or not isinstance(node, sympy.Pow | sympy.exp | sympy.log | sympy.erf):
+            raise UnknownExpansion(f"{node} may outgrow every power at 0")
     plain = expression.replace(sympy.erf, error).replace(sympy.exp, exponential)
     return limit_at_infinity(sympy.expand(plain.subs(symbol, u**-2)))
 

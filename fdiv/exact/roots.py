@@ -9,10 +9,8 @@ from sympy import Expr, Poly, Symbol
 
 from fdiv.exact.comparison import sign
 from fdiv.exact.constants import OpenError
-from fdiv.exact.symbols import u
+from fdiv.exact.symbols import LARGEST_ORDER, u
 
-LARGEST_ORDER = 24
-"""The largest k: u^0.123456 would be a polynomial of degree 15,432, whose roots nobody counts."""
 _LARGEST_DEGREE = 64
 
 

@@ -30,7 +30,9 @@ class DerivationError(ValueError):
     """A quantity cannot be derived from the generator; the message says which and why."""
 
 
-_SMALL = 24  # denominators for which SymPy's numbers stay short, and one root is nearer to zero than a product of two
+LARGEST_ORDER = 24
+"""Of a root that polynomials are written in: u^0.123456 would be one of degree 15,432, whose roots nobody counts.
+Powers of numbers are SymPy's own up to it: for those a single root has a better separation bound than a product."""
 _LARGEST_PRIME = 2**15  # up to which a whole number is taken apart, as by SymPy
 _HIGHEST_DEGREE = 200  # of a number whose minimal polynomial is looked for
 _whole, _common = Integer._eval_power, Add.as_content_primitive
@@ -39,7 +41,7 @@ _decompose, _minimal = polyutils.decompose_power, numberfields.minimal_polynomia
 
 def _eval_power(number: Integer, exponent: Expr) -> Expr | None:
     """Return what a power is in primes, one power for each fraction of an exponent, or None if it is that."""
-    if not isinstance(exponent, Rational) or exponent.q <= _SMALL:
+    if not isinstance(exponent, Rational) or exponent.q <= LARGEST_ORDER:
         return _whole(number, exponent)
     whole = exponent.p // exponent.q
     if whole:
@@ -70,13 +72,13 @@ def in_primes(number: Rational) -> dict[int, int]:
 def _decomposed(power: Expr) -> tuple[Expr, int]:
     """Return the base and exponent that SymPy's polynomials take a power for: itself and 1 for a root of high order."""
     rate, _ = power.as_base_exp()[1].as_coeff_Mul(rational=True)
-    return (power, 1) if rate.q > _SMALL else _decompose(power)
+    return (power, 1) if rate.q > LARGEST_ORDER else _decompose(power)
 
 
 def _content(total: Add, radical: bool = False, clear: bool = True) -> Any:
     """Return a sum's common factor and the rest, without the search for common roots if some are of high order."""
     roots = (power.exp for power in total.atoms(sympy.Pow) if power.is_number and power.exp.is_Rational)
-    return _common(total, radical and all(exponent.q <= _SMALL for exponent in roots), clear)
+    return _common(total, radical and all(exponent.q <= LARGEST_ORDER for exponent in roots), clear)
 
 
 def _minimal_polynomial(number: Expr, *arguments: Any, **options: Any) -> Any:

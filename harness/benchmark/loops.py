@@ -93,8 +93,7 @@ def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -
         grow: whether to measure our step at other sizes too.
     """
     quieten_libraries()
-    models.keep_fp32()
-    models.avoid_cudnn_attention()
+    models.restrain_cudnn()
     torch.manual_seed(0)
     device = models.resolve_device(device_name)
     model = models.told(SHAPES[size.shape].make(device), size.options)

@@ -125,18 +125,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def keep_fp32() -> None:
-    """From here on convolutions in fp32 are fp32: torch lets cuDNN cut what they read to the 10 bits of TF32."""
-    torch.backends.cudnn.allow_tf32 = False
+def restrain_cudnn() -> None:
+    """From here on cuDNN computes convolutions in fp32 where they are asked for in it, and no attention.
 
-
-def avoid_cudnn_attention() -> None:
-    """From here on torch takes no attention of cuDNN's, which it prefers on Hopper since 2.11.
-
+    torch lets it cut what a convolution reads to the 10 bits of TF32, and prefers its attention on Hopper since 2.11.
     A backward pass of that is built for the layout that the gradient has the first time, and kept by those of queries,
     keys and values alone (`aten/src/ATen/native/cudnn/MHA.cpp`). FLUX's gradients have two: its first blocks would have
     theirs read as the last ones' are, beyond its end. With a mask some lengths give NaN (pytorch/pytorch 196678).
     """
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from sympy import Abs, Add, Expr, Integer, Max, Mul, Poly, Rational, cancel, erf, exp, oo, pi, sqrt
+from sympy import Abs, Add, Expr, Integer, Max, Mul, Poly, Rational, cancel, erf, exp, gamma, oo, pi, sqrt
 
 from fdiv import certify, resolve
 from fdiv.derive.generator import pieces
@@ -121,6 +121,12 @@ def test_a_limit_at_zero_is_exact_or_not_found() -> None:
     assert limit_at_zero(erf(1 / sqrt(s) - s) * (1 + s) / s, s) == oo
     with pytest.raises(UnknownExpansion):
         limit_at_zero((s / 2 + _conjugate_roots("0.123456789012")) / s, s)
+
+
+@pytest.mark.parametrize("growing", [exp(1 / s), exp(s**-2), 2 ** (1 / s), gamma(1 / s)])
+def test_what_vanishes_beside_what_outgrows_powers_has_no_limit_by_itself(growing: Expr) -> None:
+    with pytest.raises(UnknownExpansion, match="outgrow"):
+        limit_at_zero(growing * (1 - erf(1 / sqrt(s))) / s, s)
 
 
 @pytest.mark.parametrize("zero", ["56**0.2-8**0.2*7**0.2", "Abs((2+sqrt(3))**1.23*(2-sqrt(3))**1.23-1)"])

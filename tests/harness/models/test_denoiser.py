@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.models.denoiser import Denoiser
-from harness.models.load import avoid_cudnn_attention
+from harness.models.load import restrain_cudnn
 from tests import tiny
 
 
@@ -165,7 +165,7 @@ def _gradients(precision, device):
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_gradients_in_bf16_are_near_those_in_fp32_in_both_kinds_of_blocks(device):
     """On a CPU by .01 of their norm; in one layout taken for the other's they would not be near at all."""
-    avoid_cudnn_attention()
+    restrain_cudnn()
     exact, found = (
         torch.cat([each.flatten().cpu() for each in _gradients(precision, on)])
         for precision, on in (("fp32", "cpu"), ("bf16", device))
