@@ -48,6 +48,8 @@ GROWN = {
 SMALL = (MINIATURE, "sd15")
 """Shapes that are also measured with other divergences, of which several are set up at once."""
 Step = Callable[[], Any]
+Said = dict[str, Conditioning]
+"""What the text encoders make of each prompt."""
 T = TypeVar("T")
 
 
@@ -97,20 +99,22 @@ def figures(size: Size, device_name: str, steps: int, rounds: int, grow: bool) -
     torch.manual_seed(0)
     device = models.resolve_device(device_name)
     model = models.told(SHAPES[size.shape].make(device), size.options)
-    both_loops = {"ours": partial(ours, model, size, "kl"), "reference": partial(reference, model, size)}
+    said = latents.encode(model, [*PROMPTS, ""])  # once: large text encoders take longer to move than steps to time
+    both_loops = {"ours": partial(ours, model, said, size), "reference": partial(reference, model, size)}
     step_of, peak = alternating(both_loops, steps, rounds, device)
-    with ours(model, size, "kl") as step, flops() as counter:
+    with ours(model, said, size) as step, flops() as counter:
         step()
-    sample = fitting(partial(sampling_seconds, replace(model, resolution=size.resolution), size.options), device)
+    resized = replace(model, resolution=size.resolution)
+    sample = fitting(partial(sampling_seconds, resized, said, size.options), device)
     both = "reference" in step_of
     return {
         "step_seconds": step_of,
         "step_ratio": step_of["ours"] / step_of["reference"] if both else None,
         "peak_bytes": peak if device.type == "cuda" else None,
-        "divergence_ratio": divergence_ratios(model, size, steps * rounds, device) if size.shape in SMALL else {},
+        "divergence_ratio": divergence_ratios(model, said, size, steps * rounds, device) if size.shape in SMALL else {},
         "job_seconds_from_parts": jobs(step_of, sample, size.options) if both and sample else None,
         "step_flops": counter.get_total_flops(),
-        "growth": growth(model, size, steps, device) if grow else None,
+        "growth": growth(model, said, size, steps, device) if grow else None,
         **environment(device),
     }
 
@@ -149,21 +153,27 @@ def fitting(measure: Callable[[], T], device: torch.device) -> T | None:
 
 
 @contextmanager
-def ours(model: Family, size: Size, divergence: str) -> Iterator[Step]:
-    """The trainer's own step on kept latents; afterwards the model is as it was."""
+def ours(model: Family, said: Said, size: Size, divergence: str = "kl") -> Iterator[Step]:
+    """The trainer's own step on kept latents; afterwards the model is as it was.
+
+    Args:
+        model: in which a parameter group trains.
+        said: what its text encoders make of `PROMPTS`.
+        size: of the step.
+        divergence: a name of the catalogue.
+    """
     model.network.to(memory_format=torch.channels_last)
     losses = Losses.of([fdiv.resolve(divergence)] * size.concepts, [1.0] * size.concepts, "closed_form")
-    trainer = Trainer(model, random_latents(model, size), losses, size.options)
+    trainer = Trainer(model, random_latents(model, said, size), losses, size.options)
     yield trainer.take_step
     trainer.denoiser.restore()
 
 
-def random_latents(model: Family, size: Size) -> latents.Sampled:
+def random_latents(model: Family, said: Said, size: Size) -> latents.Sampled:
     """Latents to train on that nobody sampled: their values change no cost."""
     pool = max(POOL, size.concepts)
     kept = torch.randn(pool, *model.latent_shape(size.resolution), device=model.device)
-    embeddings = latents.encode(model, PROMPTS)
-    target, anchor = (Conditioning.stack([embeddings[prompt]] * pool) for prompt in PROMPTS)
+    target, anchor = (Conditioning.stack([said[prompt]] * pool) for prompt in PROMPTS)
     concept = torch.arange(pool, device=kept.device) % size.concepts
     return latents.Sampled(kept, anchor, target, concept, kept[:0], anchor[:0], anchor[:1])
 
@@ -235,23 +245,23 @@ def timed(steps: Sequence[Step], times: int, device: torch.device) -> list[list[
     return seconds
 
 
-def divergence_ratios(model: Family, size: Size, times: int, device: torch.device) -> dict[str, float]:
+def divergence_ratios(model: Family, said: Said, size: Size, times: int, device: torch.device) -> dict[str, float]:
     """A step with each divergence over the step with KL, which is MSE: medians of steps taken in turn."""
     names = ("kl", *OTHERS)
     with ExitStack() as stack:
-        steps = [stack.enter_context(ours(model, size, name)) for name in names]
+        steps = [stack.enter_context(ours(model, said, size, name)) for name in names]
         medians = [statistics.median(values) for values in timed(steps, times, device)]
     return {name: median / medians[0] for name, median in zip(names, medians, strict=True)}
 
 
-def growth(model: Family, size: Size, steps: int, device: torch.device) -> list[dict[str, Any]]:
+def growth(model: Family, said: Said, size: Size, steps: int, device: torch.device) -> list[dict[str, Any]]:
     """Our step, with one thing at a time grown: median seconds, and on a GPU peak bytes."""
     cases = [(name, value) for name, values in GROWN.items() for value in values]
     result = []
     for name, value in tqdm(cases, desc="growth"):
         to = int(size.resolution * value) if name == "resolution" else int(value)
         grown: dict[str, Any] = {name: to}
-        with ours(model, replace(size, **grown), "kl") as step:
+        with ours(model, said, replace(size, **grown)) as step:
             seconds = statistics.median(timed([step], steps, device)[0])
         peak = peak_bytes(device) or None
         result.append({"grown": name, "to": to, "step_seconds": seconds, "peak_bytes": peak})
@@ -260,14 +270,13 @@ def growth(model: Family, size: Size, steps: int, device: torch.device) -> list[
     return result
 
 
-def sampling_seconds(model: Family, options: Config) -> dict[str, float]:
+def sampling_seconds(model: Family, said: Said, options: Config) -> dict[str, float]:
     """Seconds a guided sample, as latents and as decoded pictures."""
-    embeddings = latents.encode(model, [*PROMPTS, ""])
     result = {}
     for kind, output, steps in (("ours", "latent", options.sampling_steps), ("reference", "pt", RECIPE_SAMPLING)):
         started = time.perf_counter()
         prompts = [PROMPTS[1]] * 2 * options.batch_size
-        latents.sample(model, prompts, embeddings, replace(options, sampling_steps=steps), 0, output, f"sample {kind}")
+        latents.sample(model, prompts, said, replace(options, sampling_steps=steps), 0, output, f"sample {kind}")
         result[kind] = (time.perf_counter() - started) / len(prompts)
     return result
 

@@ -13,6 +13,7 @@ from harness.benchmark.__main__ import Benchmark, main, rows, run
 from harness.benchmark.flops import flops, peak_tflops
 from harness.benchmark.shapes import SHAPES
 from harness.config import WEIGHTS
+from harness.data import latents
 from harness.models import load as models
 from tests import tiny
 
@@ -60,7 +61,8 @@ def test_both_loops_train_the_same_weights():
         before = {key: value.clone() for key, value in model.network.state_dict().items()}
         size = loops.Size(batch_size=1)
         ours = name == "ours"
-        with loops.ours(model, size, "kl") if ours else loops.reference(model, size) as step:
+        said = latents.encode(model, loops.PROMPTS)
+        with loops.ours(model, said, size) if ours else loops.reference(model, size) as step:
             step()
             after = model.network.state_dict()
             moved[name] = {key for key in before if not torch.equal(before[key], after[key])}
