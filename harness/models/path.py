@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -44,12 +45,12 @@ class GaussianPath:
     """Of a flow: the mean of log(t / (1 - t)) over the times t from 0 to 1 that its family trains at, normal with
     variance 1; None where all time steps are trained alike."""
 
-    @property
+    @cached_property  # as is `first`: asking a device waits for it
     def timesteps(self) -> int:
         """How many time steps have any signal: without any, s is infinite unless the predictions agree."""
         return int((self.signal > 0).sum())
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The lowest time step whose reverse step has a variance: the one before it still has noise."""
         return 1 + int((self.deviation > 0).int().argmax())
