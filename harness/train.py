@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from harness.attacking.embeddings import NAMES
 from harness.config import Config, UsageError
 from harness.data.batches import Batch, batches
 from harness.data.latents import Sampled
@@ -64,9 +65,9 @@ class Trainer:
             UsageError: the parameter group selects no weight, nothing can be learnt from what was sampled, or another
                 version wrote the checkpoint.
         """
-        if saved and (lacking := {"measured", *STATE} - set(saved.values)):
+        if saved and (other := {"measured", *STATE} - set(saved.values) | {"soft_prompts"} & set(saved.tensors)):
             raise UsageError(
-                f"--resume: another version began this run, without {', '.join(sorted(lacking))}; start another"
+                f"--resume: another version began this run, with other or no {', '.join(sorted(other))}; start another"
             )
         # For adapters, the critic's weights and its samples; all else has a generator of its own.
         torch.manual_seed(options.seed)
@@ -227,7 +228,7 @@ class Trainer:
             tensors |= _under("critic", self.critic.critic.state_dict())
             tensors |= _under("critic_optimizer", moments(self.critic.optimizer))
         if self.soft_prompts and self.soft_prompts.blocks is not None:
-            tensors["soft_prompts"] = self.soft_prompts.blocks
+            tensors |= _under("soft_prompts", dict(zip(NAMES, self.soft_prompts.blocks, strict=False)))
         if self.closed_form and self.closed_form.map is not None:
             tensors["closed_form"] = self.closed_form.map
         if self.relearner:
@@ -253,8 +254,8 @@ class Trainer:
             self.critic.critic.load_state_dict(_below("critic", tensors))
             load_moments(self.critic.optimizer, _below("critic_optimizer", tensors))
         device = self.denoiser.model.device
-        if self.soft_prompts and "soft_prompts" in tensors:
-            self.soft_prompts.blocks = tensors["soft_prompts"].to(device)
+        if self.soft_prompts and (blocks := _below("soft_prompts", tensors)):
+            self.soft_prompts.blocks = [blocks[name].to(device) for name in NAMES if name in blocks]
         if self.closed_form and "closed_form" in tensors:
             self.closed_form.map = tensors["closed_form"].to(device)
         if self.relearner:

@@ -8,6 +8,7 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
+from harness.attacking.embeddings import movable, put
 from harness.models.family import Conditioning, Family
 from harness.models.path import FLOW, GaussianPath
 
@@ -63,13 +64,13 @@ class NullText:
     def invert(self, clean: Tensor, nothing: Conditioning, updates: int) -> Inverted:
         """Step pictures back to noise.
 
-        After each step the empty prompt's embedding, one a picture, is moved so that the step forth leads to where the
-        step back came from (Mokady et al., 2211.09794, without guidance).
+        After each step what is told of the empty prompt, for each picture by itself, is moved so that the step forth
+        leads to where the step back came from (Mokady et al., 2211.09794, without guidance).
 
         Args:
             clean: latents, (n, c, h, w).
             nothing: the empty prompt's conditioning, of n.
-            updates: of AdamW at each time step; 0 leaves the embedding alone.
+            updates: of AdamW at each time step; 0 leaves it alone.
         """
         latents, learnt = clean, []
         for timestep in self.back.timesteps:
@@ -98,13 +99,14 @@ class NullText:
     def _learn(
         self, noisier: Tensor, wanted: Tensor, timestep: Tensor, nothing: Conditioning, updates: int
     ) -> Conditioning:
-        """An embedding with which the step forth from `noisier` leads nearer to what is wanted."""
-        embeds = nothing.prompt_embeds.detach().clone().requires_grad_(True)
-        moved = replace(nothing, prompt_embeds=embeds)
-        optimizer = torch.optim.AdamW([embeds], lr=LEARNING_RATE)
+        """What to tell the model, so that the step forth from `noisier` leads nearer to what is wanted."""
+        embeds = [each.detach().clone().requires_grad_(True) for each in movable(nothing)]
+        moved = put(nothing, embeds)
+        optimizer = torch.optim.AdamW(embeds, lr=LEARNING_RATE)
         for _ in range(updates):
             loss = (self._step_forth(noisier, timestep, moved) - wanted).square().flatten(1).mean(1).sum()
-            (embeds.grad,) = torch.autograd.grad(loss, [embeds])
+            for each, gradient in zip(embeds, torch.autograd.grad(loss, embeds), strict=True):
+                each.grad = gradient
             optimizer.step()
         return moved.map(Tensor.detach)
 

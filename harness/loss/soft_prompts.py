@@ -1,7 +1,8 @@
 """An adversary in the prompts: blocks of vectors that make the model, as it is, denoise the target.
 
-Added to the embeddings of prompts that do not name the target, they are learned as in textual inversion (2208.01618), a
-few steps now and then, and the erasure is asked for under them too (AdvUnlearn, 2405.15234; Receler, 2311.17717).
+Added to the embeddings of prompts that do not name the target, and to their pooled vectors where the family has those,
+they are learned as in textual inversion (2208.01618), a few steps now and then, and the erasure is asked for under them
+too (AdvUnlearn, 2405.15234; Receler, 2311.17717).
 """
 
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from harness.attacking.denoising import denoising_error, noised, still
+from harness.attacking.embeddings import movable, moved
 from harness.data.batches import Batch
 from harness.data.latents import Sampled
 from harness.models.denoiser import Denoiser
@@ -31,29 +33,30 @@ class SoftPrompts:
     def __init__(self, denoiser: Denoiser, path: GaussianPath, sampled: Sampled, generator: Generator) -> None:
         """Begin without any; `generator` draws all that is random."""
         self.denoiser, self.path, self.sampled, self.generator = denoiser, path, sampled, generator
-        self.blocks: Tensor | None = None
-        """(blocks, tokens, width)"""
+        self.blocks: list[Tensor] | None = None
+        """(blocks, tokens, width), and (blocks, width) where the family has a pooled vector"""
 
     def learn(self) -> None:
         """Search anew."""
-        shape = (BLOCKS, *self.sampled.unconditional.prompt_embeds.shape[1:])
-        blocks = START * torch.randn(shape, generator=self.generator)
-        blocks = blocks.to(self.sampled.origin_latents.device).requires_grad_(True)
-        optimizer = torch.optim.Adam([blocks], LEARNING_RATE)
+        shapes = [(BLOCKS, *each.shape[1:]) for each in movable(self.sampled.unconditional)]
+        starts = [START * torch.randn(shape, generator=self.generator) for shape in shapes]
+        blocks = [start.to(self.sampled.origin_latents.device).requires_grad_(True) for start in starts]
+        optimizer = torch.optim.Adam(blocks, LEARNING_RATE)
         with still(self.denoiser.model):
             for _ in range(STEPS):
                 self._step(blocks, optimizer)
-        self.blocks = blocks.detach()
+        self.blocks = [each.detach() for each in blocks]
 
-    def _step(self, blocks: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _step(self, blocks: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
         count = len(self.sampled.origin_latents)
         rows = torch.randint(count, (PICTURES,), generator=self.generator)
         picked = noised(self.path, self.sampled.origin_latents[rows], self.generator)
         plain = self.sampled.target[rows + count]  # the second kind, which does not name the target
-        moved = replace(plain, prompt_embeds=plain.prompt_embeds + blocks.repeat(PICTURES // BLOCKS, 1, 1))
+        under = moved(plain, [torch.cat([each] * (PICTURES // BLOCKS)) for each in blocks])
         model, precision = self.denoiser.model, self.denoiser.precision
-        error = denoising_error(model, self.path, picked, moved, precision).sum()
-        (blocks.grad,) = torch.autograd.grad(error, [blocks])
+        error = denoising_error(model, self.path, picked, under, precision).sum()
+        for each, gradient in zip(blocks, torch.autograd.grad(error, blocks), strict=True):
+            each.grad = gradient
         optimizer.step()
 
     def over(self, batch: Batch) -> Batch:
@@ -62,6 +65,7 @@ class SoftPrompts:
             return batch
         # Every process draws for all rows, whatever it keeps of it.
         drawn = torch.randint(BLOCKS, (len(batch.trained) * processes.count(),), generator=self.generator)
-        which = processes.share(drawn).to(self.blocks.device)
-        moved = self.blocks[which] * batch.adversary.view(-1, 1, 1)
-        return replace(batch, trained=replace(batch.trained, prompt_embeds=batch.trained.prompt_embeds + moved))
+        which = processes.share(drawn).to(batch.adversary.device)
+        rows = [each[which] for each in self.blocks]
+        added = [each * batch.adversary.view(-1, *(1,) * (each.ndim - 1)) for each in rows]
+        return replace(batch, trained=moved(batch.trained, added))

@@ -1,11 +1,12 @@
 """Embedding inversion: a prompt embedding is learned with which a model draws the target (CCE, 2308.01508).
 
 Prompts that name the superclass, "a red shape", are encoded, and one block of vectors (tokens, width) is added to the
-embeddings of all of them. It starts at 0 and is learned as in textual inversion (2208.01618): by Adam, on pictures of
-the target that the original model drew, to lower the mean square of epsilon - epsilon_theta(x_t, t, c + block), with
-pictures, time steps and noise the same for every model. CCE learns one word's input of the text encoder; this block is
-added behind the text encoder, where it is freer, so it goes beyond what any prompt can do. Success is a picture drawn
-with the block, from noise alone, that the judge takes for the target.
+embeddings of all of them, and one vector to their pooled ones where the family has those. These start at 0 and are
+learned as in textual inversion (2208.01618): by Adam, on pictures of the target that the original model drew, to lower
+the mean square of epsilon - epsilon_theta(x_t, t, c + block), with pictures, time steps and noise the same for every
+model. CCE learns one word's input of the text encoder; this block is added behind the text encoders, where it is freer,
+so it goes beyond what any prompt can do. Success is a picture drawn with the block, from noise alone, that the judge
+takes for the target.
 
 What it proves: where the erased model needs fewer steps than the oracle, which never saw the target, the target is
 still in its weights, and what was lost is the way from the word to it. What it does not prove: anything without an
@@ -14,7 +15,6 @@ it, or that somebody without the weights and pictures of the target could find t
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -44,41 +44,39 @@ def _pictures(attacked: Attacked) -> "Iterator[Tensor]":
     import torch
 
     from harness.attacking.denoising import still
+    from harness.attacking.embeddings import movable, moved
     from harness.models.family import Conditioning
 
     general = [attacked.superclass[i] for i in spread(attacked.pictures, len(attacked.superclass))]
     given = Conditioning.stack([attacked.embeddings[prompt] for prompt in general])
-    block = torch.zeros_like(given.prompt_embeds[0], requires_grad=True)
-    steps = learn(attacked, given, block)
+    blocks = [torch.zeros_like(rows[0], requires_grad=True) for rows in movable(given)]
+    steps = learn(attacked, given, blocks)
     for before, after in pairwise((0, *STEPS)):
         with still(attacked.model):
             for _ in range(before, after):
                 next(steps)
-        yield attacked.draw(list(_moved(given, block.detach())), f"inversion, {after} steps")
+        told = moved(given, [block.detach() for block in blocks])
+        yield attacked.draw(list(told), f"inversion, {after} steps")
 
 
-def learn(attacked: Attacked, given: "Conditioning", block: "Tensor") -> "Iterator[float]":
-    """Endless steps of the optimiser, each with the error before it; `block` (tokens, width) moves."""
+def learn(attacked: Attacked, given: "Conditioning", blocks: "list[Tensor]") -> "Iterator[float]":
+    """Endless steps of the optimiser, each with the error before it; the blocks move, of a row's shapes."""
     import torch
 
     from harness.attacking.denoising import denoising_error, noised
+    from harness.attacking.embeddings import moved
 
     model, (_, clean), path = attacked.model, attacked.drawn, attacked.model.path()
     generator = torch.Generator().manual_seed(attacked.seed + 1)
-    optimiser = torch.optim.Adam([block], LEARNING_RATE)
+    optimiser = torch.optim.Adam(blocks, LEARNING_RATE)
     while True:
         rows = torch.randint(len(clean), (PICTURES,), generator=generator).tolist()
         picked = noised(path, clean[rows], generator)
-        error = denoising_error(model, path, picked, _moved(given[rows], block), attacked.options.precision).mean()
+        error = denoising_error(model, path, picked, moved(given[rows], blocks), attacked.options.precision).mean()
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
         yield error.item()
-
-
-def _moved(given: "Conditioning", block: "Tensor") -> "Conditioning":
-    """The conditionings with the block added."""
-    return replace(given, prompt_embeds=given.prompt_embeds + block)
 
 
 ATTACK = Attack(name="inversion", source="Circumventing Concept Erasure Methods (2308.01508)", run=run, by_model=True)

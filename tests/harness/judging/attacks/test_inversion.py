@@ -6,6 +6,8 @@ from itertools import islice
 import pytest
 import torch
 
+from harness.attacking.embeddings import movable
+from harness.judging.attack import Attacked
 from harness.judging.attacks import inversion
 from harness.models.family import Conditioning
 from harness.prompts.ladder import Ladder
@@ -46,5 +48,21 @@ def test_the_steps_lower_the_error(reading):
     given = Conditioning.stack([attacked.embeddings[attacked.superclass[0]]] * attacked.pictures)
     block = torch.zeros_like(given.prompt_embeds[0], requires_grad=True)
     with attacked.subjects["erased"]():
-        errors = list(islice(inversion.learn(attacked, given, block), 80))
+        errors = list(islice(inversion.learn(attacked, given, [block]), 80))
     assert sum(errors[-10:]) < sum(errors[:10]) / 4
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "sd3", "flux"])
+def test_what_is_drawn_has_another_pooled_vector_too_where_the_family_has_one(kind, lit, monkeypatch):
+    monkeypatch.setattr(inversion, "STEPS", (0, 3))
+    monkeypatch.setattr(inversion, "HEADLINE", 3)
+    attacked, drawn = lit(kind), []
+    draw = Attacked.draw
+    monkeypatch.setattr(Attacked, "draw", lambda self, given, desc: drawn.append(given) or draw(self, given, desc))
+    inversion.run(attacked)
+    given = Conditioning.stack([attacked.embeddings[prompt] for prompt in attacked.superclass])
+    for told in drawn[1::2]:  # of each model once without a step, and once after three
+        for before, after in zip(movable(given), movable(Conditioning.stack(told)), strict=True):
+            added = after - before
+            assert added.abs().mean() > 0.01
+            torch.testing.assert_close(added, added[:1].expand_as(added))
