@@ -282,14 +282,18 @@ def _median(values: Sequence[float | None]) -> str:
 
 
 def pareto(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the forgetting gap against the collateral gap, a point for each kind of run, with its range."""
+    """Draw the forgetting gap against the collateral gap, a point for each kind of run, with its range.
+
+    Runs without a gap, as those beside no oracle, have no part in it, as in the table.
+    """
     from harness.show.figures import trade_off
 
     points = {}
     for (method, divergence, objective, scale, origin), group in _by_kind(rows).items():
-        if all(row["gaps"][name] for row in group for name in GAPS):
+        found = [[row["gaps"][name] for name in GAPS] for row in group if all(row["gaps"][name] for name in GAPS)]
+        if found:
             label = f"{divergence}, {scale}" if method == "ours" else method
-            forgetting, collateral = (_range([row["gaps"][name] for row in group]) for name in GAPS)
+            forgetting, collateral = (_range(gaps) for gaps in zip(*found, strict=True))
             points[f"{label}, critic" if objective == "variational" else label, origin] = forgetting, collateral
     if points:
         trade_off(path, points)

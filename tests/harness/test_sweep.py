@@ -145,6 +145,16 @@ def test_the_picture_shows_both_gaps(small, tmp_path):
     assert (tmp_path / "p.png").stat().st_size > 5000
 
 
+def test_a_run_without_gaps_leaves_the_point_of_its_kind_to_the_others(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("harness.show.figures.trade_off", lambda _, points: drawn.update(points))
+    kind = dict(zip(sweep.KIND, ("ours", "kl", "closed_form", "auto", "target"), strict=True))
+    gap = {"value": 0.2, "interval": [0.1, 0.4]}
+    rows = [kind | {"gaps": dict.fromkeys(sweep.GAPS, each)} for each in (gap, None)]
+    sweep.pareto(tmp_path / "p.png", rows)
+    assert drawn == {("kl, auto", "target"): ((0.1, 0.2, 0.4),) * 2}
+
+
 @pytest.mark.parametrize(
     ("code", "flags", "message"),
     [
