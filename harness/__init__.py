@@ -7,7 +7,7 @@ What stands here is imported once it is asked for, so that `import harness` need
 
 import os
 
-# Importing diffusers makes transformers warn that torchvision is missing, which nothing here needs.
+# Importing diffusers makes transformers warn that torchvision is missing, which FLUX.2 dev alone needs, and asks for.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # Torch's threads would else spin, on a whole core each, from one small layer to the next; the numbers are the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

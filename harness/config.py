@@ -101,7 +101,7 @@ class Config:
     latents: int = 96
     """Latents sampled once per prompt set, anchor and retained, before training."""
     guidance_scale: float = 3.0
-    """Classifier-free guidance of all sampling; FLUX.1 dev, distilled to it, is told of it in training too."""
+    """Classifier-free guidance of all sampling; FLUX's dev models, distilled to it, are told of it in training too."""
     sampling_steps: int = 8
     """Denoising steps of all sampling, by DPM-Solver++ 2M where the model's scheduler can be turned into it."""
     judge: str = ""
@@ -113,8 +113,8 @@ class Config:
     inception: Path | None = None
     """Weights of Inception v3, .pth or .safetensors, for KID by its features; without them KID is by the judge's."""
     max_sequence_length: int = 0
-    """Tokens of a prompt that T5, Gemma or Qwen read; 0 for what the model's vocabulary.json or pipeline has. Fewer
-    take less memory."""
+    """Tokens of a prompt that T5, Gemma, Qwen or Mistral read; 0 for what the model's vocabulary.json or pipeline has.
+    Fewer take less memory."""
     resolution: int = 0
     """Pixels along a side of all pictures; 0 for what the model was made for. Fewer take less memory."""
     stop_when: str = ""

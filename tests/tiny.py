@@ -90,7 +90,7 @@ def pipeline_full() -> StableDiffusionPipeline:
 
 UNETS = {"sd1": pipeline, "sd2": pipeline_2, "sdxl": pipeline_xl}
 EVERY = UNETS | tiny_transformers.PIPELINES
-SISTERS = ("pixart-sigma", "sd35", "schnell")
+SISTERS = ("pixart-sigma", "sd35", "schnell", "klein-distilled")
 """Which differ from another of their family by nothing that most tests see."""
 PIPELINES = {kind: make for kind, make in EVERY.items() if kind not in SISTERS}
 """One of each family."""
@@ -99,6 +99,8 @@ READS_TEXT = dict.fromkeys(EVERY, r"attn2\.to_[kv]$") | {
     "sd3": JOINT,
     "sd35": JOINT,
     "flux": JOINT + r"|^single_.*\.to_[kv]$",
+    "flux2": JOINT + r"|^single_.*\.to_qkv_mlp_proj$",
+    "klein": JOINT + r"|^single_.*\.to_qkv_mlp_proj$",
     "qwen-image": JOINT,
     "z-image": r"^(context_refiner|layers)\..*\.to_[kv]$",
 }
@@ -131,7 +133,7 @@ def call(of: Family, prompt: str, **options) -> Tensor:
         options["use_resolution_binning"] = False
     if of.max_sequence_length:
         options["max_sequence_length"] = of.max_sequence_length
-    images = of.pipeline(prompt, output_type="latent", height=of.pixels, width=of.pixels, **options).images
+    images = of.pipeline(prompt=prompt, output_type="latent", height=of.pixels, width=of.pixels, **options).images
     return of.unpacked(images)
 
 

@@ -5,19 +5,26 @@ import re
 import string
 from collections.abc import Iterable
 
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLQwenImage, QwenImagePipeline
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage, QwenImagePipeline
+from diffusers.pipelines.flux2.system_messages import SYSTEM_MESSAGE
 from tokenizers import pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTokenizer,
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    LlavaProcessor,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -94,21 +101,44 @@ def _merges(words: Iterable[str], vocabulary: dict[str, int]) -> list[tuple[str,
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Of bytes and a few words, alone and after a space; those of Qwen-Image's template are as many tokens as there.
-
-    What comes first is merged first: a word that is spelt in the middle of another follows that one.
-    """
-    template = re.findall(r"\w+", inspect.getsource(QwenImagePipeline.__init__).partition("Describe")[2])
-    spaced = [f"Ġ{word}" for word in (*template, *WORDS)]
-    vocabulary = {"<|endoftext|>": 0}
-    vocabulary |= {letter: 1 + place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    merges = _merges([*spaced, "assistant", "system", "Describe", "house", "user", "tree", *WORDS], vocabulary)
-    result = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
-    result.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    """Words of Qwen-Image's template are as many tokens as there; j is one that no template spells."""
+    template = inspect.getsource(QwenImagePipeline.__init__).partition("Describe")[2]
+    result = _byte_tokenizer([*re.findall(r"\w+", template), "j"], ["assistant", "system", "Describe"])
     result.chat_template = (
         "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+        "{% if enable_thinking is false %}..\n\n..\n\n{% endif %}"
     )
+    return result
+
+
+def pixtral_processor() -> LlavaProcessor:
+    """In the place of PixtralProcessor, which needs torchvision: with its template, in which contents are lists.
+
+    Padding comes first. Words of the system's message are as many tokens; b is one that it does not spell.
+    """
+    tokenizer = _byte_tokenizer([*re.findall(r"\w+", SYSTEM_MESSAGE), "b"], ["attribution", "You"])
+    tokenizer.padding_side = "left"
+    markers = [f"[{end}{kind}]" for kind in ("SYSTEM_PROMPT", "INST") for end in ("", "/")]
+    tokenizer.add_special_tokens({"additional_special_tokens": markers})
+    template = (
+        "{% for message in messages %}{% set kind = {'system': 'SYSTEM_PROMPT', 'user': 'INST'}[message.role] %}"
+        "[{{ kind }}]{{ message.content[0].text }}[/{{ kind }}]{% endfor %}"
+    )
+    return LlavaProcessor(CLIPImageProcessorPil(), tokenizer, chat_template=template)
+
+
+def _byte_tokenizer(words: list[str], alone: Iterable[str]) -> Qwen2Tokenizer:
+    """Of bytes, some words after a space, others without one, and those that all tokenizers have, in both ways.
+
+    What comes first is merged first: a word that is spelt in the middle of another follows that one.
+    """
+    spaced = [f"Ġ{word}" for word in (*words, *WORDS)]
+    vocabulary = {"<|endoftext|>": 0}
+    vocabulary |= {letter: 1 + place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = _merges([*spaced, *alone, "house", "user", "tree", *WORDS], vocabulary)
+    result = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
+    result.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     return result
 
 
@@ -131,6 +161,21 @@ def qwen() -> Qwen3Model:
     return Qwen3Model(Qwen3Config(**_qwen(num_hidden_layers=2))).eval()
 
 
+def qwen_of_language() -> Qwen3ForCausalLM:
+    """As deep as is read: after 9, 18 and 27 layers."""
+    return Qwen3ForCausalLM(Qwen3Config(**_qwen(num_hidden_layers=27))).eval()
+
+
+def mistral() -> Mistral3ForConditionalGeneration:
+    """As deep as is read: after 10, 20 and 30 layers. What it sees with is never asked for."""
+    seeing = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    read = _qwen(num_hidden_layers=30) | {"vocab_size": len(pixtral_processor().tokenizer)}
+    configuration = Mistral3Config(
+        text_config={"model_type": "mistral"} | read, vision_config={"model_type": "pixtral"} | seeing
+    )
+    return Mistral3ForConditionalGeneration(configuration).eval()
+
+
 def video_vae() -> AutoencoderKLQwenImage:
     """For pictures of twice the latents' pixels a side; it says no size."""
     return AutoencoderKLQwenImage(
@@ -146,6 +191,17 @@ def deep_vae() -> AutoencoderDC:
     blocks |= {f"{each}_layers_per_block": (1, 1, 1) for each in ("encoder", "decoder")}
     blocks |= {f"{each}_qkv_multiscales": ((), (), ()) for each in ("encoder", "decoder")}
     return AutoencoderDC(latent_channels=4, scaling_factor=0.41407, **blocks)
+
+
+def patched_vae() -> AutoencoderKLFlux2:
+    """For pictures of 16 pixels a side, and with a mean and a variance of each channel of a patch of latents."""
+    result = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, sample_size=16, latent_channels=4,
+    ).eval()  # fmt: skip
+    result.bn.running_mean.copy_(torch.linspace(-1, 1, 16))
+    result.bn.running_var.copy_(torch.linspace(0.25, 4, 16))
+    return result
 
 
 def vae(levels: int = 2, **options) -> AutoencoderKL:

@@ -4,6 +4,9 @@ import torch
 from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     PixArtAlphaPipeline,
@@ -110,6 +113,44 @@ def schnell() -> FluxPipeline:
     return pipeline
 
 
+def flux2() -> Flux2Pipeline:
+    """dev's kind, which is told of guidance."""
+    torch.manual_seed(0)
+    return Flux2Pipeline(
+        vae=tiny_parts.patched_vae(), text_encoder=tiny_parts.mistral(), tokenizer=tiny_parts.pixtral_processor(),
+        transformer=_flux2(guidance_embeds=True), scheduler=_shifted_by_steps(),
+    )  # fmt: skip
+
+
+def klein(**options) -> Flux2KleinPipeline:
+    """The base model's kind."""
+    torch.manual_seed(0)
+    return Flux2KleinPipeline(
+        vae=tiny_parts.patched_vae(), text_encoder=tiny_parts.qwen_of_language(), tokenizer=tiny_parts.qwen_tokenizer(),
+        transformer=_flux2(guidance_embeds=False), scheduler=_shifted_by_steps(), **options,
+    )  # fmt: skip
+
+
+def klein_distilled() -> Flux2KleinPipeline:
+    """As the base model but for its pipeline, which takes no notice of guidance."""
+    return klein(is_distilled=True)
+
+
+def _flux2(**options) -> Flux2Transformer2DModel:
+    """Its layers have no biases to add to velocities, so the last one's weights are larger than others'."""
+    transformer = Flux2Transformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=3 * 16, timestep_guidance_channels=16, axes_dims_rope=(2, 2, 2, 2), **options,
+    )  # fmt: skip
+    _spread(transformer)
+    torch.nn.init.normal_(transformer.proj_out.weight, std=0.4)
+    return transformer
+
+
+def _shifted_by_steps() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+
+
 def qwen_image(**options) -> QwenImagePipeline:
     """Of 256x256 pictures, as its pipeline's call makes 128 latents a side; tests ask for less."""
     torch.manual_seed(0)
@@ -157,6 +198,9 @@ PIPELINES = {
     "sd35": sd35,
     "flux": flux,
     "schnell": schnell,
+    "flux2": flux2,
+    "klein": klein,
+    "klein-distilled": klein_distilled,
     "qwen-image": qwen_image,
     "z-image": z_image,
 }

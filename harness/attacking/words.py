@@ -84,11 +84,12 @@ def _put(
 
 
 def _encoders(model: Family) -> list[tuple[Any, Any]]:
-    """Each tokenizer with its text encoder, where that is there; diffusers numbers both alike."""
+    """Each tokenizer, or a processor's, with its text encoder, where that is there; diffusers numbers both alike."""
     parts = model.pipeline.components
     present = [name for name, part in parts.items() if name.startswith("text_encoder") and part is not None]
     numbers = [name.removeprefix("text_encoder") for name in present]
-    return [(parts["tokenizer" + number], parts["text_encoder" + number]) for number in numbers]
+    pairs = [(parts["tokenizer" + number], parts["text_encoder" + number]) for number in numbers]
+    return [(getattr(tokenizer, "tokenizer", tokenizer), encoder) for tokenizer, encoder in pairs]
 
 
 def _readings(tokenizer: Any, word: str) -> set[int]:

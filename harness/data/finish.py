@@ -86,7 +86,7 @@ def guided(
     """The raw output at x_t (n, c, h, w) and t (n,), guided from the second of two conditionings to the first."""
     given, nothing = both
     output = model.predict(model.network, noisy, timesteps, given)
-    if guidance_scale > 1 and model.classifier_free:
+    if guidance_scale > 1 and model.guides(model.pipeline.config):
         base = model.predict(model.network, noisy, timesteps, nothing)
         output = model.guided(output, base, guidance_scale)
     return output

@@ -57,8 +57,8 @@ def sample(
                 generator=[torch.Generator().manual_seed(each) for each in own_seeds],
                 output_type=output,
             )
-            images = model.unpacked(result.images.float())
-            results.append(images.cpu() if output == "pt" else images)
+            images = result.images.float()
+            results.append(images.cpu() if output == "pt" else model.unpacked(images))
     # Laid out as a cache gives them back: a convolution of the same numbers laid out otherwise rounds otherwise.
     return processes.gather(torch.cat(results).contiguous(), len(prompts))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.config import UsageError
 from harness.erasure import callers
 from harness.erasure.outcome import CURVES, PICTURE, REPORT, Outcome
-from harness.models import lowrank
+from harness.models.layouts import lowrank
 from harness.models.weights import fingerprint, write_delta
 from harness.runs.ends import between_steps
 from harness.runs.files import usable, write_json

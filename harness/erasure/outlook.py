@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -11,7 +12,7 @@ from accelerate import init_empty_weights
 from harness.config import Config
 from harness.erasure.pace import pace_lines
 from harness.judging.panel import panel
-from harness.models.family import Family, families
+from harness.models.family import families
 from harness.models.source import CONFIGURATION, INDEX
 from harness.plan import Plan
 from harness.prompts.concepts import Concepts
@@ -76,10 +77,11 @@ def _weight_lines(plan: Plan) -> list[str]:
 
 def group_sizes(plan: Plan) -> dict[str, int] | None:
     """How many weights each group of the model's denoiser trains, by its configuration; None where that is not here."""
-    source, family = plan.source, _family(plan)
-    if family is None or not isinstance(source, Path):
+    source, index = plan.source, _index(plan)
+    family = families().get(index["_class_name"]) if index else None
+    if index is None or family is None or not isinstance(source, Path):
         return None
-    kind = json.loads((source / INDEX).read_text())[family.component][1]
+    kind = index[family.component][1]
     config = json.loads((source / family.component / CONFIGURATION).read_text())
     with init_empty_weights():
         network = getattr(diffusers, kind).from_config(config)
@@ -89,12 +91,10 @@ def group_sizes(plan: Plan) -> dict[str, int] | None:
     }
 
 
-def _family(plan: Plan) -> type[Family] | None:
-    """That of the model, where its folder is here; None where it is not, or of none."""
+def _index(plan: Plan) -> dict[str, Any] | None:
+    """That of the model, where its folder is here."""
     source = plan.source
-    if not isinstance(source, Path) or not source.is_dir():
-        return None
-    return families().get(json.loads((source / INDEX).read_text())["_class_name"])
+    return json.loads((source / INDEX).read_text()) if isinstance(source, Path) and source.is_dir() else None
 
 
 def _trained(weight: torch.nn.Parameter, group: str, options: Config) -> int:
@@ -111,8 +111,9 @@ def _picture_line(plan: Plan, concepts: Concepts) -> str:
     kept = options.latents * (2 if concepts.retain_prompts else 1)
     shown = 2 * len(plan.shown)
     count = 2 * judged + kept + shown
-    family = _family(plan)
-    told = 1 if family is not None and not family.classifier_free else 2  # with the empty prompt beside each
+    index = _index(plan)
+    family = families().get(index["_class_name"]) if index else None
+    told = 1 if index and family and not family.guides(index) else 2  # with the empty prompt beside each
     passes = told * options.sampling_steps * count
     return (
         f"{count} pictures are sampled, {judged} before, as many after and {kept} to train on"

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from harness.config import Config, UsageError
 from harness.data.latents import encode, sample
 from harness.models import load as models
-from harness.models import lowrank
 from harness.models.edits import Fit, edit
 from harness.models.family import Family
-from harness.models.layouts import kohya, original
+from harness.models.layouts import kohya, lowrank, original
 from harness.models.source import resolve
 from harness.models.weights import fingerprint, read_weights, save_configurations, save_pipeline
 from harness.runs.command import quieten_libraries

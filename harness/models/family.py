@@ -1,7 +1,6 @@
 """All that the trainer asks of a kind of model: predict, encode prompts, parameters of a group, noise schedule."""
 
 import inspect
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from harness.config import UsageError
 from harness.discovery import classes
+from harness.models import autoencoder
 from harness.models.path import GaussianPath
 from harness.models.source import OPTIONAL
 
@@ -99,6 +99,8 @@ class Family(ABC):
     """What a denoiser is told that was distilled to follow guidance by itself; others are told of none."""
     resolution: int = 0
     """Pixels along a side of the pictures that it draws; 0 for what it was made for."""
+    sampling_steps: int = 0
+    """Of a sampling, by whose number some shift its times; 0 for as many as the pipeline's call makes."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     """diffusers' class, as a model's index names it."""
@@ -161,8 +163,8 @@ class Family(ABC):
         if own:
             return own.default
         pipe = self.pipeline
-        templates = (getattr(pipe, "prompt_template_encode", None), getattr(pipe.tokenizer, "chat_template", None))
-        return [each for each in templates if isinstance(each, str)]
+        places = ((pipe, "prompt_template_encode"), (pipe, "system_message"), (pipe.tokenizer, "chat_template"))
+        return [each for place, name in places if isinstance(each := getattr(place, name, None), str)]
 
     @property
     def device(self) -> torch.device:
@@ -218,25 +220,18 @@ class Family(ABC):
             setattr(self.pipeline, self.component, own)
 
     def unpacked(self, latents: Tensor) -> Tensor:
-        """Latents of square pictures as the pipeline's call gives them, packed or not, as (n, c, h, w)."""
-        if latents.ndim == 4:
-            return latents
-        factor = self.pipeline.vae_scale_factor
-        pixels = 2 * math.isqrt(latents.shape[1]) * factor
-        unpacked = self.pipeline._unpack_latents(latents, pixels, pixels, factor)
-        return unpacked[:, :, 0] if unpacked.ndim == 5 else unpacked  # of frames there is one
+        """Latents of square pictures as the pipeline's call gives them, as the sampler has them, (n, c, h, w).
+
+        That is packed, or as a decoder reads those that a batch norm scales, or as they are.
+        """
+        if latents.ndim == 3:
+            return autoencoder.unpacked(latents)
+        vae = self.pipeline.vae
+        return autoencoder.scaled(vae, latents) if autoencoder.has_batch_norm(vae) else latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (n, c, h, w) as the sampler has them to pictures (n, 3, H, W) in [0, 1]; within `drawing`."""
-        vae = self.pipeline.vae
-        if "z_dim" in vae.config:  # of an autoencoder of videos: each channel has its own scale, and frames an axis
-            mean, deviation = (
-                latents.new_tensor(vae.config[name]).view(-1, 1, 1) for name in ("latents_mean", "latents_std")
-            )
-            decoded = vae.decode((deviation * latents + mean)[:, :, None]).sample[:, :, 0]
-        else:
-            shifted = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-            decoded = vae.decode(shifted).sample
+        decoded = autoencoder.decoded(self.pipeline.vae, latents)
         return self.pipeline.image_processor.postprocess(decoded, output_type="pt")
 
     @property
@@ -252,7 +247,7 @@ class Family(ABC):
     def latent_shape(self, pixels: int) -> tuple[int, ...]:
         """Channels, height and width of the latents of a square picture."""
         side = pixels // self.pipeline.vae_scale_factor
-        return (latent_channels(self.pipeline.vae), side, side)
+        return (autoencoder.latent_channels(self.pipeline.vae), side, side)
 
     def parameters_of(self, group: str) -> dict[str, torch.nn.Parameter]:
         """The denoiser's parameters by name that a group trains, or for `lora` adapts.
@@ -280,6 +275,11 @@ class Family(ABC):
             group: {name: each for name, each in named.items() if pattern.search(name) and name not in idle}
             for group, pattern in cls.parameter_groups.items()
         }
+
+    @classmethod
+    def guides(cls, index: Mapping[str, Any]) -> bool:
+        """Whether the empty prompt has a part in guided sampling: not where a pipeline's index says it is distilled."""
+        return cls.classifier_free and not index.get("is_distilled", False)
 
     def guided(self, given: Tensor, nothing: Tensor, scale: float) -> Tensor:
         """Raw outputs (n, c, h, w) for prompts and for the empty one, guided to the first as the pipeline's call does.
@@ -325,11 +325,6 @@ class Family(ABC):
         Raises:
             UsageError: it has none that s can be read from.
         """
-
-
-def latent_channels(vae: Any) -> int:
-    """Of an autoencoder; one of videos has another name for them."""
-    return vae.config.get("latent_channels") or vae.config.z_dim
 
 
 def families() -> dict[str, type[Family]]:

@@ -138,7 +138,7 @@ def restrain_cudnn() -> None:
 
 
 def told(model: Family, options: Config) -> Family:
-    """The model as a run's options have it told: of tokens, of pixels, and of guidance where it was distilled to it.
+    """The model as a run's options have it told: of tokens, pixels, steps, and guidance where it was distilled to it.
 
     Raises:
         UsageError: a number of tokens, where all its text encoders have a length of their own; or pixels that it
@@ -155,8 +155,9 @@ def told(model: Family, options: Config) -> Family:
     if pixels % each or pixels > most:
         raise UsageError(f"--resolution {pixels}: must be a multiple of {each} up to the model's own {most}")
     return replace(
-        model, max_sequence_length=tokens, guidance_scale=options.guidance_scale, resolution=options.resolution
-    )
+        model, max_sequence_length=tokens, guidance_scale=options.guidance_scale, resolution=pixels,
+        sampling_steps=options.sampling_steps,
+    )  # fmt: skip
 
 
 def check_prompts(model: Family, prompts: Iterable[str], where: str = "", way: str = ", or give --prompts") -> None:

@@ -151,7 +151,9 @@ def diffusion_path(pipeline: DiffusionPipeline, device: torch.device | str = "cp
     return GaussianPath(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), exact / (1 - exact), kind)
 
 
-def flow_path(pipeline: DiffusionPipeline, device: torch.device | str, positions: int) -> GaussianPath:
+def flow_path(
+    pipeline: DiffusionPipeline, device: torch.device | str, positions: int, mu: float | None = None
+) -> GaussianPath:
     """The straight path x_t = (1 - t) x_0 + t epsilon of flow matching, at the thousandths that its models count in.
 
     Its deterministic step has no variance, so s is that of the path's posterior (theory's reverse step).
@@ -160,6 +162,7 @@ def flow_path(pipeline: DiffusionPipeline, device: torch.device | str, positions
         pipeline: whose scheduler says how time is shifted.
         device: of the tensors.
         positions: of a picture of the default size, as the transformer sees it; resolution shifts time by them.
+        mu: what the pipeline's call tells a scheduler that shifts dynamically; None where that is of the positions.
 
     Raises:
         UsageError: the scheduler is of no flow.
@@ -170,7 +173,7 @@ def flow_path(pipeline: DiffusionPipeline, device: torch.device | str, positions
     time = torch.arange(given["num_train_timesteps"] + 1, dtype=torch.float64, device=device)
     time = time / given["num_train_timesteps"]
     ratio = ((1 - time) / time) ** 2
-    return GaussianPath((1 - time).float(), time.float(), ratio, FLOW, math.log(time_shift(given, positions)))
+    return GaussianPath((1 - time).float(), time.float(), ratio, FLOW, math.log(time_shift(given, positions, mu)))
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -178,11 +181,11 @@ def is_flow(scheduler: Any) -> bool:
     return bool(scheduler.config.get("use_flow_sigmas")) or type(scheduler).__name__.startswith("FlowMatch")
 
 
-def time_shift(configuration: Mapping[str, Any], positions: int) -> float:
-    """The factor on the odds t / (1 - t) of a flow's times, for pictures of so many positions."""
+def time_shift(configuration: Mapping[str, Any], positions: int, mu: float | None = None) -> float:
+    """The factor on the odds t / (1 - t) of a flow's times, for pictures of so many positions or by `mu`."""
     if not configuration.get("use_dynamic_shifting"):
         return configuration.get("shift") or configuration.get("flow_shift") or 1.0
-    mu = dynamic_shift(configuration, positions)
+    mu = dynamic_shift(configuration, positions) if mu is None else mu
     return math.exp(mu) if is_exponential(configuration) else mu
 
 

@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def few_steps(pipeline: DiffusionPipeline) -> Iterator[None]:
 
 def with_steps(model: Family, steps: int, device: torch.device | str = "cpu") -> Any:
     """The sampler before the first of so many steps, at the time steps that the pipeline's call gives them."""
-    scheduler, shift = sampler(model.pipeline), model.path().log_shift
+    scheduler = sampler(model.pipeline)
+    shift = replace(model, sampling_steps=steps).path().log_shift
     given: dict[str, Any] = {"num_inference_steps": steps}
     if model.spaces_noise and not scheduler.config.get("use_flow_sigmas"):
         given = {"sigmas": np.linspace(1.0, 1 / steps, steps)}

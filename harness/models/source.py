@@ -26,14 +26,14 @@ QUANTISED = (
 OTHER_PIPELINES = {
     "ControlNet|Adapter|GLIGEN|FluxControl": "it takes a picture that says where things are; name the model that it "
     "steers",
-    "Inpaint|Fill|Kontext|Edit|ZImageOmni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture besides the "
-    "prompt; name a text-to-image model",
+    "Inpaint|Fill|Kontext|Edit|KleinKV|ZImageOmni|Redux|Pix2Pix|Upscale|Depth2Img|Refiner": "it takes a picture "
+    "besides the prompt; name a text-to-image model",
     "Video|^Wan|^LTX|^Mochi|^AnimateDiff|^Allegro|^Latte|^Cosmos|[IT]2V": "it makes videos; name a text-to-image model",
     "Layered": "it draws the layers of a picture; name a text-to-image model",
     "Sprint|Consistency|Turbo|Distilled": "it is distilled to a few steps of a kind of their own; name the model that "
     "it was made from",
     "Img2Img|PAG": "another use of a text-to-image pipeline's parts; load them as that, with from_pipe, and save it",
-    "^(Flux2|Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
+    "^(Chroma|AuraFlow|HiDream|Hunyuan|CogView|Kolors|Kandinsky|Lumina|StableCascade)": "its "
     "family has no file in harness/models/families yet",
 }
 """Why a pipeline of diffusers is none that can be erased from here, by what its name holds."""
@@ -45,6 +45,9 @@ BY_PIPELINE = (
 OTHER_FILES = {
     r"\bcontrol_model\.|\bcontrolnet_": "a ControlNet; name the model that it steers",
     r"\blora_|\.lora_": "a LoRA, which is no model; name the one that it is for",
+    r"\bdouble_stream_modulation_": "the denoiser of FLUX.2, which is read as a folder alone; read it with diffusers' "
+    "Flux2Transformer2DModel.from_single_file(FILE), give it to the base pipeline's from_pretrained, and "
+    "save_pretrained(NEW_FOLDER)",
     r"\bdouble_blocks\.": "a file of FLUX.1, " + BY_PIPELINE.format("FluxPipeline", "FluxTransformer2DModel"),
     r"\bjoint_blocks\.": "a file of Stable Diffusion 3, "
     + BY_PIPELINE.format("StableDiffusion3Pipeline", "SD3Transformer2DModel"),

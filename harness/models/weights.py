@@ -10,9 +10,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from harness.config import UsageError
-from harness.models import lowrank
 from harness.models.denoiser import Denoiser
 from harness.models.family import Family
+from harness.models.layouts import lowrank
 from harness.models.source import forget_places
 from harness.runs import processes
 from harness.runs.files import load_tensors, save_tensors

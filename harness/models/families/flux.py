@@ -9,13 +9,11 @@ from typing import Any, ClassVar, final
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
+from harness.models.autoencoder import PATCH
 from harness.models.families.pixart import transformer_problem
 from harness.models.families.stable_diffusion import token_limit
 from harness.models.family import Conditioning, Family
 from harness.models.path import GaussianPath, flow_path
-
-PACKED = 4
-"""Latents to a position, 2 a side."""
 
 
 @final
@@ -46,7 +44,7 @@ class Flux(Family):
 
     def problem(self) -> str | None:
         """Another transformer, one for other latents, or a text encoder missing."""
-        return transformer_problem(self.pipeline, FluxTransformer2DModel, ("text_encoder", "text_encoder_2"), PACKED)
+        return transformer_problem(self.pipeline, FluxTransformer2DModel, ("text_encoder", "text_encoder_2"), PATCH**2)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """T5's token states, and CLIP's pooled vector."""
@@ -71,13 +69,13 @@ class Flux(Family):
             pipe._pack_latents(noisy, n, channels, height, width), timestep=timesteps / 1000, guidance=guided,
             pooled_projections=conditioning.pooled, encoder_hidden_states=text,
             txt_ids=text.new_zeros(text.shape[1], 3),
-            img_ids=pipe._prepare_latent_image_ids(n, height // 2, width // 2, noisy.device, noisy.dtype),
+            img_ids=pipe._prepare_latent_image_ids(n, height // PATCH, width // PATCH, noisy.device, noisy.dtype),
         ).sample  # fmt: skip
         return self.unpacked(output)
 
     def path(self) -> GaussianPath:
         """The straight one."""
-        positions = math.prod(self.latent_shape(self.pixels)[1:]) // PACKED
+        positions = math.prod(self.latent_shape(self.pixels)[1:]) // PATCH**2
         return flow_path(self.pipeline, self.device, positions)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:

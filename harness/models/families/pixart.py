@@ -8,7 +8,8 @@ from typing import Any, ClassVar, final
 from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 from torch import Tensor
 
-from harness.models.family import Conditioning, Family, latent_channels
+from harness.models.autoencoder import latent_channels
+from harness.models.family import Conditioning, Family
 from harness.models.path import GaussianPath, diffusion_path
 
 

@@ -10,12 +10,10 @@ from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from torch import Tensor
 from torch.nn.functional import pad
 
+from harness.models.autoencoder import PATCH
 from harness.models.families.pixart import transformer_problem
 from harness.models.family import Conditioning, Family
 from harness.models.path import GaussianPath, flow_path
-
-SIDE = 2
-"""Latents along a side of a position."""
 
 
 @final
@@ -37,7 +35,7 @@ class QwenImage(Family):
     }
     component: ClassVar = "transformer"
     guidance_argument: ClassVar = "true_cfg_scale"
-    rescaled_side: ClassVar = SIDE
+    rescaled_side: ClassVar = PATCH
     spaces_noise: ClassVar = True
     reads_embeddings: ClassVar = False  # but what each block makes of them and the time
     read_by_next: ClassVar = re.compile(r"transformer_blocks\.(\d+)\.(attn\.to_add_out|txt_mlp)\.")
@@ -45,7 +43,7 @@ class QwenImage(Family):
     def problem(self) -> str | None:
         """Another transformer, one that is told of more than prompt and time, or no text encoder."""
         if problem := transformer_problem(
-            self.pipeline, QwenImageTransformer2DModel, ("text_encoder",), packed=SIDE**2, patch=SIDE**2
+            self.pipeline, QwenImageTransformer2DModel, ("text_encoder",), packed=PATCH**2, patch=PATCH**2
         ):
             return problem
         if self.network.config.guidance_embeds:
@@ -83,13 +81,13 @@ class QwenImage(Family):
         output = network(
             self.pipeline._pack_latents(noisy, n, channels, height, width), timestep=timesteps / 1000,
             encoder_hidden_states=embeds, encoder_hidden_states_mask=mask,
-            img_shapes=[[(1, height // SIDE, width // SIDE)]] * n,
+            img_shapes=[[(1, height // PATCH, width // PATCH)]] * n,
         ).sample  # fmt: skip
         return self.unpacked(output)
 
     def path(self) -> GaussianPath:
         """The straight one."""
-        positions = math.prod(self.latent_shape(self.pixels)[1:]) // SIDE**2
+        positions = math.prod(self.latent_shape(self.pixels)[1:]) // PATCH**2
         return flow_path(self.pipeline, self.device, positions)
 
     def sampling_arguments(self, conditioning: Conditioning, unconditional: Conditioning) -> dict[str, Any]:

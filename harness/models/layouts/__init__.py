@@ -1,1 +1,1 @@
-"""How other programs name a UNet pipeline's tensors: the original code base, and the trainers and UIs around it."""
+"""How a change of weights is written: as thin factors, and under the names that other programs have for tensors."""

@@ -12,7 +12,8 @@ def _own_vectors(model, word):
     """What each text encoder has for a word of one token after a space, (1, 1, width)."""
     parts = model.pipeline.components
     pairs = [(parts["tokenizer" + n], parts["text_encoder" + n]) for n in ("", "_2", "_3") if "tokenizer" + n in parts]
-    read = [tokenizer(f"a {word}", add_special_tokens=False).input_ids[-1:] for tokenizer, _ in pairs]
+    tokenizers = [getattr(tokenizer, "tokenizer", tokenizer) for tokenizer, _ in pairs]  # a processor has one
+    read = [tokenizer(f"a {word}", add_special_tokens=False).input_ids[-1:] for tokenizer in tokenizers]
     return [
         encoder.get_input_embeddings().weight.detach()[tokens][None]
         for (_, encoder), tokens in zip(pairs, read, strict=True)

@@ -90,7 +90,7 @@ def test_the_time_is_told_by_an_earlier_run_of_the_same_loop(finished, capsys):
 
 
 def test_a_model_that_gets_no_empty_prompt_samples_in_half_the_passes(tmp_path, capsys):
-    for kind, passes in (("sd3", 2), ("flux", 1)):
+    for kind, passes in (("sd3", 2), ("flux", 1), ("klein", 2), ("klein-distilled", 1)):
         folder = tiny.folder(tmp_path / kind, kind)
         assert unlearn.main(["--model", str(folder), *STAR, "--dry-run", "--sampling-steps", "3"]) == 0
         count, told = re.search(r"(\d+) pictures are .* by ([\d,]+) forward", capsys.readouterr().out).groups()

@@ -69,6 +69,7 @@ def test_a_parameter_group_trains_its_own_weights_alone(kind, group):
         assert with_gradient == effective
     if group == "lora":
         ends = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+        ends += ("to_qkv_mlp_proj", "attn.to_out")  # of FLUX.2
         layers = [name for name in effective if name.removesuffix(".weight").endswith(ends)]
         assert len(with_gradient) == 2 * len(layers)
 

@@ -254,7 +254,7 @@ def test_a_length_is_for_text_encoders_that_have_none_of_their_own(tmp_path):
 
 
 def test_a_resolution_is_drawn_as_the_pipelines_own_call_draws_it():
-    for kind in ("sd1", "sdxl", "pixart", "sd3", "flux", "qwen-image", "z-image"):
+    for kind in ("sd1", "sdxl", "pixart", "sd3", "flux", "flux2", "klein", "qwen-image", "z-image"):
         model = models.told(tiny.model(kind), Config(resolution=8))
         embeddings = latents.encode(model, ["a star", ""])
         ours = latents.sample(model, ["a star"], embeddings, Config(sampling_steps=2, guidance_scale=1.0), seed=7)

@@ -20,7 +20,7 @@ from harness.models.family import families
 from harness.models.sampler import few_steps, has_steps, sampler, with_steps
 from tests import tiny
 
-EULER = ("sd3", "flux", "qwen-image", "z-image")
+EULER = ("sd3", "flux", "flux2", "klein", "qwen-image", "z-image")
 """Kinds whose sampler is their own scheduler, which makes Euler's steps of a flow."""
 
 

@@ -34,7 +34,9 @@ from tests import tiny
         ("ZImageOmniPipeline", "it takes a picture besides the prompt"),
         ("ZImageInpaintPipeline", "it takes a picture besides the prompt"),
         ("ZImageControlNetPipeline", "a picture that says where things are"),
-        ("Flux2Pipeline", "its family has no file in harness/models/families yet"),
+        ("Flux2KleinInpaintPipeline", "it takes a picture besides the prompt"),
+        ("Flux2KleinKVPipeline", "it takes a picture besides the prompt"),
+        ("ChromaPipeline", "its family has no file in harness/models/families yet"),
     ],
 )
 def test_another_kind_of_pipeline_is_told_why_it_is_none_and_what_to_name(tmp_path, kind, why):
@@ -54,6 +56,7 @@ def test_no_reason_is_given_against_a_family_that_is_loaded():
     ("name", "said"),
     [
         ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "of FLUX.1, .*FluxPipeline.from_single_file"),
+        ("double_stream_modulation_img.lin.weight", "the denoiser of FLUX.2, .*from_single_file.*save_pretrained"),
         ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "of Stable Diffusion 3, .*from_single_file"),
         ("conditioner.embedders.1.model.ln_final.weight", "of Stable Diffusion XL, .*from_single_file"),
         ("blocks.0.cross_attn.kv_linear.weight", "of PixArt or SANA, which is read as a folder alone"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.models import lowrank
+from harness.models.layouts import lowrank
 from harness.models.weights import fingerprint
 from harness.runs import files
 

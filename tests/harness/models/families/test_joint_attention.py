@@ -35,8 +35,8 @@ def test_time_is_shifted_as_the_scheduler_says_or_by_the_positions_of_a_picture(
     assert model.path().log_shift == pytest.approx(math.log(shift))
 
 
-def test_dev_is_told_of_guidance_and_schnell_of_none():
-    for kind, same in (("flux", False), ("schnell", True)):
+def test_dev_is_told_of_guidance_and_schnell_and_klein_of_none():
+    for kind, same in (("flux", False), ("schnell", True), ("flux2", False), ("klein", True)):
         model = models.told(tiny.model(kind), Config(guidance_scale=2.0))
         assert model.guidance_scale == 2.0
         assert torch.equal(_output(model), _output(replace(model, guidance_scale=4.0))) == same
@@ -79,6 +79,13 @@ def test_a_pipeline_saved_without_t5_is_erased_and_saved_without_it(tmp_path):
             "flux",
             lambda pipe: pipe.register_modules(text_encoder_2=None),
             "lacks its text_encoder_2; save",
+        ),
+        ("klein", lambda pipe: pipe.register_modules(text_encoder=None), "lacks its text_encoder; save the pipeline"),
+        ("flux2", lambda pipe: pipe.vae.register_to_config(latent_channels=8), "takes 16 channels where .* have 32"),
+        (
+            "klein",
+            lambda pipe: pipe.transformer.register_to_config(guidance_embeds=True),
+            "takes the guidance scale as an input, of which this pipeline tells it nothing",
         ),
         ("sd3", lambda pipe: pipe.register_modules(text_encoder=None), "lacks its text_encoder; save the pipeline"),
         ("sd3", lambda pipe: pipe.vae.register_to_config(latent_channels=2), "takes 4 channels where .* have 2"),
