@@ -19,6 +19,7 @@ from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.edits import Edit, check_start
 from harness.models.family import Conditioning, Family
+from harness.models.layouts.narrow import Exact
 from harness.models.path import FLOW
 from harness.models.weights import fingerprint
 from harness.plan import Plan
@@ -100,7 +101,7 @@ class Prepared:
     def digests(self) -> dict[str, str]:
         """By the name of each of the model's networks a digest of its weights; to be asked for before any changes."""
         parts = self.model.pipeline.components
-        states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
+        states = {name: Exact.of(part) for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         return {name: fingerprint(state) for name, state in states.items()}
 
     def fingerprints(self) -> dict[str, str]:
@@ -114,7 +115,7 @@ class Prepared:
 
 
 def loaded(plan: Plan) -> Family:
-    """The model at the place that was planned, on the device; the libraries' notes go off the screen.
+    """The model at the place that was planned, on the device in its precision; libraries' notes go off the screen.
 
     Raises:
         UsageError: no such device, or no such model.
@@ -123,7 +124,8 @@ def loaded(plan: Plan) -> Family:
     options = plan.options
     device = models.resolve_device(options.device)
     processes.join(device)
-    return models.load(plan.source, device, options.variant, options.revision, options.offline)
+    model = models.load(plan.source, torch.device("cpu"), options.variant, options.revision, options.offline)
+    return models.ready(model, device, options.precision)
 
 
 def prepare(plan: Plan, model: Family) -> Prepared:

@@ -31,6 +31,7 @@ from harness.data import latents
 from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.family import Conditioning, Family
+from harness.models.layouts.narrow import widen
 from harness.runs.command import quieten_libraries
 from harness.show.screen import environment
 from harness.train import Trainer
@@ -164,9 +165,18 @@ def ours(model: Family, said: Said, size: Size, divergence: str = "kl") -> Itera
     """
     model.network.to(memory_format=torch.channels_last)
     losses = Losses.of([fdiv.resolve(divergence)] * size.concepts, [1.0] * size.concepts, "closed_form")
-    trainer = Trainer(model, random_latents(model, said, size), losses, size.options)
-    yield trainer.take_step
-    trainer.denoiser.restore()
+    with stored(model, size.precision):
+        trainer = Trainer(model, random_latents(model, said, size), losses, size.options)
+        yield trainer.take_step
+        trainer.denoiser.restore()
+
+
+@contextmanager
+def stored(model: Family, precision: str) -> Iterator[None]:
+    """Within this, the denoiser is stored as a run in a precision has it, and after it in fp32."""
+    models.ready(model, model.device, precision)
+    yield
+    widen(model.network)
 
 
 def random_latents(model: Family, said: Said, size: Size) -> latents.Sampled:
@@ -276,7 +286,8 @@ def sampling_seconds(model: Family, said: Said, options: Config) -> dict[str, fl
     for kind, output, steps in (("ours", "latent", options.sampling_steps), ("reference", "pt", RECIPE_SAMPLING)):
         started = time.perf_counter()
         prompts = [PROMPTS[1]] * 2 * options.batch_size
-        latents.sample(model, prompts, said, replace(options, sampling_steps=steps), 0, output, f"sample {kind}")
+        with stored(model, options.precision):
+            latents.sample(model, prompts, said, replace(options, sampling_steps=steps), 0, output, f"sample {kind}")
         result[kind] = (time.perf_counter() - started) / len(prompts)
     return result
 

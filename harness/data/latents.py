@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.config import Config
 from harness.models.family import Conditioning, Family
+from harness.models.layouts.narrow import aside
 from harness.models.sampler import few_steps
 from harness.runs import processes
 from harness.runs.progress import bar
@@ -21,7 +22,7 @@ def encode(model: Family, prompts: Iterable[str]) -> dict[str, Conditioning]:
     """Each distinct prompt's conditioning, without a leading n, on the model's device."""
     distinct = list(dict.fromkeys(prompts))
     parts = [distinct[start : start + ENCODED] for start in range(0, len(distinct), ENCODED)]
-    with model.encoding():
+    with aside(model.network), model.encoding():  # encoders can be as large as the denoiser
         rows = [row for part in bar(parts, "encode prompts") for row in model.encode(part)]
     return dict(zip(distinct, rows, strict=True))
 

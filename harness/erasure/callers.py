@@ -35,8 +35,8 @@ def device_of(pipeline: DiffusionPipeline, name: str) -> torch.device:
     return models.resolve_device(str(pipeline._execution_device) if name == "auto" else name)
 
 
-def copied(pipeline: DiffusionPipeline, device: torch.device) -> Family:
-    """The same model in a pipeline of its own, in fp32 and without adapters, as the trainer sees it.
+def copied(pipeline: DiffusionPipeline) -> Family:
+    """The same model in a pipeline of its own, on the CPU, in fp32 and without adapters, as the trainer sees it.
 
     Raises:
         UsageError: no pipeline of a known family, or weights that cannot be read, as quantised ones.
@@ -48,7 +48,7 @@ def copied(pipeline: DiffusionPipeline, device: torch.device) -> Family:
     asked = inspect.signature(family.pipeline_class.__init__).parameters
     rest = {name: value for name, value in pipeline.config.items() if name in asked and name not in parts}
     own = family.pipeline_class(**(parts | rest | {name: value for name, value in fixed.items() if name in asked}))
-    return models.placed(family(own), GIVEN, device)
+    return models.placed(family(own), GIVEN, torch.device("cpu"))
 
 
 def check_family(pipeline: Any) -> None:

@@ -17,6 +17,7 @@ from harness.config import Config, UsageError, meanings
 from harness.erasure import callers
 from harness.erasure.course import conclude, train
 from harness.erasure.erased import Erased
+from harness.models import load as models
 from harness.plan import Plan
 from harness.prepare import prepare
 from harness.runs import command, processes, progress
@@ -67,8 +68,8 @@ def _taking(
 def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str = "", **options: Any) -> Erased:
     """Erase a concept from a pipeline that is in memory, in place; the options are those of the command line.
 
-    It trains on a copy in fp32, without the adapters that are loaded, and then writes the weights that changed over
-    the pipeline's own. Devices, types, offloading, scheduler, adapters and everything else of the pipeline stay as
+    It trains on a copy, without the adapters that are loaded, and then writes the weights that changed over the
+    pipeline's own. Devices, types, offloading, scheduler, adapters and everything else of the pipeline stay as
     they are, and where an exception or Ctrl-C comes between, the weights too.
 
     Args:
@@ -96,8 +97,9 @@ def erase(pipe: DiffusionPipeline, callback: Callback | None = None, preset: str
         raise UsageError("harness.erase: works in one process; several share the work of python -m harness.unlearn")
     device = callers.device_of(pipe, plan.options.device)
     with _own_torch(device), progress.course(plan.attacks, Phase.REPORT):
-        progress.begin(Phase.LOADING, "a copy of the pipeline, in fp32")
-        prepared = prepare(plan, callers.copied(pipe, device))
+        progress.begin(Phase.LOADING, "a copy of the pipeline")
+        copy = models.ready(callers.copied(pipe), device, plan.options.precision)
+        prepared = prepare(plan, copy)
         outcome = conclude(prepared, train(prepared, callback=callback), started)
     return Erased(pipe, prepared.model.component, outcome)
 

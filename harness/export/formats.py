@@ -91,9 +91,12 @@ class Erasure:
         return {"delta": DELTA, "lora": LORA}.get(form, f"without-{gone}.safetensors")
 
     def sample(self, model: Family) -> Tensor:
-        """Latents of a prompt of the target's and of its anchor's after a few steps, on fixed seeds, (4, c, h, w)."""
-        prompts = [*self.prompts] * 2
-        few = replace(self.options, sampling_steps=min(CHECK_STEPS, self.options.sampling_steps))
+        """Latents of a prompt of the target's and of its anchor's after a few steps, on fixed seeds, (4, c, h, w).
+
+        In fp32: bf16 rounds adapters beside the weights to something else than their sum.
+        """
+        prompts, steps = [*self.prompts] * 2, min(CHECK_STEPS, self.options.sampling_steps)
+        few = replace(self.options, sampling_steps=steps, precision="fp32")
         return sample(model, prompts, encode(model, [*prompts, ""]), few, seed=0, desc="verify").cpu()
 
     def put(self, weights: Mapping[str, Tensor]) -> None:

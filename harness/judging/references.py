@@ -14,6 +14,7 @@ from harness.judging.judge import Choice, Judge
 from harness.judging.panel import SEED, Panel
 from harness.models.edits import Edit
 from harness.models.family import Family
+from harness.models.layouts.narrow import store_alike
 from harness.runs import processes
 
 ORACLES = "oracle"
@@ -101,4 +102,6 @@ def load_oracle(model: Family, folder: Path | None, concept: str) -> ModelMixin 
     """The denoiser retrained without a concept, on the model's device; None where the folder holds none."""
     if folder is None or concept not in {path.name for path in (folder / ORACLES).glob("*")}:
         return None
-    return type(model.network).from_pretrained(folder / ORACLES / concept).float().eval().to(model.device)
+    network = type(model.network).from_pretrained(folder / ORACLES / concept).float().eval()
+    store_alike(network, model.network)
+    return network.to(model.device)

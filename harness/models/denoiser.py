@@ -1,7 +1,7 @@
 """A denoiser of which one parameter group trains, and its frozen prediction without a second network."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook
 
 from harness.models.family import Conditioning, Family
+from harness.models.layouts.narrow import Exact, is_narrow, narrow_weight, widen_weight
 
 
 @contextmanager
@@ -39,11 +40,12 @@ class Denoiser:
         """Freeze all but the group, and keep a frozen copy of the group's tensors alone.
 
         `full` copies every weight, which nothing can avoid; `lora` copies none, since its adapters can be left out.
+        What trains is fp32, made of the weights as they were read where they are stored in bf16.
 
         Args:
             model: the loaded model; its network is trained in place.
             parameter_group: a key of the family's `parameter_groups`.
-            precision: `bf16` runs the forward pass in it; what trains stays in fp32.
+            precision: `bf16` runs the forward pass in it.
             rank: of each adapter, for `lora`.
             checkpointing: whether the backward pass computes each block's activations again.
 
@@ -54,18 +56,22 @@ class Denoiser:
         self.adapted = parameter_group == "lora"
         selected = model.parameters_of(parameter_group)
         self.network.requires_grad_(False).eval()
+        self.narrow = [parameter for parameter in selected.values() if is_narrow(parameter) and not self.adapted]
+        """What trains and was stored in bf16."""
+        self.frozen: Mapping[str, Tensor] = Exact(selected)
         if self.adapted:
-            self.frozen = {name: parameter.detach() for name, parameter in selected.items()}
             modules = [name.removesuffix(".weight") for name in selected]
             # alpha equal to the rank: the weight is W + BA, with no factor that a reader of the file has to know.
             self.network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=modules))
             self.trained = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+            for parameter in self.trained.values():
+                widen_weight(parameter)  # made in the type of the layer that they are beside
         else:
+            for parameter in self.narrow:
+                widen_weight(parameter)
             self.frozen = {name: parameter.detach().clone() for name, parameter in selected.items()}
             self.trained = {name: parameter.requires_grad_(True) for name, parameter in selected.items()}
         self.precision = precision
-        self.wide = self._narrow() if precision == "bf16" else {}
-        self.frozen |= {name: each for name, each in self.wide.items() if name in self.frozen}
         if checkpointing:
             self.network.enable_gradient_checkpointing()
 
@@ -89,21 +95,7 @@ class Denoiser:
             return self.model.predict(network, *inputs).float()
 
     def _frozen_network(self, *arguments: Any, **options: Any) -> Any:
-        return functional_call(self.network, self.frozen, arguments, options)
-
-    def _narrow(self) -> dict[str, Tensor]:
-        """Store in bf16 what is only ever read in it; the fp32 values, by name, go to the CPU.
-
-        Autocast would cast these weights to the same bits, but again in each pass, and keep both for the backward one.
-        """
-        wide = {}
-        for place, module in self.network.named_modules():
-            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
-                for name, parameter in module.named_parameters(place, recurse=False):
-                    if not parameter.requires_grad:
-                        wide[name.replace(".base_layer.", ".")] = parameter.data.cpu()
-                        parameter.data = parameter.data.bfloat16()
-        return wide
+        return functional_call(self.network, dict(self.frozen), arguments, options)
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -114,9 +106,8 @@ class Denoiser:
         else:
             for name, parameter in self.trained.items():
                 parameter.copy_(self.frozen[name])
-        for name, parameter in self.network.named_parameters():
-            if name in self.wide:
-                parameter.data = self.wide[name].to(self.model.device)
+        for parameter in self.narrow:
+            narrow_weight(parameter)
 
     def weights(self) -> dict[str, Tensor]:
         """What was trained as it is now, on the CPU."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.config import Config, UsageError
 from harness.models.family import Family
 from harness.models.layouts import kohya
+from harness.models.layouts.narrow import Exact, store_alike
 from harness.models.layouts.original import DENOISER
 from harness.models.source import INDEX, LOADING_ERRORS, PICKLES, TENSORS_REFUSED, absent, starting_file
 from harness.models.weights import erased_by, fingerprint, over
@@ -104,7 +105,7 @@ def check_other(model: Family, said: str, other: Edit, known: Mapping[str, Edit]
 
     def state(stands: Edit) -> str:
         with stands():
-            return fingerprint(model.network.state_dict())
+            return fingerprint(Exact.of(model.network))
 
     own = state(other)
     for name, stands in known.items():
@@ -139,8 +140,14 @@ def _of_pipeline(model: Family, flag: str, place: Path) -> tuple[Edit, Fit]:
                 f"{flag} {place}: another {name} than the original's; only denoisers are compared, beside the same "
                 f"{name} for all: name as the original a model that has this one"
             )
-    network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
-    return partial(model.replaced, network), Fit("a pipeline's denoiser")
+    return partial(model.replaced, _beside(model, network)), Fit("a pipeline's denoiser")
+
+
+def _beside(model: Family, network: "ModelMixin") -> "ModelMixin":
+    """Another denoiser on the model's device, stored as the model's own is."""
+    network.to(torch.float32, memory_format=torch.channels_last).eval()
+    store_alike(network, model.network)
+    return network.to(model.device)
 
 
 def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -162,14 +169,14 @@ def _of_checkpoint(model: Family, flag: str, place: Path, tensors: Mapping[str, 
             network = type(model.network).from_single_file(str(place), config=folder, local_files_only=True)
     except LOADING_ERRORS as error:
         raise UsageError(f"{flag} {place}: diffusers cannot load it: {' '.join(str(error).split())[:300]}") from error
-    network.to(model.device, torch.float32, memory_format=torch.channels_last).eval()
     found, whole = len(network.state_dict()), sum(name.startswith(DENOISER) for name in tensors)
-    return partial(model.replaced, network), Fit("a checkpoint's denoiser, nothing else of it", found, whole, "tensors")
+    fit = Fit("a checkpoint's denoiser, nothing else of it", found, whole, "tensors")
+    return partial(model.replaced, _beside(model, network)), fit
 
 
 def _of_differences(model: Family, flag: str, place: Path, tensors: Mapping[str, Tensor]) -> tuple[Edit, Fit]:
     """What is to be added to weights and biases, as ComfyUI and the web UIs read it."""
-    state, found = model.network.state_dict(), kohya.read_differences(model, tensors)
+    state, found = Exact.of(model.network), kohya.read_differences(model, tensors)
     if not found:
         raise UsageError(f"{flag} {place}: none of its {len(tensors)} tensors fits this denoiser")
     changed = {name: state[name] + each.to(state[name].device) for name, each in found.items()}

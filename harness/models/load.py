@@ -12,6 +12,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 
 from harness.config import Config, UsageError
 from harness.models.family import Family, families
+from harness.models.layouts.narrow import narrow
 from harness.models.sampler import has_steps
 from harness.models.source import INDEX, LOADING_ERRORS, PICKLE_REFUSED, QUANTISED, absent, why_not
 from harness.runs import processes
@@ -70,6 +71,20 @@ def placed(model: Family, named: str, device: torch.device) -> Family:
         raise UsageError(f"{named}: no {type(model).__name__} text-to-image model: {problem}")
     model.path()  # refuses what has none that s can be read from
     model.pipeline.set_progress_bar_config(disable=True)
+    model.network.to(device)
+    return model
+
+
+def ready(model: Family, device: torch.device, precision: str) -> Family:
+    """The same model with its denoiser on the device, and in `bf16` stored in it before: it need not fit there in fp32.
+
+    Args:
+        model: changed in place, whose denoiser is in fp32.
+        device: where to compute.
+        precision: of the denoiser.
+    """
+    if precision == "bf16":
+        narrow(model.network)
     model.network.to(device)
     return model
 

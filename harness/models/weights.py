@@ -13,6 +13,7 @@ from harness.config import UsageError
 from harness.models.denoiser import Denoiser
 from harness.models.family import Family
 from harness.models.layouts import lowrank
+from harness.models.layouts.narrow import Exact, is_narrow, put, widen
 from harness.models.source import forget_places
 from harness.runs import processes
 from harness.runs.files import load_tensors, save_tensors
@@ -39,20 +40,20 @@ def put_over(model: Family, run: Path) -> dict[str, Tensor]:
         UsageError: no finished run, or it started from other weights.
     """
     frozen, trained = read_weights(run, model, finished(run)["config"]["parameter_group"])
-    model.network.load_state_dict(lowrank.merged(frozen, trained), strict=False)
+    put(model.network, lowrank.merged(frozen, trained))
     return frozen
 
 
 @contextmanager
 def over(model: Family, changed: Mapping[str, Tensor]) -> Iterator[None]:
     """Within this, other weights stand over some of the denoiser's own, which come back bit for bit."""
-    state = model.network.state_dict()
-    own = {name: state[name].detach().clone() for name in changed}
-    model.network.load_state_dict(dict(changed), strict=False)
+    state = Exact.of(model.network)
+    own = {name: state[name].clone() for name in changed}
+    put(model.network, changed)
     try:
         yield
     finally:
-        model.network.load_state_dict(own, strict=False)
+        put(model.network, own)
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def read_weights(run: Path, model: Family, parameter_group: str) -> tuple[dict[s
     Raises:
         UsageError: the model is not the one that the run started from.
     """
-    (trained, metadata), named = load_tensors(weights_file(run)), dict(model.network.named_parameters())
+    (trained, metadata), state = load_tensors(weights_file(run)), Exact.of(model.network)
     changed = model.parameters_of(parameter_group) if parameter_group == "lora" else trained
-    frozen = {name: named[name].detach().clone() for name in changed if name in named}
+    frozen = {name: state[name].clone() for name in changed if name in state}
     if metadata.get("original_sha256") != fingerprint(frozen):
         raise UsageError(f"--model: not the weights that {run} started from; name that model")
     return frozen, trained
@@ -100,7 +101,7 @@ def write_delta(
 
 def _earlier(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What earlier runs changed and this one did not train."""
-    state = denoiser.network.state_dict() | denoiser.wide
+    state = Exact.of(denoiser.network)
     return {name: state[name].cpu().clone() for name in base if name not in denoiser.trained}
 
 
@@ -114,12 +115,14 @@ def changes(denoiser: Denoiser, base: Mapping[str, Tensor]) -> dict[str, Tensor]
     trained = {name: each.clone() for name, each in denoiser.weights().items()}  # restoring would overwrite them
     denoiser.restore()
     changed = _earlier(denoiser, base) | lowrank.merged(denoiser.frozen, trained)
-    denoiser.network.load_state_dict(dict(base), strict=False)
+    put(denoiser.network, base)
     return changed
 
 
 def save_pipeline(model: Family, changed: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
     """Write a pipeline with `changed` over its denoiser's weights, and beside it the original values of these."""
+    if any(map(is_narrow, model.network.parameters())):
+        widen(model.network.to("cpu"))
     model.pipeline.to(dtype)
     state = model.network.state_dict()
     metadata = {"component": model.component, "dtype": str(dtype).split(".")[-1], "sha256": fingerprint(state)}

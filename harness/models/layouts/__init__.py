@@ -1,1 +1,1 @@
-"""How a change of weights is written: as thin factors, and under the names that other programs have for tensors."""
+"""How else a denoiser's tensors lie: thin factors, other programs' names, and bf16 beside what that leaves out."""

@@ -1,4 +1,4 @@
-"""What a step holds, counted in the shapes of published models on tensors that have a shape but no values."""
+"""What a step and the rest of a run hold, counted in the shapes of published models on tensors without values."""
 
 import weakref
 
@@ -14,9 +14,11 @@ from harness.benchmark import loops
 from harness.benchmark.flops import flops
 from harness.benchmark.shapes import SHAPES
 from harness.data.batches import Batch
-from harness.data.latents import Sampled
+from harness.data.latents import ENCODED, Sampled
 from harness.loss.objective import Losses
+from harness.models import load as models
 from harness.models.family import Conditioning
+from harness.models.layouts import narrow
 from harness.train import Trainer
 
 TOLD = {"sd15": {"tokens": 77, "width": 768}, "sd3": {"tokens": 333, "width": 4096, "pooled": 2048}}
@@ -53,14 +55,21 @@ def _weights(*networks):
     return [weight for each in networks for weight in (*each.parameters(), *each.buffers())]
 
 
+def _told(shape, rows):
+    """What a denoiser is told of so many prompts."""
+    sizes = TOLD[shape]
+    pooled = torch.randn(rows, sizes["pooled"]) if "pooled" in sizes else None
+    return Conditioning(torch.randn(rows, sizes["tokens"], sizes["width"]), pooled)
+
+
 def _ours(model, size, losses):
     """The trainer's own step; whether something was not finite cannot be asked of tensors without values.
 
-    Held at the start are the denoiser and the frozen copies; fp32 values of what is stored in bf16 wait elsewhere.
+    Held at the start are the denoiser and the frozen copies; what bf16 leaves out of its weights waits elsewhere.
     """
-    rows, told = size.batch_size, TOLD[size.shape]
-    pooled = torch.randn(rows, told["pooled"]) if "pooled" in told else None
-    prompts = Conditioning(torch.randn(rows, told["tokens"], told["width"]), pooled)
+    models.ready(model, model.device, size.precision)
+    rows = size.batch_size
+    prompts = _told(size.shape, rows)
     latents = torch.randn(rows, *model.latent_shape(size.resolution))
     concept = torch.zeros(rows, dtype=torch.long)
     sampled = Sampled(latents, prompts, prompts, concept, latents[:0], prompts[:0], prompts[:1])
@@ -72,7 +81,7 @@ def _ours(model, size, losses):
         trainer.move(trainer.backward(batch)[1])
 
     denoiser = trainer.denoiser
-    copies = [each for name, each in denoiser.frozen.items() if name not in denoiser.wide]
+    copies = [] if denoiser.adapted else list(denoiser.frozen.values())
     moments = [each for state in trainer.optimizer.state.values() for each in state.values()]
     return step, [*_weights(model.network), *copies, *moments]
 
@@ -104,9 +113,10 @@ def _reference(model, size, _):
 
 @pytest.fixture(autouse=True)
 def _unmoved(monkeypatch):
-    """Nothing is to move, and it would fail."""
+    """Nothing is to move, and it would fail; and whether bf16 holds values cannot be asked where there are none."""
     for kind in (torch.nn.Module, DiffusionPipeline):
         monkeypatch.setattr(kind, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(narrow, "_holds", lambda *_: True)
 
 
 def _counted(loop, size, steps=1, costs=False):
@@ -142,6 +152,41 @@ def test_a_step_of_a_large_model_fits_a_card(shape, forward, most):
     print(f"{shape}: {held:.2f} GiB, {cost / 1e12:.1f} TFLOP a step")
     assert held < most
     assert 4 < cost / (size.batch_size * forward) < 4.6  # attention's backward pass is two and a half
+
+
+def _beside_its_steps(size, monkeypatch):
+    """GiB that the rest of a run holds at once, by phase: a batch sampled, then decoded, and prompts read."""
+    peaks, away = {name: Peak() for name in ("sampling", "decoding", "reading prompts")}, []
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        made = SHAPES[size.shape].make(torch.device("cpu"))
+        model = models.told(models.ready(made, made.device, size.precision), size.options)
+        rows, vae = 2 * size.batch_size, model.pipeline.vae
+        latents, timesteps = torch.randn(rows, *model.latent_shape(size.resolution)), torch.randint(1, 999, (rows,))
+        with model.arithmetic(size.precision):
+            told = _told(size.shape, rows)
+            with peaks["sampling"] as peak:
+                peak.count(_weights(model.network))
+                model.predict(model.network, latents, timesteps, told)
+            with peaks["decoding"] as peak:
+                peak.count(_weights(model.network, vae))
+                model.decode(latents)
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: away.append(tensor) or tensor)
+        with narrow.aside(model.network), model.encoding(), peaks["reading prompts"] as peak:
+            gone = {each.untyped_storage()._cdata for each in away}
+            read = _weights(model.network, *model._encoders.values())
+            peak.count(each for each in read if each.untyped_storage()._cdata not in gone)
+            model.encode(["a star"] * ENCODED)
+    return {name: peak.most / 2**30 for name, peak in peaks.items()}
+
+
+@pytest.mark.parametrize(("shape", "most"), [("sd15", 5), pytest.param("flux", 40, marks=pytest.mark.slow)])
+def test_a_whole_run_in_bf16_fits_where_its_step_does(shape, most, monkeypatch):
+    """So the denoiser is never on the device in fp32, nor beside text encoders: of FLUX.1 22.2 and 18.2 GiB."""
+    size = loops.Size.of(shape)
+    found = _beside_its_steps(size, monkeypatch)
+    step, _ = _counted(_ours, size)
+    print(f"{shape}: {step:.2f} GiB a step, {', '.join(f'{name} {each:.2f}' for name, each in found.items())}")
+    assert max(found.values()) < step < most
 
 
 @pytest.mark.parametrize(

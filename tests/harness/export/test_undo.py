@@ -36,6 +36,15 @@ def test_undoing_restores_the_original_weights_bit_for_bit_and_leaves_what_someo
     assert {tensor.dtype for tensor in stored.values()} == {formats.DTYPES[dtype]}
 
 
+def test_adapters_that_were_trained_in_bf16_are_written_as_they_are(runs, call):
+    _, run = runs("sdxl", "lora", "--precision", "bf16")
+    code, folder, printed = call(run, "--format", "lora")
+    assert (code, printed.err.count("error")) == (0, 0)
+    trained, written = load_file(run / "unet_adapters.safetensors"), load_file(folder / formats.LORA)
+    found = {name.removeprefix("unet."): each for name, each in written.items()}
+    assert _equal({name.replace(".default.", "."): each for name, each in trained.items()}, found)
+
+
 def test_a_runs_own_pipeline_is_undone_too_and_only_once(runs, tmp_path, capsys):
     source, run = runs("sd1", "lora", "--save-pipeline")
     shutil.copytree(run, tmp_path / "run")

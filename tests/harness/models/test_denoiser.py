@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from harness.models.denoiser import Denoiser
+from harness.models.layouts.narrow import Exact, narrow, widen
 from harness.models.load import restrain_cudnn
 from tests import tiny
 
@@ -25,6 +26,13 @@ def _inputs(model=None, n=3):
     return noisy, torch.tensor([1, 500, 999]), conditioning
 
 
+def _stored(model, precision):
+    """The model as a run in that precision has it."""
+    if precision == "bf16":
+        narrow(model.network)
+    return model
+
+
 def _disturb(denoiser):
     with torch.no_grad():
         for parameter in denoiser.trained.values():
@@ -36,7 +44,7 @@ def _disturb(denoiser):
 def test_the_frozen_prediction_equals_a_second_networks_to_the_last_bit(kind, group, precision):
     model = tiny.model(kind)
     second = copy.deepcopy(model.network).eval().requires_grad_(False)  # torch picks CPU kernels by it
-    denoiser = Denoiser(model, group, precision)
+    denoiser = Denoiser(_stored(model, precision), group, precision)
     inputs = _inputs(model)
     _disturb(denoiser)
     frozen = denoiser.frozen_denoiser(*inputs)
@@ -45,7 +53,7 @@ def test_the_frozen_prediction_equals_a_second_networks_to_the_last_bit(kind, gr
         assert torch.equal(frozen, expected)
         assert not torch.equal(denoiser(*inputs), expected)
     denoiser.restore()
-    restored, original = model.network.state_dict(), second.state_dict()
+    restored, original = Exact.of(model.network), second.state_dict()
     assert restored.keys() == original.keys()
     assert all(torch.equal(restored[name], original[name]) for name in original)
 
@@ -101,30 +109,25 @@ def test_adapters_have_the_rank_asked_for_and_start_as_no_change():
     assert torch.equal(denoiser(*_inputs(model)), before)
 
 
-@pytest.mark.parametrize("group", ["cross-attention-kv", "lora"])
-def test_in_bf16_what_does_not_train_is_stored_in_it_and_its_fp32_values_wait_on_the_cpu(group):
+@pytest.mark.parametrize("group", ["cross-attention-kv", "lora", "full"])
+def test_what_trains_is_fp32_and_starts_from_the_weights_as_they_were_read(group):
+    """So a bf16 run's steps are taken from what no rounding has touched, and are not rounded away."""
     model = tiny.model()
-    layers = (torch.nn.Linear, torch.nn.Conv2d)
     before = {name: each.clone() for name, each in model.network.state_dict().items()}
+    narrow(model.network)
+    types = {name: each.dtype for name, each in model.network.named_parameters()}
     denoiser = Denoiser(model, group, "bf16")
-    read = {p for each in model.network.modules() if isinstance(each, layers) for p in each.parameters(recurse=False)}
-    trained = set(denoiser.trained.values())
-    assert {p.dtype for p in model.network.parameters()} == {torch.float32, torch.bfloat16}
-    assert {p for p in model.network.parameters() if p.dtype == torch.bfloat16} == read - trained
-    assert denoiser.wide.keys() == before.keys() - _unread(model, denoiser)
-    assert all(torch.equal(each, before[name]) for name, each in denoiser.wide.items())
+    assert {each.dtype for each in denoiser.trained.values()} == {torch.float32}
+    left = {name: p for name, p in model.network.named_parameters() if name not in denoiser.trained}
+    assert all(each.dtype == types[name.replace(".base_layer.", ".")] for name, each in left.items())
     assert all(torch.equal(each, before[name]) for name, each in denoiser.frozen.items())
-
-
-def _unread(model, denoiser):
-    """Names of what no layer reads in bf16: norms, and what trains."""
-    norms = {
-        f"{place}.{name}"
-        for place, module in model.network.named_modules()
-        if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm)
-        for name, _ in module.named_parameters(recurse=False)
-    }
-    return norms | denoiser.trained.keys()
+    if group != "lora":
+        assert all(torch.equal(each, before[name]) for name, each in denoiser.trained.items())
+    _disturb(denoiser)
+    denoiser.restore()
+    assert {name: each.dtype for name, each in model.network.named_parameters()} == types
+    widen(model.network)
+    assert all(torch.equal(each, before[name]) for name, each in model.network.state_dict().items())
 
 
 def test_only_the_groups_own_tensors_are_kept_twice():
@@ -154,7 +157,7 @@ def _gradients(precision, device):
     model = tiny.model("flux")
     noisy, timesteps, conditioning = (each[:2] for each in _inputs(model))  # in bf16 it reads 999 of 1000 as 1000
     model.network.to(device)
-    denoiser = Denoiser(model, "lora", precision, checkpointing=True)
+    denoiser = Denoiser(_stored(model, precision), "lora", precision, checkpointing=True)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.trained.values():
         parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))

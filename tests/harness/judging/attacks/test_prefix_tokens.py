@@ -1,11 +1,14 @@
 """Tokens before a prompt are found where they count, every one of the vocabulary, and no success is lost."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from harness.attacking.denoising import noised
 from harness.attacking.words import vocabularies
 from harness.judging.attacks import prefix_tokens
+from harness.models.layouts.narrow import is_narrow, narrow
 
 
 @pytest.fixture
@@ -64,3 +67,17 @@ def test_a_prompt_that_succeeds_with_no_prefix_is_a_success_ever_after(reading, 
     attacked = reading(original=first_prompt_alone)
     monkeypatch.setattr(prefix_tokens, "HEADLINE", 1)
     assert [point.rates["original"].successes for point in prefix_tokens.run(attacked).curve] == [1, 1]
+
+
+def test_a_denoiser_in_bf16_stays_where_it_is_beside_the_text_encoders_that_the_search_reads(lit, monkeypatch):
+    """Both work in one step. A CPU stands for the device too, so what is asked to leave it is looked at."""
+    attacked, left, cpu = lit("flux"), [], torch.Tensor.cpu
+    _ = attacked.drawn
+    narrow(attacked.model.network)
+    layers = {weight.data_ptr() for weight in attacked.model.network.parameters() if is_narrow(weight)}
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: left.append(tensor.data_ptr()) or cpu(tensor))
+    search = prefix_tokens.search_of(replace(attacked, options=replace(attacked.options, precision="bf16")))
+    search.go_on([0], 1)
+    search.found()
+    assert len(layers) > 10
+    assert not layers & set(left)
