@@ -130,12 +130,12 @@ def test_the_table_of_presets_is_that_of_their_file():
     assert len(table.splitlines()) == 2 + len(presets())
 
 
-def test_the_table_of_divergences_is_that_of_the_runs():
-    """Each figure of `docs/choosing-a-divergence.md`'s table comes from the rows that a sweep left beside it."""
-    page = ROOT / "docs" / "choosing-a-divergence.md"
-    rows = json.loads(page.with_suffix(".json").read_text())["rows"]
+@pytest.mark.parametrize("name", ["choosing-a-divergence", "choosing-a-divergence-style"])
+def test_the_tables_of_divergences_are_those_of_the_runs(name):
+    """Each figure of a table in `docs/choosing-a-divergence.md` comes from the rows that a sweep left beside it."""
+    rows = json.loads((ROOT / "docs" / f"{name}.json").read_text())["rows"]
     assert len(rows) >= 10
-    assert sweep.table(rows) in page.read_text()
+    assert sweep.table(rows) in (ROOT / "docs" / "choosing-a-divergence.md").read_text()
 
 
 def test_every_relative_link_and_picture_of_the_readme_exists():
