@@ -13,6 +13,7 @@ from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.edits import edit
 from harness.models.layouts.narrow import LAYERS, Exact, aside, exact, is_narrow, narrow, put, widen
+from harness.models.sampler import with_steps
 from harness.models.weights import fingerprint, over
 from harness.runs.checkpoint import Saved
 from harness.train import Trainer
@@ -168,6 +169,21 @@ def test_what_others_made_of_a_model_computes_the_same_bits_however_it_is_stored
         assert all(torch.equal(each, own[name]) for name, each in model.network.state_dict().items())
     assert torch.equal(*outputs)
     assert states[0] == states[1]
+
+
+def test_an_oracle_is_laid_out_as_the_model_is_and_so_remains_when_its_sampler_is_asked_for(tmp_path):
+    """Of the same numbers laid out otherwise a convolution makes others, and a cache would not know which."""
+    _oracle(tmp_path)
+    model = tiny.model()
+    network = load_oracle(model, tmp_path, "star")
+
+    def strides(network):
+        return {name: each.stride() for name, each in network.named_parameters()}
+
+    assert strides(network) == strides(model.network)
+    with model.replaced(network):
+        with_steps(model, 2)
+    assert strides(network) == strides(model.network)
 
 
 @pytest.mark.parametrize(("kind", "group"), [("flux", "lora"), ("sd1", "full")])
