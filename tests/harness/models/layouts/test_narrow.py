@@ -124,6 +124,15 @@ def test_aside_frees_the_gpu_and_comes_back():
     assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
 
 
+@pytest.mark.gpu
+def test_what_bf16_leaves_out_is_still_known_on_a_gpu():
+    """It hangs on a parameter, of which a module could make another one when it moves."""
+    model = tiny.model("flux")
+    before = _state(model.network)
+    kept = Exact.of(models.ready(model, torch.device("cuda"), "bf16").network)
+    assert all(torch.equal(kept[name].cpu(), each) for name, each in before.items())
+
+
 def _pipeline(folder):
     other = tiny.pipeline()
     with torch.no_grad():
