@@ -16,6 +16,7 @@ from harness.config import Config
 from harness.data.finish import finish
 from harness.data.latents import sample
 from harness.models.family import Conditioning, Family
+from harness.models.layouts.narrow import Exact
 from harness.models.sampler import sampler
 from harness.models.weights import fingerprint
 from harness.runs import cache as disk
@@ -90,9 +91,10 @@ def about(
     seed: int,
     output: str,
 ) -> dict[str, Any]:
-    """All that determines the bits of what `sample` gives, as plain values.
+    """All that determines the bits of what `sample` gives, or an attack, as plain values.
 
-    The networks are known by their weights as they are now. The text encoders need not be: what they made is.
+    The networks are known by their weights as they are now; where bf16 does not hold all of one, by what was read,
+    which fine-tuning starts from. The text encoders need not be: what they made is.
     """
     pipeline = model.pipeline
     told = {
@@ -104,11 +106,13 @@ def about(
         "what": [type(model).__qualname__, type(pipeline).__qualname__, output, seed, list(prompts)],
         "conditionings": fingerprint(told),
         "networks": {
-            "denoiser": fingerprint(model.network.state_dict()),
+            "denoiser": fingerprint(Exact.of(model.network)),
+            "stored": {name: str(each.dtype) for name, each in model.network.state_dict().items()},
             "vae": fingerprint(pipeline.vae.state_dict()),
         },
         "configurations": {name: plain(part) for name, part in pipeline.components.items() if hasattr(part, "config")},
         "pixels": model.pixels,
+        "guided": model.guides(pipeline.config),
         "sampler": [type(sampler(pipeline)).__name__, plain(sampler(pipeline))],
         "options": {name: getattr(options, name) for name in OPTIONS},
         "machine": machine(model.device),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from diffusers import ModelMixin
 from torch import Tensor
 
@@ -99,9 +100,12 @@ def check_tells(said: str, judge: Judge, panel: Panel, original: Tensor) -> None
 
 
 def load_oracle(model: Family, folder: Path | None, concept: str) -> ModelMixin | None:
-    """The denoiser retrained without a concept, on the model's device; None where the folder holds none."""
+    """The denoiser retrained without a concept, on the model's device, stored and laid out as the model's own is.
+
+    None where the folder holds none.
+    """
     if folder is None or concept not in {path.name for path in (folder / ORACLES).glob("*")}:
         return None
     network = type(model.network).from_pretrained(folder / ORACLES / concept).float().eval()
     store_alike(network, model.network)
-    return network.to(model.device)
+    return network.to(model.device, memory_format=torch.channels_last)

@@ -1,9 +1,9 @@
 """Null-text inversion: pictures of the target, traced back to noise without any prompt, and drawn from it again (TINA).
 
 The original model draws the target; each model traces its latents back to noise with the empty prompt, by DDIM with a
-fixed-point correction, and before each step back the empty prompt's embedding may be moved by AdamW so that the step
-forth meets it. Then the model samples from that noise with these embeddings. Success is a picture that the judge takes
-for the target.
+fixed-point correction, and after each step back what it is told of the empty prompt, the embedding and a pooled vector
+where the family has one, may be moved by AdamW so that the step forth meets it. Then the model samples from that noise,
+told the same. Success is a picture that the judge takes for the target.
 
 Taken as published, with the noise as it was found, the attack proves nothing here: DDIM is invertible for any denoiser
 that is smooth enough, and the oracle, which never saw the target, gives its pictures back as the original does. But it
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STEPS = 10
 UPDATES = (0, 5)
-"""Of the empty prompt's embedding at each step; published: 25."""
+"""Of what is told of the empty prompt, at each step; published: 25."""
 NOISES = ("as found", "as drawn")
 HEADLINE = {"updates": 5, "noise": "as drawn"}
 

@@ -71,6 +71,40 @@ def test_both_loops_train_the_same_weights():
     assert all("attn2.to_" in key for key in moved["ours"])
 
 
+def test_a_sample_takes_none_of_the_time_to_store_the_denoiser_which_a_run_does_once(monkeypatch):
+    """A clock that goes on by a second for each picture, and by an hour for each time that weights are stored."""
+    clock = [0.0]
+
+    def passes(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr(loops.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(loops.latents, "sample", lambda model, prompts, *_: passes(len(prompts)))
+    monkeypatch.setattr(models, "narrow", lambda network: passes(3600))
+    monkeypatch.setattr(loops, "widen", lambda network: passes(3600))
+    options = loops.Size(precision="bf16").options
+    assert loops.sampling_seconds(tiny.model(), {}, options) == {"ours": 1.0, "reference": 1.0}
+
+
+@pytest.mark.parametrize("group", ["cross-attention-kv", "lora"])
+def test_where_the_memory_ends_within_a_step_the_model_is_as_it_was(group):
+    """The next measurement is made on it."""
+    model = tiny.model()
+    before = {name: each.clone() for name, each in model.network.state_dict().items()}
+    said = latents.encode(model, loops.PROMPTS)
+    size = loops.Size(resolution=model.pixels, batch_size=1, precision="bf16", parameter_group=group)
+
+    def measure():
+        with loops.ours(model, said, size) as step:
+            step()
+            raise torch.OutOfMemoryError
+
+    assert loops.fitting(measure, torch.device("cpu")) is None
+    after = model.network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(each, before[name]) and each.dtype == before[name].dtype for name, each in after.items())
+
+
 def test_a_device_that_is_not_there_is_one_line(capsys):
     assert main(["--device", "cuda:99"]) == 2
     assert capsys.readouterr().err.startswith("error: --device cuda:99")

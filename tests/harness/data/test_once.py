@@ -12,6 +12,7 @@ from harness.config import Config
 from harness.data import once
 from harness.data.latents import encode, sample
 from harness.data.once import about, finish_once, key_of, sample_once
+from harness.models.layouts.narrow import exact, narrow, put
 from harness.runs import cache, processes
 from tests import tiny
 
@@ -105,6 +106,27 @@ def test_another_denoiser_in_the_models_place_has_another_key(model, embeddings)
     with model.replaced(oracle):
         assert _key(model, embeddings) != before
     assert _key(model, embeddings) == before
+
+
+def test_what_bf16_leaves_out_of_a_weight_has_another_key(model, embeddings):
+    """Pictures are the same then, but not what an attack makes that trains."""
+    options = replace(OPTIONS, precision="bf16")
+    narrow(model.network)
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    weight = model.network.get_parameter(name)
+    before, stored = _key(model, embeddings, options=options), weight.detach().clone()
+    assert not torch.equal(exact(weight), stored.float())
+    put(model.network, {name: stored.float()})
+    assert torch.equal(weight, stored)
+    assert _key(model, embeddings, options=options) != before
+
+
+def test_a_distilled_pipeline_of_the_same_networks_has_another_key():
+    model = tiny.model("klein")
+    embeddings = encode(model, [*PROMPTS, ""])
+    before = _key(model, embeddings)
+    model.pipeline.register_to_config(is_distilled=not model.pipeline.config.is_distilled)
+    assert _key(model, embeddings) != before
 
 
 def test_other_prompts_seeds_and_options_have_other_keys(model, embeddings):

@@ -13,6 +13,7 @@ from harness.loss.objective import Losses
 from harness.models import load as models
 from harness.models.edits import edit
 from harness.models.layouts.narrow import LAYERS, Exact, aside, exact, is_narrow, narrow, put, widen
+from harness.models.sampler import with_steps
 from harness.models.weights import fingerprint, over
 from harness.runs.checkpoint import Saved
 from harness.train import Trainer
@@ -123,6 +124,15 @@ def test_aside_frees_the_gpu_and_comes_back():
     assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
 
 
+@pytest.mark.gpu
+def test_what_bf16_leaves_out_is_still_known_on_a_gpu():
+    """It hangs on a parameter, of which a module could make another one when it moves."""
+    model = tiny.model("flux")
+    before = _state(model.network)
+    kept = Exact.of(models.ready(model, torch.device("cuda"), "bf16").network)
+    assert all(torch.equal(kept[name].cpu(), each) for name, each in before.items())
+
+
 def _pipeline(folder):
     other = tiny.pipeline()
     with torch.no_grad():
@@ -168,6 +178,21 @@ def test_what_others_made_of_a_model_computes_the_same_bits_however_it_is_stored
         assert all(torch.equal(each, own[name]) for name, each in model.network.state_dict().items())
     assert torch.equal(*outputs)
     assert states[0] == states[1]
+
+
+def test_an_oracle_is_laid_out_as_the_model_is_and_so_remains_when_its_sampler_is_asked_for(tmp_path):
+    """Of the same numbers laid out otherwise a convolution makes others, and a cache would not know which."""
+    _oracle(tmp_path)
+    model = tiny.model()
+    network = load_oracle(model, tmp_path, "star")
+
+    def strides(network):
+        return {name: each.stride() for name, each in network.named_parameters()}
+
+    assert strides(network) == strides(model.network)
+    with model.replaced(network):
+        with_steps(model, 2)
+    assert strides(network) == strides(model.network)
 
 
 @pytest.mark.parametrize(("kind", "group"), [("flux", "lora"), ("sd1", "full")])
