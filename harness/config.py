@@ -190,7 +190,9 @@ def read_yaml(flag: str, path: Path) -> Any:
             if repeated := [key for key in keys if keys.count(key) > 1]:
                 raise UsageError(f"{flag} {path}: {repeated[0]!r} is given twice")
         content = yaml.load(text, yaml.BaseLoader)
-    except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{flag} {path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, list):
         return [_without_empty(each) for each in content]

@@ -29,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'theorem':<20} {'divergence':<32} {'evidence':<8} {'worst error':>12} of {'tolerance':<9}  at")
     results = {theorem: _report(theorem) for theorem in theorems() if theorem.name in options.only}
     holds = [bool(rows) and all(row.holds for row in rows) for rows in results.values()]
-    print(f"\n{sum(holds)} of {len(holds)} theorems hold; errors are relative, negative where an inequality has room")
+    without = [theorem.name for theorem, rows in results.items() if not rows]
+    beside = f", no result of {', '.join(without)} (why: above)" if without else ""
+    said = f"{sum(holds)} of {len(holds)} theorems hold{beside}"
+    print(f"\n{said}; errors are relative, negative where an inequality has room")
     if options.figures is not None:
         write(options.figures, results)
     return 0 if holds and all(holds) else 1

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from harness.config import MOST_TOKENS, UsageError
@@ -28,7 +29,9 @@ class Vocabulary:
             if value in values:
                 return axis
         choices = "; ".join(f"{axis}: {', '.join(values)}" for axis, values in self.axes.items())
-        raise UsageError(f"unknown concept {value!r}: this model knows {choices}")
+        near = get_close_matches(value, [each for values in self.axes.values() for each in values])
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"unknown concept {value!r}: this model knows {choices}{meant}")
 
     def captions(self, template: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
         """The template filled with every combination of values, on some axes of `allowed` ones, in a fixed order."""

@@ -210,7 +210,9 @@ def test_a_theorem_that_tests_nothing_is_an_error(
 ) -> None:
     monkeypatch.setattr(command, "theorems", lambda: (theorem,))
     assert command.main([]) == 1
-    assert reason in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert reason in said.err
+    assert f"0 of 1 theorems hold, no result of {theorem.name} (why: above)" in said.out
     with pytest.raises(TheoremError, match=reason):
         theorem.check(theorem.subjects()[0])
 

@@ -51,6 +51,7 @@ def test_retained_prompts_cover_every_other_value_and_never_name_the_target(voca
     ("options", "message"),
     [
         ({"target": "elephant"}, r"unknown concept 'elephant': this model knows shape: circle, .*; style: "),
+        ({"target": "satr"}, r"unknown concept 'satr': .*; did you mean star"),
         ({"target": "star", "anchor": "red"}, "--anchor 'red': choices for the shape 'star': circle, square"),
     ],
 )
@@ -235,7 +236,7 @@ def test_a_file_of_concepts_that_cannot_be_used_is_refused(tmp_path, vocabulary,
 def test_a_file_of_concepts_stands_alone(tmp_path, vocabulary):
     with pytest.raises(UsageError, match="leave out those options"):
         choose(_concepts(tmp_path, "- {target: star}", target="moon"), vocabulary)
-    with pytest.raises(UsageError, match="cannot be read as YAML"):
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot be read: No such file or directory"):
         choose(Config(concepts=tmp_path / "none.yaml"), vocabulary)
 
 
