@@ -12,11 +12,12 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 
-from harness.config import WEIGHTS, Config
+from harness.config import WEIGHTS, Config, UsageError
 from harness.data.latents import encode, sample
 from harness.miniature.judge import load
 from harness.miniature.recipe import JUDGE
 from harness.models.family import families
+from harness.models.load import check_sampling
 from harness.models.sampler import few_steps, has_steps, sampler, with_steps
 from tests import tiny
 
@@ -99,6 +100,15 @@ def test_a_flows_steps_are_at_the_times_of_the_pipelines_own_call(kind):
 
     tiny.call(model, "a star", num_inference_steps=3, guidance_scale=1.0, callback_on_step_end=note)
     assert with_steps(model, 3).timesteps.tolist() == pytest.approx(seen, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", tiny.PIPELINES)
+def test_the_fewest_steps_of_a_family_are_taken_and_fewer_refused(kind):
+    model = tiny.model(kind)
+    check_sampling(model, model.fewest_steps)
+    assert with_steps(model, model.fewest_steps).timesteps.isfinite().all()
+    with pytest.raises(UsageError, match=f"--sampling-steps {model.fewest_steps - 1}: "):
+        check_sampling(model, model.fewest_steps - 1)
 
 
 def test_a_judge_sees_the_same_after_eight_steps_as_after_twenty_of_the_pipelines_own():

@@ -25,6 +25,7 @@ from harness.models.load import resolve_device
 from harness.runs import processes
 from harness.train import Trainer
 from tests import tiny
+from tests.harness.models.families.test_command_line import MORE
 
 ROOT = Path(__file__).parents[3]
 FAST = ["--steps", "10", "--batch-size", "4", "--latents", "5", "--sampling-steps", "1", "--target", "star"]
@@ -38,6 +39,9 @@ KINDS = {
     "closed_form": [],
     "variational": ["--objective", "variational"],
 }
+WITHOUT_EFFECT = "to_k.bias"
+"""Adds the same to every logit of a softmax: its gradient is rounding, which AdamW moves by."""
+OTHERS = sorted(set(tiny.PIPELINES) - {"sd1", "sd3"})
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 CONTEXT = multiprocessing.get_context("forkserver")  # processes of their own, which share one import of torch
@@ -102,7 +106,8 @@ def _assert_same(folder, other):
     ours, theirs = (load_file(at / "unet_delta.safetensors") for at in (folder, other))
     assert ours.keys() == theirs.keys()
     for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
+        if not name.endswith(WITHOUT_EFFECT):
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
     rows, others = (
         [json.loads(line) for line in (at / "steps.jsonl").read_text().splitlines()] for at in (folder, other)
     )
@@ -130,11 +135,12 @@ def test_two_processes_of_accelerates_launcher_come_to_what_one_does_and_one_wri
     assert done.stderr.count("5 of 6, pictures of the erased model: ") == 1
 
 
-@pytest.mark.parametrize("kind", ["sd3", pytest.param("flux", marks=pytest.mark.slow)])
-def test_two_processes_train_a_transformer_of_flow_matching_as_one_does(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["sd3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
+def test_two_processes_train_any_family_as_one_does(kind, tmp_path):
     source = tiny.judged_folder(tmp_path / "model", kind)
-    flags = ["--model", str(source), "--max-sequence-length", str(tiny.SHORT), *FAST, "--closed-form-every", "0"]
-    flags += ["--scale", "sde", "--learning-rate", "1e-4"]  # what is next to rounding moves by that in one step
+    flags = ["--model", str(source), *FAST, *MORE.get(kind, []), "--closed-form-every", "0", "--sampling-steps", "2"]
+    flags += ["--learning-rate", "1e-4"]  # what is next to rounding moves by that in one step
+    flags += ["--scale", "posterior" if kind in ("sd2", "sdxl", "pixart") else "sde"]
     assert unlearn.main([*flags, "--output", str(tmp_path / "one")]) == 0
     codes, logs = _start(_train, tmp_path, [*flags, "--output", str(tmp_path / "two")])
     assert codes == [0, 0], logs
