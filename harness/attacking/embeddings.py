@@ -16,7 +16,7 @@ NAMES = ("prompt_embeds", "pooled")
 
 def movable(told: Conditioning) -> list[Tensor]:
     """The embeddings (n, tokens, width) and, where there is one, the pooled vector (n, width)."""
-    return [tensor for tensor in (told.prompt_embeds, told.pooled) if tensor is not None]
+    return [tensor for name in NAMES if (tensor := getattr(told, name)) is not None]
 
 
 def put(told: Conditioning, tensors: Sequence[Tensor]) -> Conditioning:
