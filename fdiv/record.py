@@ -187,4 +187,14 @@ def custom(generator: Expr, name: str = "custom") -> Divergence:
     if generator.free_symbols - {u}:
         extra = ", ".join(sorted(str(symbol) for symbol in generator.free_symbols - {u}))
         raise ValueError(f"a generator is a function of u alone, got also {extra}")
-    return Divergence(Record(name, name, generator, "given by the user"))
+    joined = generator.replace(lambda part: part.is_Mul, _on_one_base)
+    return Divergence(Record(name, name, joined, "given by the user"))
+
+
+def _on_one_base(product: Expr) -> Expr:
+    """Write 2^u 3^(-u), whose factors grow without bound or vanish, as (2/3)^u."""
+    powers = [factor for factor in product.args if factor.is_Pow and factor.base.is_Rational and factor.exp.has(u)]
+    if len(powers) < 2:
+        return product
+    others = sympy.Mul(*(factor for factor in product.args if factor not in powers))
+    return others * sympy.powsimp(sympy.Mul(*powers), combine="base")

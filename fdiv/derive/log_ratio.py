@@ -213,9 +213,11 @@ def log_ratio_error(
 ) -> float:
     """Return the largest fp32 error of `candidate` on the piece, relative to |true value| or 1e-3 if signed.
 
-    Only |v| up to `reach` counts.
+    Only |v| up to `reach` counts; infinite where the piece lies beyond.
     """
     grid, truth = _truth(expression, piece, reach)
+    if not len(grid):
+        return math.inf
     limits = np.finfo(np.float32)
     with np.errstate(all="ignore"):
         values = lower(candidate, v, _single_precision())(grid).astype(float)
@@ -234,10 +236,11 @@ def _truth(expression: Expr, piece: Piece, reach: float) -> tuple[Any, Any]:
     low = float(sympy.log(piece.lower)) if piece.lower != 0 else -np.inf
     high = float(sympy.log(piece.upper))
     inside = grid[(low < grid) & (grid < high)]
-    grid = inside if len(inside) else np.array([(low + high) / 2], dtype=np.float32)
+    if not len(inside) and math.isfinite(high - low):  # a narrow piece
+        inside = np.array([(low + high) / 2], dtype=np.float32)
     with mpmath.workdps(90):
         exact = lower(expression, u, MPMATH)
-        return grid, np.array([float(exact(mpmath.exp(float(x)))) for x in grid])
+        return inside, np.array([float(exact(mpmath.exp(float(x)))) for x in inside])
 
 
 @cache

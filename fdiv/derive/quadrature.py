@@ -12,10 +12,9 @@ decays. The half-line of x = |log u| is cut at 0 and at every kink, and each pan
 x = A + e^z, or x = A + (B - A)/(1 + e^{-z}). Then e^{-x^2/2s} is as smooth for s = 1e-12 as for 1e6, the integrand
 is analytic for |Im z| < a, and the rule with step h errs by at most 2 M/(e^{2 pi a/h} - 1), where M is the integral
 of its modulus on Im z = a (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1): h = a/5.5 makes that 2e-15 M.
-M is not computed, so no claim rests on this; the gate's oracle tests D and w. Where K0 rises like a high power of x
-the density alone limits h: `gaussian_error` is then the error itself (exact for x^p, by Poisson's sum). The values at
-the nodes are computed once in ball arithmetic. (Gauss-Hermite nodes in y are silently wrong by 50 % once
-sqrt(s) >= 8.)
+`fdiv.kernel.gaussian.rule` bounds M and what is cut off, for all s; the claims rest on that, and not on what is
+chosen here. Where K0 rises like a high power of x the density alone limits h: `gaussian_error` is then the error
+itself (exact for x^p, by Poisson's sum). The values at the nodes are computed once in ball arithmetic.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from fdiv.numeric.rewrite import outward
 Array = NDArray[np.float64]
 SMALLEST = 1e-12  # below, D, w and dw/ds follow their leading powers of s
 _WIDEST = 0.7  # of the strip: e^{-x^2/2s} decays on the image of |Im z| < pi/4
-_STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/_STEP} = 1e-15
+STEP = 1 / 5.5  # of h over the half-width of the strip: e^{-2 pi/STEP} = 1e-15
 _MOST_ERROR = 2e-14  # that the density's own growth off the real axis may make, relative to the integral
 _FINER = 0.95
 _NEAR_ZERO = (-20, -24)  # z at which the first power of x is read off
@@ -72,7 +71,7 @@ class Integrand:
     @property
     def entire(self) -> bool:
         """Whether f has an exponential of u, which no strip bounds: e^{-u} explodes where Re u < 0, far out."""
-        return any(power.has(u) for piece in self.pieces for power in piece.expression.atoms(sympy.exp))
+        return any(p.exp.has(u) for piece in self.pieces for p in piece.expression.atoms(sympy.Pow, sympy.exp))
 
     def singularities(self) -> list[complex]:
         """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log.
@@ -190,7 +189,7 @@ def _log_zeros_of_exponential(expression: Expr) -> list[complex]:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Nodes x and the weighted values of K0, K1 and K2 - K1 there.
+    """Nodes x, on one panel e^{j step} from j = `first` on, and the weighted values of K0, K1 and K2 - K1 there.
 
     `masses` are (c, m): a kink at |log u| = c > 0 adds m to K2 there.
     """
@@ -198,6 +197,8 @@ class Table:
     nodes: Array
     columns: Array
     masses: tuple[tuple[float, float], ...]
+    step: float
+    first: int | None
 
     def means(self, s: Any, backend: Backend) -> tuple[Any, Any, Any]:
         """E_0, E_1 and E_2 - E_1 at every element of s > 0."""
@@ -224,22 +225,21 @@ def tabulate(integrand: Integrand, kinks: tuple[tuple[Expr, Expr], ...], smalles
     """
     cuts = [float(cut) for cut in integrand.cuts]
     panels = list(pairwise([*cuts, math.inf]))
-    step = _strip(panels, integrand.singularities()) * _STEP
+    step = _strip(panels, integrand.singularities()) * STEP
     columns_of = [integrand.columns(i) for i in range(len(panels))]
     order = _order_at_zero(columns_of[0], integrand.cuts[:2])
     while gaussian_error(order, step) > _MOST_ERROR:
         step *= _FINER
-    nodes, columns = [], []
-    for i, panel in enumerate(panels):
-        for x, values in _walk(columns_of[i], integrand.cuts[i : i + 2], panel, step, (smallest, largest)):
-            nodes.append(x)
-            columns.append(values * (step * _DENSITY))
+    scales = (smallest, largest)
+    walks = [_walk(columns_of[i], integrand.cuts[i : i + 2], panel, step, scales) for i, panel in enumerate(panels)]
+    nodes = np.array([x for walk in walks for _, x, _ in walk])
+    columns = np.array([values for walk in walks for *_, values in walk]) * (step * _DENSITY)
     masses = [
         (abs(float(sympy.log(place))), float(jump * sympy.sqrt(place) * sympy.log(place) ** 2 / 8) * _DENSITY)
         for place, jump in kinks
         if place != 1
     ]
-    return Table(np.array(nodes), np.array(columns), tuple(masses))
+    return Table(nodes, columns, tuple(masses), step, walks[0][0][0] if len(walks) == 1 else None)
 
 
 def gaussian_error(order: float, step: float) -> float:
@@ -282,7 +282,7 @@ def _walk(
     panel: tuple[float, float],
     step: float,
     scales: tuple[float, float],
-) -> list[tuple[float, Array]]:
+) -> list[tuple[int, float, Array]]:
     """Walk the grid in z outwards from the middle until nothing counts for any s between the two scales."""
     low = panel[0]
     narrowest = max(scales[0], low**2 / 1500)  # below, e^{-low^2/2s} is zero in double precision
@@ -296,7 +296,7 @@ def _walk(
         while True:
             point, balls, bits = _accurate(columns, cuts, acb(j * step), bits)
             x, values = complex(point).real, np.array([complex(ball).real for ball in balls])
-            rows.append((j * step, x, values))
+            rows.append((j, x, values))
             # e^{-x^2/2s} relative to its value at the panel's near end, for the s that reaches farthest this way
             share = np.abs(values) * math.exp((low - x) * (low + x) / (2 * scale))
             largest = np.maximum(largest, share)
@@ -306,7 +306,7 @@ def _walk(
             if abs(j - start) * step > 400:
                 raise DerivationError("its rest without a closed form does not decay")
             j += direction
-    return [(x, values) for _, x, values in sorted(rows, key=lambda row: row[0])]
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _accurate(columns: Callable[[Any], list[Any]], cuts: tuple[Expr, ...], z: Any, bits: int) -> Any:

@@ -23,11 +23,15 @@ _SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, eq=False)
 class TwoTables:
-    """D, w and dw/ds: one table below `switch`, another with the value of `closed` above."""
+    """D, w and dw/ds: one table below `switch`, another with the value of `closed` above.
+
+    `growth` is what f has beyond the second table, and `closed` its mean.
+    """
 
     low: Table
     high: Table
     switch: float
+    growth: Expr
     closed: Expr
     orders: tuple[float, float, float]  # D ~ s^orders[0] and so on as s -> 0
     start: float  # the limit of w as s -> 0, 0 where it is infinite
@@ -78,7 +82,7 @@ def tabulated(generator: Generator) -> TwoTables:
     high = tabulate(Integrand(tuple(rest)), kinks, _SWITCHES[0], math.inf)
     switch = _switch(high, closed)
     low = tabulate(Integrand(tuple(above)), kinks, SMALLEST, switch)
-    return TwoTables(low, high, switch, closed, _orders(low), _weight_at_zero(generator))
+    return TwoTables(low, high, switch, common, closed, _orders(low), _weight_at_zero(generator))
 
 
 def _weight_at_zero(generator: Generator) -> float:
@@ -105,6 +109,14 @@ def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
                 raise DerivationError(f"its terms sqrt(u) (log u)^{power[1]} differ at 0 and infinity")
             found[power] = (ends[0] + ends[1]) / 2
     return found
+
+
+def decay(generator: Generator) -> Expr:
+    """The largest power p <= 1 with r(u) + u r(1/u) = O(u^p log(1/u)^n) for u -> 0, r being f less its growth."""
+    top = terms_above(generator.pieces[-1].expression, sympy.S.Zero)
+    bottom = terms_above(generator.pieces[0].expression.subs(u, 1 / u), sympy.S.NegativeOne)
+    half, rest = sympy.Rational(1, 2), [1 - p for p, _ in top] + [-p for p, _ in bottom]
+    return sympy.Min(1, *(p for p in rest if p > half))
 
 
 def _switch(high: Table, closed: Expr) -> float:

@@ -14,6 +14,8 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from fdiv.balls.zeros import Crossing
 from fdiv.derive.conjugate import ConjugatePiece
+from fdiv.derive.quadrature import SMALLEST, STEP
+from fdiv.derive.two_tables import TwoTables, decay
 from fdiv.exact.symbols import s, t, u, v
 from fdiv.kernel.claims import CLAIMS, verify
 from fdiv.kernel.expressions import measure
@@ -23,6 +25,7 @@ from fdiv.record import Divergence
 _LARGEST_ORDER = 240
 _COVERS = (2, 8, 64)  # tried in turn as the part of the half-line that balls cover
 _BRACKET = Fraction(1, 2**20)  # of log u around a crossing
+_ANGLE = 0.94  # of the strip: nearer to its edge the density hardly decays
 _NAMES = {u: "u", t: "t", v: "v", s: "s"}
 _WORDS: Mapping[Any, str] = {
     sympy.exp: "exp",
@@ -140,8 +143,27 @@ def _activation(divergence: Divergence) -> Any:
     return {"output": expression(found.output), "term": expression(found.conjugate_term)}
 
 
+def _rule(divergence: Divergence, tables: TwoTables) -> Any:
+    """Write the two trapezoid rules, with an angle inside the strip that they rest on."""
+    low, high = tables.low, tables.high
+    if low.first is None or high.first is None:
+        raise UntranslatedError("no word for a rule on several panels")
+    return {
+        "least": str(Fraction(SMALLEST).limit_denominator(10**12)),
+        "switch": str(Fraction(tables.switch)),
+        "growth": expression(tables.growth),
+        "closed": expression(tables.closed),
+        "decay": expression(decay(divergence)),
+        "angle": str(Fraction(_ANGLE * min(low.step, high.step) / STEP).limit_denominator(1000)),
+        "low": [str(Fraction(low.step)), low.first, low.first + len(low.nodes) - 1],
+        "high": [str(Fraction(high.step)), high.first, high.first + len(high.nodes) - 1],
+    }
+
+
 def _gaussian(divergence: Divergence) -> Any:
     found = divergence.gaussian
+    if found.formula is None and found.quadrature is not None:
+        return {"rule": _rule(divergence, found.quadrature)}
     return {"value": expression(found.formula), "weight": expression(found.gradient_weight_formula)}
 
 

@@ -117,7 +117,9 @@ def _expand(node: Expr, width: Expr) -> Series:
         return _exp(_expand(node.args[0], width), width)
     if isinstance(node, sympy.erf):
         return _erf(_expand(node.args[0], width), width)
-    raise UnknownExpansion(f"{node.func} has no expansion in powers and logarithms")
+    if node.is_Pow:
+        return _exp(_expand(node.exp * sympy.log(node.base), width), width)
+    raise UnknownExpansion(f"{node.func.__name__} has no expansion in powers and logarithms")
 
 
 def _expand_log(argument: Expr, width: Expr) -> Series:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from decimal import ROUND_CEILING, Context, Decimal
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -16,22 +17,28 @@ from flint import arb, ctx
 
 from fdiv.kernel.expressions import build, measure, number
 from fdiv.kernel.field import End, Field
+from fdiv.kernel.gaussian.moments import expectation
+from fdiv.kernel.gaussian.rule import Rule
 from fdiv.kernel.ledger import LARGEST_ORDER, MOST_WORK, Ledger, Unproved, require
-from fdiv.kernel.moments import expectation
 from fdiv.kernel.polynomials import bounds
 from fdiv.kernel.ratio import Ratio
 from fdiv.kernel.tails import limit
 from fdiv.kernel.values import NEAR, ball, ball_sign, substituted
 
 _PRECISION = 256
+_MOST_ERROR = 1e-9  # of a quadrature, relative to what it stands for
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the kernel confirms a claim, and why, or why not."""
+    """Whether the kernel confirms a claim, and why, or why not.
+
+    `enclosed`: it is, or rests on, a bound of the error of numbers, and no identity.
+    """
 
     confirmed: bool
     reason: str
+    enclosed: bool = False
 
 
 class _Piece:
@@ -91,6 +98,12 @@ class _Case:
     def end(self, kind: str, i: int, side: int) -> Any:
         """The limit of f, its slope or u f' - f at an end of piece i: a constant, "inf" or "-inf"."""
         return self.pieces[i].field.end(getattr(self.pieces[i], kind), side)
+
+    @cached_property
+    def rule(self) -> Rule | None:
+        """The quadrature that is stated in the place of formulas of D(s) and w(s)."""
+        data = self.data["gaussian"]
+        return Rule(self.data["generator"], data["rule"], self.line) if "rule" in data else None
 
     def jump(self, i: int) -> int:
         """The sign of the jump of f' at cut i."""
@@ -211,6 +224,8 @@ def _gaussian(case: _Case, name: str) -> Ratio:
 
 
 def _value(case: _Case) -> str:
+    if case.rule is not None:
+        return _within(case.rule, "D(s)", case.rule.errors.value)
     total = case.line.constant(0)
     for piece in case.pieces:
         total = total + expectation(piece.f, case.line)
@@ -218,7 +233,17 @@ def _value(case: _Case) -> str:
     return "the sum of the moments E_Q[u^p (log u)^n] on the pieces"
 
 
+def _within(rule: Rule, name: str, error: Any) -> str:
+    """Say how near to D or w the trapezoid rule is, relatively, rounded up to two digits."""
+    require(bool(error < _MOST_ERROR), "the error of the trapezoid rule is not shown to be small")
+    top, digits = bounds(error)[1], Context(prec=2, rounding=ROUND_CEILING)
+    shown = digits.divide(Decimal(int(top.p)), Decimal(int(top.q)))
+    return f"the trapezoid rule is within {shown:.1e} {name} of {name} for all s >= {float(rule.least):g}"
+
+
 def _weight(case: _Case) -> str:
+    if case.rule is not None:
+        return _within(case.rule, "w(s)", case.rule.errors.weight)
     rate = case.line.theta(_gaussian(case, "value"))
     require((rate - _gaussian(case, "weight") * case.line.u).zero, "w is not shown to be dD/ds")
     return "dD/ds by the kernel's own differentiation; f'' >= 0"
@@ -287,7 +312,9 @@ def verify(certificate: Any) -> dict[str, Verdict]:
             try:
                 missing = [premise for premise in premises if premise not in found or not found[premise].confirmed]
                 require(not missing, f"it rests on {', '.join(missing)}")
-                found[name] = Verdict(True, judge(case))
+                reason = judge(case)
+                enclosed = name == "D(s)" and case.rule is not None
+                found[name] = Verdict(True, reason, enclosed or any(found[premise].enclosed for premise in premises))
             except Exception as error:
                 found[name] = _refused(error)
     return found

@@ -16,6 +16,7 @@ from fdiv.numeric.backends import MPMATH
 from fdiv.numeric.lower import lower
 from fdiv.record import Divergence
 
+_MOST_OPERATIONS = 300  # of what is made shorter; SymPy takes a minute for some of 2,000
 _TRIED = (-7.3, -2.1, -0.37, 0.21, 0.64, 1.7, 5.2)
 
 
@@ -42,6 +43,8 @@ def readable(expression: Expr) -> Expr:
     if isinstance(expression, sympy.Piecewise):
         return _with_closed_ends([(readable(value), _condition(condition)) for value, condition in expression.args])
     plain = expression.xreplace({number: _simple(number) for number in expression.atoms(sympy.Rational)})
+    if plain.count_ops() > _MOST_OPERATIONS:
+        return plain
     forms = [plain, *(form for form in (_gathered(plain), _gathered(_one_power(plain))) if _agree(form, plain))]
     return min(forms, key=lambda form: len(str(form)))
 

@@ -60,7 +60,7 @@ def narrow(angle: float) -> Integrand:
 
 def error(step: float, monkeypatch: pytest.MonkeyPatch) -> float:
     """The relative error of E_0 at s = 1 for poles at 1 +- .2 i, with that step in half-widths of the strip."""
-    monkeypatch.setattr(quadrature, "_STEP", step)
+    monkeypatch.setattr(quadrature, "STEP", step)
     table = tabulate(narrow(0.2), (), 1e-3, 4.0)
     found = float(table.means(np.array(1.0), numpy_backend())[0])
     with mpmath.workdps(30):
@@ -76,7 +76,7 @@ def error(step: float, monkeypatch: pytest.MonkeyPatch) -> float:
 
 def test_the_strips_step_is_small_enough_and_twice_as_large_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the pole's own angle the rule errs by e^{-2 pi angle/h}: 1e-17 with h = .9 angle/5.5, and 4e-9 with 2 h."""
-    usual = quadrature._STEP
+    usual = quadrature.STEP
     assert abs(error(usual, monkeypatch)) < 2e-14
     assert 1e-11 < abs(error(2 * usual, monkeypatch)) < 1e-6
 
