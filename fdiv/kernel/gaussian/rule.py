@@ -60,7 +60,7 @@ def _grid(data: Any) -> _Grid:
     step, first, last = data
     found = _Grid(number(step), first, last)
     require(found.step > 0 and all(type(j) is int and abs(j) < 10**5 for j in (first, last)), "no grid")
-    require(bool((arb(found.step) * first).exp() < arb(_NEAR) and found.end > 8), "a short grid")
+    require(bool((arb(found.step) * first).exp() < arb(_NEAR) and found.end > _NEAR), "a short grid")
     return found
 
 
@@ -75,7 +75,7 @@ def _boxes(stretch: Any, end: Any) -> Iterator[tuple[Any, Any]]:
 def _near(function: Analytic, k: int, way: Any, stretch: Any) -> list[Any]:
     """The values of a derivative on the parts of [0, _NEAR], stretched."""
     ends = [stretch * arb(_NEAR * i / _PARTS) for i in range(_PARTS + 1)]
-    return [function.over(k, way, *part) for part in pairwise(ends)]
+    return [value for part in pairwise(ends) for value in function.over(k, way, *part)]
 
 
 class Rule:
@@ -129,6 +129,7 @@ class Rule:
     def _low(self) -> list[Any]:
         """The errors of the sums of E and of x E'/2, relative to I = int E e^{-x^2/2s} dx for least <= s <= switch."""
         m, end, switch, room = self._order, self.low.end, self.switch, arb(_ROOM)
+        require(bool(end > self.even.far), "a short grid")
         # x = stretch e^{i angle} rho leaves e^{-(1 + room) rho^2/2s}: what remains is compared with E(rho)
         stretch = ((1 + room) / (2 * self.angle).cos()).sqrt()
         rises = [value.real / math.factorial(m) for value in _near(self.even, m, _REAL, arb(1))]
@@ -138,7 +139,7 @@ class Rule:
         small = least * (-arb(1) / 2).exp() / (m + 1)  # I >= small min(sqrt(s), _NEAR)^(m + 1)
         found = []
         for k, share in ((0, arb(1)), (1, arb(m) / 2)):
-            n = len(self.even.coefficients(k)) + k
+            n = self.even.degree(k) + 1 + k
             falls = stretch * self.way.real / 2 + n / end < room * end / switch
             require(bool(falls and end / 2 + n + 1 < end**2 / switch and stretch * self.way.real > 1), "a short grid")
             ratios = [share * stretch**m * on_ray / least]
@@ -163,8 +164,8 @@ class Rule:
         least = self._above_zero(root) * root * (arb.pi() / 2).sqrt() * (1 / arb(2).sqrt()).erfc()
         found = []
         for k in (0, 1):
-            n = len(self.rest.coefficients(k)) + k
-            require(bool(slow * end > n + 1), "a short grid")
+            n = self.rest.degree(k) + 1 + k
+            require(bool(self.way.real * end > self.rest.far and slow * end > n + 1), "a short grid")
             near = largest(size(value) for value in _near(self.rest, k, self.way, arb(1)))
             total = arb(_NEAR) ** (k + 1) * near
             for low, high in _boxes(arb(1), end):
