@@ -22,7 +22,7 @@ from fdiv.kernel.values import substituted
 _NEAR, _PARTS, _LONGER = fmpq(1, 8), 8, fmpq(13, 12)
 _ROOM = fmpq(1, 4)  # of the decay of e^{-x^2/2s}, left on the ray for what grows there
 _HALF, _REAL = fmpq(1, 2), acb(1)
-_HIGHEST_ORDER = 9
+_HIGHEST_ORDER = 8
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ class Rule:
 
     @cached_property
     def _order(self) -> int:
-        """The order m of the zero of E at x = 0."""
-        point = self.even.field.point
-        for m in range(_HIGHEST_ORDER):
-            if not substituted(self.even.derivative(m), point, point.constant(1)).zero:
-                return m
-        require(False, "a zero of high order")
-        raise AssertionError
+        """The order m > 0 of the zero of E at x = 0, where E is f(1)."""
+        one, m = self.even.field.point.constant(1), 0
+        while substituted(self.even.derivative(m), one.field, one).zero:
+            m += 1
+            require(m <= _HIGHEST_ORDER, "a zero of high order")
+        require(m > 0, "f(1) is not shown to be 0")
+        return m
 
     def _above_zero(self, x: Any) -> Any:
         """A lower bound > 0 of E at a point x > 0, and beyond it since E rises."""
