@@ -16,7 +16,7 @@ from fdiv.numeric.backends import MPMATH
 from fdiv.numeric.lower import lower
 from fdiv.record import Divergence
 
-_MOST_OPERATIONS = 300  # of what is made shorter; SymPy takes a minute for some of 2,000
+_MOST_OPERATIONS = 300  # of what is made shorter, for which SymPy may take a minute
 _TRIED = (-7.3, -2.1, -0.37, 0.21, 0.64, 1.7, 5.2)
 
 

@@ -296,6 +296,15 @@ def test_what_cancels_and_is_real_is_read(text: str) -> None:
     assert fdiv.from_expression(text).generator.has(fdiv.u)
 
 
+def test_powers_of_numbers_are_on_one_base() -> None:
+    """Far out 10^u is infinite and 21^(-u) zero in every number format, and (10/21)^u is neither."""
+    divergence = fdiv.resolve("2**u*3**-u*5**u/7**u - 10/21")
+    assert divergence.generator == Rational(10, 21) ** fdiv.u - Rational(10, 21)
+    assert divergence.between([0.2, 0.8], [0.5, 0.5]) == pytest.approx(
+        0.5 * ((10 / 21) ** 0.4 + (10 / 21) ** 1.6) - 10 / 21
+    )
+
+
 def test_digits_beyond_those_of_a_float_count() -> None:
     """Read as floats, both conditions would be the same, and this would be (u - 1)^2; it jumps above sqrt(2)."""
     text = "Piecewise(((u-1)**2,u<1.41421356237309504880),(0,u<1.4142135623730951),((u-1)**2,True))"

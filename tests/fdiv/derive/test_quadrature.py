@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+from flint import acb, arb, ctx
 from mpmath.libmp import NoConvergence
 
 import fdiv
@@ -16,6 +17,7 @@ from fdiv.derive import quadrature
 from fdiv.derive.generator import Piece
 from fdiv.derive.quadrature import Integrand, gaussian_error, tabulate
 from fdiv.exact.symbols import DerivationError
+from fdiv.kernel import claims
 from fdiv.numeric.backends import numpy_backend
 
 
@@ -91,3 +93,26 @@ def test_zeros_are_found_where_they_are_near_each_other_and_far_away(monkeypatch
     assert sorted(z.real for z in zeros) == pytest.approx([0, 1 / 3, 1e9, 1e9])
     with pytest.raises(DerivationError, match=r"the zeros of .* were not found"):
         quadrature._zeros(sympy.Poly(x**2 - sympy.sqrt(2) * x - 1, x))
+
+
+@pytest.mark.parametrize("name", ["jensen_shannon", "skew_kl", "modified_gan", "osterreicher_vajda", "puri_vincze"])
+def test_the_tables_hold_what_the_kernel_bounds_the_error_of(name: str) -> None:
+    """The nodes of the certificate's statement, and the kernel's own E and x E'/2 there, to the last digits."""
+    record = fdiv.CATALOG[name]
+    divergence = record.bind({parameter.name: parameter.example for parameter in record.parameters})
+    statement, tables = fdiv.certify(divergence).statement, divergence.gaussian.quadrature
+    assert tables is not None
+    with ctx.workprec(256):
+        stated = claims._Case(statement).rule
+        assert stated is not None
+        assert float(stated.switch) == tables.switch
+        assert float(stated.least) == quadrature.SMALLEST
+        for table, grid, function in ((tables.low, stated.low, stated.even), (tables.high, stated.high, stated.rest)):
+            assert len(table.nodes) == grid.last - grid.first + 1
+            assert float(arb(grid.step)) == table.step
+            for i, node in enumerate(table.nodes):
+                x = arb(table.step * (grid.first + i)).exp()  # of j h rounded to double precision
+                weight = arb(grid.step) * (2 / arb.pi()).sqrt() * x
+                truths = [weight * function.at(0, acb(x)).real, weight * x * function.at(1, acb(x)).real / 2]
+                assert node == pytest.approx(float(x), rel=3e-16)
+                assert table.columns[i, :2] == pytest.approx([float(truth) for truth in truths], rel=1e-15)

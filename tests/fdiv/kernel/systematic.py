@@ -1,4 +1,4 @@
-"""Systematic mutants of the kernel, for the thorough profile: ``python -m tests.fdiv.kernel.systematic MINUTES SEED``.
+"""Systematic mutants of the kernel: ``python -m tests.fdiv.kernel.systematic MINUTES SEED [FILE ...]``.
 
 Every comparison, sum, product, number, truth value, condition and negation of `fdiv/kernel` is changed in turn, in an
 order that the seed shuffles, and what the kernel then confirms of each statement of the tests is compared with what it
@@ -23,11 +23,9 @@ from typing import Any
 
 import fdiv
 from fdiv.kernel import claims as kernel
-from tests.fdiv.kernel.statements import FALSE, TRUE
-from tests.fdiv.kernel.traps import TRAPS
+from tests.fdiv.kernel.test_mutants import CASES
 
 SOURCES = Path(kernel.__file__).parent
-CASES: dict[str, Any] = {**TRUE, **{name: certificate for name, (_, certificate) in FALSE.items()}, **TRAPS}
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),
     ast.LtE: (ast.Lt, ast.Gt),
@@ -125,7 +123,7 @@ def killed(file: str, source: str, cases: dict[str, Any], right: dict[str, set[s
     package = f"kernel_{time.monotonic_ns()}"
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(SOURCES, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in (Path(folder) / package).glob("*.py"):
+        for path in (Path(folder) / package).rglob("*.py"):
             text = source if path.stem == file else path.read_text()
             path.write_text(text.replace("fdiv.kernel", package))
         sys.path.insert(0, folder)
@@ -148,14 +146,14 @@ def killed(file: str, source: str, cases: dict[str, Any], right: dict[str, set[s
     return None
 
 
-def main(minutes: float, seed: int) -> None:
-    """Try mutants in the seed's order for that many minutes of processor time, and say which survive."""
+def main(minutes: float, seed: int, *files: str) -> None:
+    """Try mutants of all files, or of those named, for that many minutes of processor time; say which survive."""
 
     def stop(*_: Any) -> None:
         raise _TooLong
 
     signal.signal(signal.SIGALRM, stop)
-    every = mutants(sorted(SOURCES.glob("*.py")))
+    every = mutants(path for path in sorted(SOURCES.rglob("*.py")) if not files or path.stem in files)
     random.Random(seed).shuffle(every)
     right, end, tried, left = _confirmed(CASES), time.process_time() + 60 * minutes, 0, []
     for mutant in every:
@@ -182,4 +180,4 @@ def _confirmed(cases: dict[str, Any]) -> dict[str, set[str]]:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

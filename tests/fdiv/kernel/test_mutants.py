@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from fdiv.kernel import claims as kernel
+from tests.fdiv.kernel.rules import FALSE_RULES, RULES
 from tests.fdiv.kernel.statements import FALSE, TRUE
 from tests.fdiv.kernel.traps import TRAPS
 
 SOURCES = Path(kernel.__file__).parent
-CASES: dict[str, Any] = {**TRUE, **{name: certificate for name, (_, certificate) in FALSE.items()}, **TRAPS}
+FALSE_ONES = {name: certificate for name, (_, certificate) in {**FALSE, **FALSE_RULES}.items()}
+CASES: dict[str, Any] = {**TRUE, **RULES, **FALSE_ONES, **TRAPS}
 Verify = Callable[[Any], dict[str, Any]]
 
 # (file, what is replaced, by what, the case that shows it first)
@@ -169,6 +171,40 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("tails", "(p + q, n + m)", "(p + q, n - m)", "a logarithm in a series"),
     ("tails", "e.q == 1 and e.p % 2", "e.q == 1 or e.p % 2", "a root that ends"),
     ("tails", "e.q == 1 and e.p % 2 else 1", "False else 1", "an exponential before its pole"),
+    ("rule", "2 / (2 * arb.pi()", "1 / (2 * arb.pi()", "steps that are too long for small s"),
+    ("rule", "2 / (2 * arb.pi()", "1 / (2 * arb.pi()", "steps that are too long for large s"),
+    (
+        "rule",
+        "* angle / arb(self.step)).expm1()",
+        "* angle * 2 / arb(self.step)).expm1()",
+        "steps that are too long for w",
+    ),
+    ("rule", "2 * (self.switch / 8).exp()", "(self.switch / 8).exp()", "steps that are too long for w"),
+    ("rule", "(slope + self.switch / 8 * value)", "slope", "steps that are too long for w"),
+    ("rule", "(self.switch / 8).exp()", "arb(1)", "steps that are too long for w"),
+    ("rule", "aliased + (before + after) / small", "aliased + after / small", "too small an s for the first point"),
+    ("rule", "aliased + (before + after) / small", "aliased + before / small", "a last point too near for small s"),
+    ("rule", "arb(m) / 2", "arb(m) / 4", "too small an s for the first point, for w"),
+    ("rule", "start * self.high.before(k + 1) + beyond", "beyond", "a first point too far for large s"),
+    ("rule", " + beyond * (-rate * end)", " + 0 * (-rate * end)", "a last point too near for large s"),
+    ("rule", "ratio.expm1()", "ratio.exp()", "a first point too far for large s"),
+    ("rule", ".exp() / (m + 1)", ".exp()", "too small an s for the first point"),
+    ("rule", "(-arb(1) / 2).exp()", "arb(1)", "too small an s for the first point"),
+    ("rule", 'require(m > 0, "f(1)', 'require(True, "f(1)', "f(1) = 1"),
+    ("rule", "require_analytic(whole, self.angle)", "", "a singularity in the sector"),
+    (
+        "rule",
+        'require((mean - build(data["closed"], line, {"s": line.u})).zero,',
+        "require(True,",
+        "a mean of another growth",
+    ),
+    ("rule", "arb(_NEAR) ** 2 < self.switch", "self.switch", "a switch below what is near"),
+    ("rule", "self.least < arb(_NEAR) ** 2 <", "arb(_NEAR) ** 2 <", "no s that is small"),
+    ("sector", "isinstance(limit(part, -1), Ratio)", "True", "another growth with its mean"),
+    ("sector", "isinstance(limit(part, -1), Ratio)", "True", "a faster decay than there is"),
+    ("sector", "turn > -abs(q).log() * angle.tan()", "turn > 0", "a singularity in the sector"),
+    ("sector", "* (high - low) / 2)", "* 0)", "steps that are too long for small s"),
+    ("sector", " * -1)", ")", "a third power of a distance"),
     ("moments", "found[-1] = found[-1] - x", "found[1] = found[-1] - x", "a square of a logarithm beyond 2"),
 )
 
@@ -188,7 +224,7 @@ def mutated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def make(file: str, old: str, new: str) -> Verify:
         shutil.copytree(SOURCES, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in (tmp_path / package).glob("*.py"):
+        for path in (tmp_path / package).rglob("*.py"):
             source = path.read_text()
             if path.stem == file:
                 assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {file}.py"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
+import sympy
 
 import fdiv
 from fdiv.exact.symbols import s, t
@@ -50,3 +52,11 @@ def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
                 assert found == pytest.approx(expected, rel=1e-12, abs=1e-14), (formula, point)
                 compared += 1
     assert compared >= 3 or shown.conjugate.formula is None
+
+
+def test_a_formula_that_is_long_is_shown_as_it_is() -> None:
+    """SymPy takes a minute to gather the exponentials of D(s) for (u-1)^64/(u+1)^63, and ends in a RecursionError."""
+    formula = sympy.Add(*((-1) ** j * sympy.exp(j * (j - 1) * s / 2) * sympy.exp(j * s) for j in range(200)))
+    start = time.process_time()
+    assert readable(formula) == formula
+    assert time.process_time() - start < 1.0

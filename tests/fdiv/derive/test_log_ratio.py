@@ -1,0 +1,25 @@
+"""Forms in log u, and where there is none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import sympy
+
+from fdiv.derive.generator import Piece
+from fdiv.derive.log_ratio import in_log_ratio, log_ratio_error
+from fdiv.exact.symbols import DerivationError, u, v
+
+TINY = Piece(sympy.S.Zero, sympy.Rational(1, 2**30), u)
+
+
+def test_nothing_is_measured_of_a_piece_beyond_the_reach() -> None:
+    """log(2^-30) = -20.8: there a form is not good because no point speaks against it, and 1/u has no value at 0."""
+    assert log_ratio_error(sympy.exp(-v), 1 / u, TINY, positive=True, reach=20.0) == math.inf
+    assert log_ratio_error(sympy.exp(-v), 1 / u, TINY, positive=True, reach=44.0) < 1e-6
+
+
+def test_what_no_form_holds_is_said() -> None:
+    with pytest.raises(DerivationError, match=r"no form of .* is stable"):
+        in_log_ratio(u * 10 ** (1 / u) * 21 ** (-1 / u), TINY, positive=True)
