@@ -15,6 +15,14 @@ factor 1/sqrt(s), is attained too: sqrt(2 pi s) e^{s/8} w(s) tends to the total 
 fastest to forget: it attains the exponential rate, and the divergences of finite mass beat it by a factor of order
 1/sqrt(s).
 
+Before the limit: sqrt(2 pi s) e^{s/8} w(s) = integral of g(dx) e^{-x^2/(2s)} rises with s, as e^{-x^2/(2s)} does for
+every x. So w(t) <= e^{(s - t)/8} sqrt(s/t) w(s) for t <= s, and D(s), the integral of w from 0 to s, is at most
+
+    2 s e^{s/8} w(s),
+
+nearly attained for small s where f has a kink at 1, as D and w are then of the orders sqrt(s) and 1/(2 sqrt(s)). With
+it the kernel bounds the error of w (`docs/kernel.md`).
+
 For the divergence itself: a bounded D_f tends to f(0) + f'(inf), with a deficit, the integral of w beyond s, that can
 fall no faster than e^{-s/8}/sqrt(s).
 """
@@ -35,6 +43,7 @@ from theory.laws.expectations import in_doubles, kinks, weight
 from theory.theorem import Comparison, Theorem
 
 _POINTS = (0.5, 5.0, 30.0, 200.0, 800.0)
+_SMALLER = (1e-3, 0.04, 0.5, 5.0, 30.0)
 
 
 @cache
@@ -73,6 +82,10 @@ def _comparisons(divergence: Divergence) -> Iterator[Comparison]:
         yield Comparison(s, divergence.gaussian.gradient_weight(s), floor, "at_least", 1e-12)
         if s <= 64:
             yield Comparison(f"oracle, s={s:g}", weight(divergence, s), floor, "at_least", 1e-12)
+    risen = [math.sqrt(s) * math.exp(s / 8) * weight(divergence, s) for s in _SMALLER]
+    for s, value, (before, after) in zip(_SMALLER[1:], risen[1:], pairwise(risen), strict=True):
+        yield Comparison(f"sqrt(s) e^{{s/8}} w rises, s={s:g}", after, before, "at_least", 1e-12)
+        yield Comparison(f"D(s), s={s:g}", divergence.gaussian(s), 2 * math.sqrt(s) * value, "at_most", 1e-12)
     s = 800.0
     scaled = math.exp(s / 8) * divergence.gaussian.gradient_weight(s)
     if total is not None:
@@ -106,7 +119,8 @@ THEOREM = Theorem(
     title="The robustness limit",
     statement=r"w(s) \ge m\, e^{-X^2/2s}\, \frac{e^{-s/8}}{\sqrt{2\pi s}}, \qquad"
     r" \liminf_{s \to \infty} \frac{\log w(s)}{s} \ge -\tfrac18, \qquad w_{H^2}(s) = w_{H^2}(0)\, e^{-s/8}, \qquad"
-    r" \int g < \infty \Rightarrow \sqrt{2\pi s}\, e^{s/8} w(s) \to \int g",
+    r" \int g < \infty \Rightarrow \sqrt{2\pi s}\, e^{s/8} w(s) \to \int g, \qquad"
+    r" D(s) \le 2 s\, e^{s/8} w(s)",
     hypotheses=(
         "P and Q are Gaussians of one covariance sigma^2 I",
         "f is convex and not affine, D is finite",

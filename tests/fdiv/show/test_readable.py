@@ -6,7 +6,6 @@ import math
 import time
 
 import pytest
-import sympy
 
 import fdiv
 from fdiv.exact.symbols import s, t
@@ -55,8 +54,8 @@ def test_the_shown_form_has_the_values_of_the_derived_one(spec: str) -> None:
 
 
 def test_a_formula_that_is_long_is_shown_as_it_is() -> None:
-    """SymPy takes a minute to gather the exponentials of D(s) for (u-1)^64/(u+1)^63, and ends in a RecursionError."""
-    formula = sympy.Add(*((-1) ** j * sympy.exp(j * (j - 1) * s / 2) * sympy.exp(j * s) for j in range(200)))
+    """SymPy takes 19 seconds to gather the powers of this one, and of (u-1)^64 it does not return."""
+    (piece,) = fdiv.resolve("(u-1)**32/(u+1)**31").adjoint.pieces
     start = time.process_time()
-    assert readable(formula) == formula
-    assert time.process_time() - start < 1.0
+    assert readable(piece.expression) == piece.expression
+    assert time.process_time() - start < 2.0
