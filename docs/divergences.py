@@ -163,8 +163,8 @@ def _evidence_of_values(entries: list[fdiv.Divergence]) -> str:
     words = {"closed": "in closed form", "quadrature": "by quadrature"}
     parts = [f"{count} {words.get(kind, kind)} ({evidence})" for (kind, evidence), count in sorted(kinds.items())]
     sentences = (
-        f"Of the {len(entries)} entries, D(s) is known {', '.join(parts)}. Proved means an exact argument; tested "
-        "means that a quadrature which shares no code agrees at three values of s."
+        f"Of the {len(entries)} entries, D(s) is known {', '.join(parts)}. Proved means an exact argument; certified "
+        "means that the error of the quadrature is bounded for all s (kernel.md), relative to D(s) and to w(s)."
     )
     return textwrap.fill(sentences, 119) + "\n"
 
