@@ -210,12 +210,14 @@ def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[C
 
 
 def _weigh(claim: Claim, verdict: Verdict) -> Claim:
-    most = Evidence.CERTIFIED if verdict.enclosed else Evidence.PROVED
-    if verdict.confirmed and claim.evidence in (Evidence.INHERITED, Evidence.TESTED):
+    most, settled = Evidence.CERTIFIED if verdict.enclosed else Evidence.PROVED, (Evidence.PROVED, Evidence.CERTIFIED)
+    says_more = claim.evidence is Evidence.PROVED or verdict.reason not in claim.reason  # than a bound does
+    if verdict.confirmed and (
+        claim.evidence in (Evidence.INHERITED, Evidence.TESTED)
+        or (claim.evidence in settled and verdict.enclosed and says_more)
+    ):
         return replace(claim, evidence=most, reason=f"{verdict.reason}, by the kernel; {claim.reason}")
-    if verdict.enclosed and claim.evidence is Evidence.PROVED:
-        return replace(claim, evidence=most)
-    if claim.evidence in (Evidence.PROVED, Evidence.CERTIFIED) and not verdict.confirmed:
+    if claim.evidence in settled and not verdict.confirmed:
         reason = f"not confirmed by the kernel: {verdict.reason}; {claim.reason}"
         return replace(claim, evidence=Evidence.TESTED, reason=reason)
     return claim

@@ -113,6 +113,8 @@ class Claim:
             if not isinstance(data[flag], bool):
                 raise TypeError(f"{flag} is true or false, got {data[flag]!r}")
         evidence, reason = Evidence(data["evidence"]), str(data["reason"])
+        if not reason.isprintable():
+            raise ValueError(f"a reason is a line of text, got {reason!r}")
         return Claim(str(data["name"]), evidence, reason, data["required"], example, data["open"])
 
 

@@ -135,6 +135,24 @@ def test_what_the_kernel_does_not_confirm_of_a_good_file_is_judged_anew(cache: P
         assert computed == NAMES
 
 
+def test_a_good_file_cannot_say_more_than_the_kernels_bound(cache: Path, computed: list[str]) -> None:
+    """That D(s) is proved where its error is bounded, that it is bounded by less, or what is no text."""
+    divergence = fdiv.divergence("triangular")
+    whole = fresh(divergence).to_dict()
+    place = NAMES.index("D(s)")
+    assert whole["claims"][place]["evidence"] == "certified"
+    for change in (
+        {"evidence": "proved"},
+        {"reason": "the rule is within 1e-30"},
+        {"reason": "\x1b[2J" + whole["claims"][place]["reason"]},
+    ):
+        claims = [{**claim, **(change if i == place else {})} for i, claim in enumerate(whole["claims"])]
+        store.save(store.key(divergence), {**whole, "claims": claims})
+        computed.clear()
+        assert fresh(divergence).to_dict() == whole
+        assert computed == NAMES
+
+
 def test_other_divergences_sources_or_versions_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     divergence = fdiv.divergence("kl")
     keys = {store.key(divergence), store.key(fdiv.divergence("pearson"))}
