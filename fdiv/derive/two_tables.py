@@ -25,13 +25,14 @@ _SWITCHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 class TwoTables:
     """D, w and dw/ds: one table below `switch`, another with the value of `closed` above.
 
-    `growth` is what f has beyond the second table, and `closed` its mean.
+    `growth` is what f has beyond the second table, and `closed` its mean; e^{-x/2} f(e^x) = O(e^{rise |x|} |x|^n).
     """
 
     low: Table
     high: Table
     switch: float
     growth: Expr
+    rise: Expr
     closed: Expr
     orders: tuple[float, float, float]  # D ~ s^orders[0] and so on as s -> 0
     start: float  # the limit of w as s -> 0, 0 where it is infinite
@@ -82,7 +83,8 @@ def tabulated(generator: Generator) -> TwoTables:
     high = tabulate(Integrand(tuple(rest)), kinks, _SWITCHES[0], math.inf)
     switch = _switch(high, closed)
     low = tabulate(Integrand(tuple(above)), kinks, SMALLEST, switch)
-    return TwoTables(low, high, switch, common, closed, _orders(low), _weight_at_zero(generator))
+    rise = sympy.Max(0, *(abs(p - sympy.Rational(1, 2)) for p, _ in growth))
+    return TwoTables(low, high, switch, common, rise, closed, _orders(low), _weight_at_zero(generator))
 
 
 def _weight_at_zero(generator: Generator) -> float:
@@ -112,11 +114,12 @@ def _growth(generator: Generator) -> dict[tuple[Expr, int], Expr]:
 
 
 def decay(generator: Generator) -> Expr:
-    """The largest power p <= 1 with r(u) + u r(1/u) = O(u^p log(1/u)^n) for u -> 0, r being f less its growth."""
+    """A power p <= 1 with r(u) + u r(1/u) = O(u^p log(1/u)^n) for u -> 0, r being f less its growth."""
     top = terms_above(generator.pieces[-1].expression, sympy.S.Zero)
     bottom = terms_above(generator.pieces[0].expression.subs(u, 1 / u), sympy.S.NegativeOne)
-    half, rest = sympy.Rational(1, 2), [1 - p for p, _ in top] + [-p for p, _ in bottom]
-    return sympy.Min(1, *(p for p in rest if p > half))
+    half, powers = sympy.Rational(1, 2), [p for p, _ in top] + [-p for p, _ in bottom]
+    # u^p counts as u^p at 0 and as u^(1 - p) at infinity; of each term of the growth what decays is in r too
+    return sympy.Min(1, *(q for p in powers for q in (p, 1 - p) if q > half))
 
 
 def _switch(high: Table, closed: Expr) -> float:

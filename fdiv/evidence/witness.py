@@ -153,6 +153,7 @@ def _rule(divergence: Divergence, tables: TwoTables) -> Any:
         "switch": str(Fraction(tables.switch)),
         "growth": expression(tables.growth),
         "closed": expression(tables.closed),
+        "rise": expression(tables.rise),
         "decay": expression(decay(divergence)),
         "angle": str(Fraction(_ANGLE * min(low.step, high.step) / STEP).limit_denominator(1000)),
         "low": [str(Fraction(low.step)), low.first, low.first + len(low.nodes) - 1],

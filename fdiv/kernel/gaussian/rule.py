@@ -90,13 +90,13 @@ class Rule:
         def even(form: Any) -> Ratio:
             return (build(form, field, {"u": field.u}) + build(form, field, {"u": inverse}) * field.u) * scale
 
-        decay, self.angle = number(data["decay"]), arb(number(data["angle"]))
+        rise, decay, self.angle = number(data["rise"]), number(data["decay"]), arb(number(data["angle"]))
         self.least, self.switch = (arb(number(data[name])) for name in ("least", "switch"))
         self.low, self.high = _grid(data["low"]), _grid(data["high"])
         require(bool(0 < self.angle < arb.pi() / 4), "no sector on which the density decays")
         require(bool(0 < self.least < arb(_NEAR) ** 2 < self.switch), "no range of s")
         whole = even(generator)
-        self.even = Analytic(whole, -_HALF)
+        self.even = Analytic(whole, -rise)
         self.rest = Analytic(whole - even(data["growth"]), decay - _HALF)
         self.way = acb(self.angle.cos(), self.angle.sin())
         require_analytic(whole, self.angle)  # the growth is a sum of powers of w and log w
@@ -130,6 +130,7 @@ class Rule:
         """The errors of the sums of E and of x E'/2, relative to I = int E e^{-x^2/2s} dx for least <= s <= switch."""
         m, end, switch, room = self._order, self.low.end, self.switch, arb(_ROOM)
         require(bool(end > self.even.far), "a short grid")
+        rate = -arb(self.even.exponent)
         # x = stretch e^{i angle} rho leaves e^{-(1 + room) rho^2/2s}: what remains is compared with E(rho)
         stretch = ((1 + room) / (2 * self.angle).cos()).sqrt()
         rises = [value.real / math.factorial(m) for value in _near(self.even, m, _REAL, arb(1))]
@@ -140,18 +141,19 @@ class Rule:
         found = []
         for k, share in ((0, arb(1)), (1, arb(m) / 2)):
             n = self.even.degree(k) + 1 + k
-            falls = stretch * self.way.real / 2 + n / end < room * end / switch
-            require(bool(falls and end / 2 + n + 1 < end**2 / switch and stretch * self.way.real > 1), "a short grid")
+            falls = stretch * self.way.real * rate + n / end < room * end / switch
+            falls_on_line = end * rate + n + 1 < end**2 / switch
+            require(bool(falls and falls_on_line and stretch * self.way.real > 1), "a short grid")
             ratios = [share * stretch**m * on_ray / least]
             for low, high in _boxes(stretch, end):
                 rho = low / stretch
                 decay = (-room * rho**2 / (2 * switch)).exp() * (high / 2) ** k
                 ratios.append(self.even.most(k, self.way, low, high) * decay / self._above_zero(rho))
-            growth = (stretch * end * self.way.real / 2 - room * end**2 / (2 * switch)).exp()
+            growth = (stretch * end * self.way.real * rate - room * end**2 / (2 * switch)).exp()
             ratios.append(self.even.powers(k, stretch * end, k) * growth / 2**k / self._above_zero(end))
             before = share * most * self.low.before(m + 1) / self.least.sqrt() ** (m + 1)
-            after = self.even.powers(k, end, k) / 2**k * (end / 2 - end**2 / (2 * switch)).exp()
-            after /= (end / switch - arb(1) / 2 - n / end) * arb(_NEAR) ** (m + 1)
+            after = self.even.powers(k, end, k) / 2**k * (end * rate - end**2 / (2 * switch)).exp()
+            after /= (end / switch - rate - n / end) * arb(_NEAR) ** (m + 1)
             aliased = self.low.aliasing(self.angle) * stretch * largest(ratios)
             found.append((aliased + (before + after) / small).upper())
         return found

@@ -14,7 +14,7 @@ _TRIANGLE = (u - 1) ** 2 / (u + 1)
 
 def rule(growth: Any, closed: Any, **other: Any) -> dict[str, Any]:
     """The rule that is shipped for s <= 2 and s >= 2, but for what is given."""
-    shipped = {"least": "1/1000000000000", "switch": "2", "decay": "1", "angle": "329/500"}
+    shipped = {"least": "1/1000000000000", "switch": "2", "rise": "1/2", "decay": "1", "angle": "329/500"}
     grids = {"low": ["7/55", -217, 27], "high": ["7/55", -336, 37]}
     return {"rule": {**shipped, **grids, "growth": word(growth), "closed": word(closed), **other}}
 

@@ -178,12 +178,12 @@ def test_a_logarithm_of_w_is_continued_and_no_other_crosses_its_cut() -> None:
 OTHER_NUMBERS: list[tuple[str, Any]] = [
     *(
         (key, f"{sign}{value}")
-        for key, value in (("least", "1/10"), ("angle", "8/10"), ("decay", "40"))
+        for key, value in (("least", "1/10"), ("angle", "8/10"), ("rise", "1/4"), ("decay", "40"))
         for sign in ("", "-")
     ),
     *(
         (key, value)
-        for key in ("least", "switch", "angle", "decay", "closed")
+        for key in ("least", "switch", "angle", "rise", "decay", "closed")
         for value in ("0", "1e-3", None, 2, True, [])
     ),
     *((key, f"1/{10**30}") for key in ("least", "switch", "decay")),
