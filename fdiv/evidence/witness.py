@@ -25,7 +25,7 @@ from fdiv.record import Divergence
 _LARGEST_ORDER = 240
 _COVERS = (2, 8, 64)  # tried in turn as the part of the half-line that balls cover
 _BRACKET = Fraction(1, 2**20)  # of log u around a crossing
-_ANGLE = 0.94  # of the strip: nearer to its edge the density hardly decays
+_ANGLES = (0.94, 0.86)  # of the strip, the second where E rises beyond e^{x/2}: near the edge the density hardly decays
 _NAMES = {u: "u", t: "t", v: "v", s: "s"}
 _WORDS: Mapping[Any, str] = {
     sympy.exp: "exp",
@@ -148,6 +148,7 @@ def _rule(divergence: Divergence, tables: TwoTables) -> Any:
     low, high = tables.low, tables.high
     if low.first is None or high.first is None:
         raise UntranslatedError("no word for a rule on several panels")
+    angle = _ANGLES[bool(tables.rise > sympy.Rational(1, 2))]
     return {
         "least": str(Fraction(SMALLEST).limit_denominator(10**12)),
         "switch": str(Fraction(tables.switch)),
@@ -155,7 +156,7 @@ def _rule(divergence: Divergence, tables: TwoTables) -> Any:
         "closed": expression(tables.closed),
         "rise": expression(tables.rise),
         "decay": expression(decay(divergence)),
-        "angle": str(Fraction(_ANGLE * min(low.step, high.step) / STEP).limit_denominator(1000)),
+        "angle": str(Fraction(angle * min(low.step, high.step) / STEP).limit_denominator(1000)),
         "low": [str(Fraction(low.step)), low.first, low.first + len(low.nodes) - 1],
         "high": [str(Fraction(high.step)), high.first, high.first + len(high.nodes) - 1],
     }

@@ -5,18 +5,17 @@ They are continued from x > 0, which is w in (0, 1). See *Quadrature* in `docs/k
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property, reduce
 from typing import Any
 
 from flint import acb, arb, fmpq, fmpq_poly
 
-from fdiv.kernel.field import Field
 from fdiv.kernel.ledger import Unproved, require
 from fdiv.kernel.polynomials import FIRST, monomial, terms, used
 from fdiv.kernel.ratio import Ratio
 from fdiv.kernel.tails import limit
+from fdiv.kernel.values import Form, is_log
 
 _FAR = (8, 16, 32)  # Re x from which on a function is bounded by that of its power series: the first that serves
 _ARCS = 4  # parts of half the circle, times the order of the roots
@@ -34,56 +33,13 @@ def largest(values: Iterable[Any]) -> Any:
     return reduce(arb.max, (value.upper() for value in values))
 
 
-class _Form:
-    """A function of q = w^(1/order) and log q, for values in complex balls."""
-
-    def __init__(self, ratio: Ratio) -> None:
-        self.field, self.above = ratio.field, terms(ratio.num)
-        self.shift = terms(ratio.den.term_content())[0][0].get(FIRST, 0)  # the power of q in the divisor
-        self.lead, parts = (ratio.den // monomial({FIRST: self.shift})).factor_squarefree()
-        self.below = [(terms(part), int(multiplicity)) for part, multiplicity in parts]
-
-    @cached_property
-    def arguments(self) -> dict[int, _Form]:
-        """The arguments of logs and roots, with the sign that they have for x > 0."""
-        indices = {i for part in (self.above, *(part for part, _ in self.below)) for powers, _ in part for i in powers}
-        named = {i: self.field.atoms[i] for i in indices if not is_log(self.field, i)}
-        of = {i: atom.argument for i, atom in named.items() if atom.kind not in ("u", "pi")}
-        return {i: _Form(argument * self.field.sign(argument)) for i, argument in of.items()}
-
-    def at(self, log_q: Any) -> Any:
-        """The value where log q lies in a ball."""
-        self.field.ledger.spend(2 + len(self.above) // 3)
-        values = {i: self._atom(i, argument.at(log_q)) for i, argument in self.arguments.items()}
-
-        def power(i: int, e: int) -> Any:
-            if i in values:
-                return values[i] ** e
-            if self.field.atoms[i].kind == "u":
-                return (log_q * e).exp()
-            return (log_q if is_log(self.field, i) else arb.pi()) ** e
-
-        def summed(part: Any) -> Any:
-            products = (math.prod((power(i, e) for i, e in powers.items()), start=acb(c)) for powers, c in part)
-            return sum(products, acb(0))
-
-        below = math.prod((summed(part) ** multiplicity for part, multiplicity in self.below), start=acb(self.lead))
-        return summed(self.above) * (log_q * -self.shift).exp() / below
-
-    def _atom(self, i: int, a: Any) -> Any:
-        kind = self.field.atoms[i].kind
-        require(kind in ("log", "root"), "no complex value of this function is known")
-        require(bool(a.real > 0 or a.imag > 0 or a.imag < 0), "a logarithm or root may meet its branch cut")
-        return a.log() if kind == "log" else (a.log() / self.field.order).exp()
-
-
 class Analytic:
     """A function of x and its derivatives; for w -> 0 of the order of w^exponent times powers of log w."""
 
     def __init__(self, ratio: Ratio, exponent: fmpq) -> None:
         """Take a function on w in (0, 1), which `require_analytic` shows to have a continuation."""
         self.field, self.exponent = ratio.field, exponent
-        self.derivatives, self.forms, self.series = [ratio], dict[int, _Form](), dict[int, list[Any]]()
+        self.derivatives, self.forms, self.series = [ratio], dict[int, Form](), dict[int, list[Any]]()
 
     def derivative(self, k: int) -> Ratio:
         """The k-th derivative in x, d/dx being -w d/dw."""
@@ -94,7 +50,7 @@ class Analytic:
     def at(self, k: int, x: Any) -> Any:
         """The k-th derivative in a complex ball of x."""
         if k not in self.forms:
-            self.forms[k] = _Form(self.derivative(k))
+            self.forms[k] = Form(self.derivative(k))
         return self.forms[k].at(-x / self.field.order)
 
     def over(self, k: int, way: Any, low: Any, high: Any, halvings: int = _HALVINGS) -> list[Any]:
@@ -162,13 +118,8 @@ class Analytic:
             part = field.ratio(parts.get(n, whole.num * 0), whole.den)
             require(part.zero or isinstance(limit(part, -1), Ratio), "it is not bounded near 0")
             require(not any(is_log(field, i) for i in used(part.den)), "a logarithm of w in a divisor")
-            form = _Form(part)
+            form = Form(part)
             yield largest(size(form.at(acb(start, arc))) for arc in arcs) / field.order**n
-
-
-def is_log(field: Field, i: int) -> bool:
-    """Whether an atom is log q."""
-    return bool(field.atoms[i].kind == "log" and field.atoms[i].argument.num == field.root.num)
 
 
 def require_analytic(ratio: Ratio, angle: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from tests.fdiv.kernel.words import FOUNDATIONS, GAUSSIAN, below, limits, log, of, piecewise, statement, u, word
+from tests.fdiv.kernel.words import FOUNDATIONS, GAUSSIAN, below, exp, limits, log, of, piecewise, s, statement, u, word
 
 _D, _W = "D(s)", "w(s) = dD/ds >= 0"
 _CLAIMS = [*FOUNDATIONS, "limits", *GAUSSIAN]
@@ -36,6 +36,19 @@ def third(first: int = -189, **other: Any) -> Any:
     )
 
 
+def steep(**other: Any) -> Any:
+    """That of (u - 1)^2 + (u - 1)^2/(u + 1)."""
+    whole = {
+        "growth": u**2 - u + 2,
+        "closed": exp(s) + 1,
+        "rise": "3/2",
+        "angle": "3/5",
+        "low": ["7/55", -217, 29],
+        **other,
+    }
+    return statement((u - 1) ** 2 + _TRIANGLE, [*FOUNDATIONS, _D, _W], gaussian=rule(**whole))
+
+
 def grid(step: str, low: float, high: float) -> list[Any]:
     """The points from e^low to e^high."""
     h = float(Fraction(step))
@@ -45,6 +58,8 @@ def grid(step: str, low: float, high: float) -> list[Any]:
 _HALF = (1 + u) * log(2) / 2
 _JENSEN = u * log(u) / 2 - (u + 1) * log((u + 1) / 2) / 2
 _BLENDED = (u - 1) ** 2 / (u * "1/100" + "99/100")
+_START = log(100**3 + 2) - log(99**3 + 2)
+_WINDING = log(100**3 + 2) - log((u + 99) ** 3 + 2)
 RULES: dict[str, Any] = {
     "a triangle": triangular(),
     "Jensen-Shannon": statement(
@@ -68,6 +83,13 @@ RULES: dict[str, Any] = {
             word("100/99") + u * 100, "10000/99", angle="1/2", low=grid("1/11", -28, 3.6), high=grid("1/11", -43, 5)
         ),
     ),
+    "a logarithm of what falls, before 1": statement(
+        piecewise((-1 * log(2 - u), below(u, 1)), (u - 1 + _TRIANGLE, True)),
+        [*FOUNDATIONS, _D, _W],
+        cuts=("1",),
+        gaussian=rule(2 * u - log(2), 2 - log(2)),
+    ),
+    "what rises like u^2": steep(),
     "roots of order 6": statement(
         3 * (1 + u ** "3/2") ** "2/3" - (1 + u) * word(2) ** "-1/3" * 3,
         [*FOUNDATIONS, _D, _W],
@@ -125,6 +147,18 @@ FALSE_RULES: dict[str, tuple[str, Any]] = {
     "too small an s for the first point": (_D, triangular(low=["7/55", -167, 27], least="4/10000000000000")),
     "too small an s for the first point, for w": (_W, third(least="3/1000000000000", first=-148)),
     "a last point too near for small s": (_D, triangular(low=["100/1063", -294, 26])),
+    "a last point too near for what rises like u^2": (_D, steep(low=["100/1063", -294, 28])),
+    "less than it rises": (_D, steep(rise="1/2")),
+    "an argument that winds around 0": (
+        _D,
+        statement(
+            _WINDING,
+            [*FOUNDATIONS, _D],
+            gaussian=rule(
+                _START, _START, angle="1/2", low=grid("1/11", -28, 3.6), high=grid("1/11", -43, 5), switch="2"
+            ),
+        ),
+    ),
     "a first point too far for large s": (_D, triangular(high=["1/10", -220, 47])),
     "a last point too near for large s": (_D, triangular(high=["25/273", -480, 42])),
     "no s that is small": (_D, triangular(least="1/60")),

@@ -159,13 +159,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
         "* target.sign(a)",
         "an exponential before its pole",
     ),
-    ("values", "value(x.num) / value(x.den)", "value(x.num) * value(x.den)", "concave beyond a fraction with a root"),
-    (
-        "values",
-        "value(atom.argument.num) / value(atom.argument.den)",
-        "value(atom.argument.num) * value(atom.argument.den)",
-        "a kink that an exponential turns down",
-    ),
+    ("values", "+ arb(0)) / below", "+ arb(0)) * below", "concave beyond a fraction with a root"),
+    ("values", "+ arb(0)) / below", "+ arb(0)) * below", "a kink that an exponential turns down"),
+    ("values", "self.shift else 1)", "False else 1)", "what rises like u^2"),
+    ("values", "a *= self.signs[i]", "", "a logarithm of what falls, before 1"),
     ("tails", "large.pop((fmpq(0), 0)", "large.pop((fmpq(1), 0)", "an exponential that ends nowhere"),
     ("tails", "key[0] < 0}", "key[0] > 0}", "an exponential of a fraction"),
     ("tails", "(p + q, n + m)", "(p + q, n - m)", "a logarithm in a series"),
@@ -205,6 +202,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("sector", "turn > -abs(q).log() * angle.tan()", "turn > 0", "a singularity in the sector"),
     ("sector", "* (high - low) / 2)", "* 0)", "steps that are too long for small s"),
     ("sector", " * -1)", ")", "a third power of a distance"),
+    ("rule", "-arb(self.even.exponent)", "arb(1) / 2", "a last point too near for what rises like u^2"),
+    ("sector", "self.field.theta(self.derivatives[-1]) * -1", "self.derivatives[-1]", "steps that are too long for w"),
     ("moments", "found[-1] = found[-1] - x", "found[1] = found[-1] - x", "a square of a logarithm beyond 2"),
 )
 
