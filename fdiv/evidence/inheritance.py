@@ -66,8 +66,8 @@ def inherited(divergence: Divergence, names: list[str]) -> set[str]:
 
 def _adds_up(divergence: Divergence, summands: list[Divergence]) -> bool:
     """Whether the formulas of D(s) and w(s) are the sums of those of the parts."""
-    return all(
-        getattr(divergence.gaussian, name) is not None
-        and sympy.expand(getattr(divergence.gaussian, name) - sum(getattr(g.gaussian, name) for g in summands)) == 0
-        for name in ("formula", "gradient_weight_formula")
-    )
+    for name in ("formula", "gradient_weight_formula"):
+        whole, *terms = [getattr(g.gaussian, name) for g in (divergence, *summands)]
+        if whole is None or None in terms or sympy.expand(whole - sympy.Add(*terms)) != 0:
+            return False
+    return True

@@ -236,9 +236,13 @@ def _value(case: _Case) -> str:
 def _within(rule: Rule, name: str, error: Any) -> str:
     """Say how near to D or w the trapezoid rule is, relatively, rounded up to two digits."""
     require(bool(error < _MOST_ERROR), "the error of the trapezoid rule is not shown to be small")
-    top, digits = bounds(error)[1], Context(prec=2, rounding=ROUND_CEILING)
-    shown = digits.divide(Decimal(int(top.p)), Decimal(int(top.q)))
-    return f"the trapezoid rule is within {shown:.1e} {name} of {name} for all s >= {float(rule.least):g}"
+    return f"the trapezoid rule is within {_up(error)} {name} of {name} for all s >= {_up(rule.least)}"
+
+
+def _up(number: Any) -> str:
+    """Two digits that are not less."""
+    top = bounds(number)[1]
+    return f"{Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(int(top.p)), Decimal(int(top.q))):.1e}"
 
 
 def _weight(case: _Case) -> str:

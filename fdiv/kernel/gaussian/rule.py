@@ -15,7 +15,7 @@ from fdiv.kernel.expressions import build, number
 from fdiv.kernel.field import End, Field
 from fdiv.kernel.gaussian.moments import expectation
 from fdiv.kernel.gaussian.sector import Analytic, largest, require_analytic, size
-from fdiv.kernel.ledger import require
+from fdiv.kernel.ledger import Ledger, require
 from fdiv.kernel.ratio import Ratio
 from fdiv.kernel.values import substituted
 
@@ -60,14 +60,15 @@ def _grid(data: Any) -> _Grid:
     step, first, last = data
     found = _Grid(number(step), first, last)
     require(found.step > 0 and all(type(j) is int and abs(j) < 10**5 for j in (first, last)), "no grid")
-    require(bool((arb(found.step) * first).exp() < arb(_NEAR) and found.end > _NEAR), "a short grid")
+    require(bool((arb(found.step) * first).exp() < arb(_NEAR)), "a short grid")
     return found
 
 
-def _boxes(stretch: Any, end: Any) -> Iterator[tuple[Any, Any]]:
+def _boxes(ledger: Ledger, stretch: Any, end: Any) -> Iterator[tuple[Any, Any]]:
     """Parts of [_NEAR, end], each a little longer than the one before, and stretched."""
     low = _NEAR
     while low < end:
+        ledger.spend(20)
         yield arb(low) * stretch, arb.min(arb(low * _LONGER), end) * stretch
         low *= _LONGER
 
@@ -83,8 +84,8 @@ class Rule:
 
     def __init__(self, generator: Any, data: Any, line: Field) -> None:
         """Read the statement, build E and R, and show them to be analytic and E_Q of the growth to be as stated."""
-        point, ledger = line.point, line.ledger
-        field = Field(ledger, point, None, End(point.constant(1), fmpq(1), fmpq(1)))
+        point, self.ledger = line.point, line.ledger
+        field = Field(self.ledger, point, None, End(point.constant(1), fmpq(1), fmpq(1)))
         inverse, scale = field.inverse(field.u), field.power(field.u, -_HALF) * _HALF
 
         def even(form: Any) -> Ratio:
@@ -100,7 +101,7 @@ class Rule:
         self.rest = Analytic(whole - even(data["growth"]), decay - _HALF)
         self.way = acb(self.angle.cos(), self.angle.sin())
         require_analytic(whole, self.angle)  # the growth is a sum of powers of w and log w
-        half_line = Field(ledger, point)
+        half_line = Field(self.ledger, point)
         mean = expectation(build(data["growth"], half_line, {"u": half_line.u}), line)
         require((mean - build(data["closed"], line, {"s": line.u})).zero, "E_Q of the growth is not as stated")
 
@@ -141,11 +142,11 @@ class Rule:
         found = []
         for k, share in ((0, arb(1)), (1, arb(m) / 2)):
             n = self.even.degree(k) + 1 + k
+            # from here on the ratios fall, and the terms of the sum too: rate is at least 1/2, as E'' >= E/4
             falls = stretch * self.way.real * rate + n / end < room * end / switch
-            falls_on_line = end * rate + n + 1 < end**2 / switch
-            require(bool(falls and falls_on_line and stretch * self.way.real > 1), "a short grid")
+            require(bool(falls), "a short grid")
             ratios = [share * stretch**m * on_ray / least]
-            for low, high in _boxes(stretch, end):
+            for low, high in _boxes(self.ledger, stretch, end):
                 rho = low / stretch
                 decay = (-room * rho**2 / (2 * switch)).exp() * (high / 2) ** k
                 ratios.append(self.even.most(k, self.way, low, high) * decay / self._above_zero(rho))
@@ -167,10 +168,10 @@ class Rule:
         found = []
         for k in (0, 1):
             n = self.rest.degree(k) + 1 + k
-            require(bool(self.way.real * end > self.rest.far and slow * end > n + 1), "a short grid")
+            require(bool(self.way.real * end > self.rest.far and slow * end > n), "a short grid")
             near = largest(size(value) for value in _near(self.rest, k, self.way, arb(1)))
             total = arb(_NEAR) ** (k + 1) * near
-            for low, high in _boxes(arb(1), end):
+            for low, high in _boxes(self.ledger, arb(1), end):
                 total += (high - low) * high**k * self.rest.most(k, self.way, low, high)
             beyond = self.rest.powers(k, end, k)
             total += beyond * (-slow * end).exp() / (slow - n / end)

@@ -5,6 +5,7 @@ They are continued from x > 0, which is w in (0, 1). See *Quadrature* in `docs/k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property, reduce
 from typing import Any
@@ -117,7 +118,6 @@ class Analytic:
         for n in range(max(parts, default=0) + 1):
             part = field.ratio(parts.get(n, whole.num * 0), whole.den)
             require(part.zero or isinstance(limit(part, -1), Ratio), "it is not bounded near 0")
-            require(not any(is_log(field, i) for i in used(part.den)), "a logarithm of w in a divisor")
             form = Form(part)
             yield largest(size(form.at(acb(start, arc))) for arc in arcs) / field.order**n
 
@@ -125,12 +125,15 @@ class Analytic:
 def require_analytic(ratio: Ratio, angle: Any) -> None:
     """Show that no divisor, radicand or argument of a log vanishes for x in the sector.
 
-    A zero q of one is x = -order (log q + 2 pi i n), of which n = 0 is nearest to the real axis.
+    A zero y = q^n of one is x = -order (log y + 2 pi i j)/n, of which j = 0 is nearest to the real axis.
     """
     for coefficients in _polynomials(ratio):
-        for q, _ in fmpq_poly(coefficients).numer().complex_roots():
-            turn = arb.pi() * int(q.real < 0) if q.imag == 0 else arb.pi() / 2 - (q.real / abs(q.imag)).atan()
-            require(bool(turn > -abs(q).log() * angle.tan()), "a singularity in the sector")
+        n = math.gcd(*(j for j, c in enumerate(coefficients) if c != 0)) or 1
+        poly = fmpq_poly(coefficients[::n]).numer()
+        ratio.field.ledger.spend(4 * poly.degree() ** 2)
+        for y, _ in poly.complex_roots():
+            turn = arb.pi() * int(y.real < 0) if y.imag == 0 else arb.pi() / 2 - (y.real / abs(y.imag)).atan()
+            require(bool(turn > -abs(y).log() * angle.tan()), "a singularity in the sector")
 
 
 def _polynomials(ratio: Ratio) -> list[list[fmpq]]:
@@ -144,7 +147,9 @@ def _polynomials(ratio: Ratio) -> list[list[fmpq]]:
             require(not atom.varies or atom.kind in ("u", "log"), "a function that is not continued")
     for poly in stack:
         require(set(used(poly)) <= {FIRST}, "a divisor or argument of log that is no polynomial")
-        coefficients = [poly[(0,) * FIRST + (j,)] for j in range(poly.degrees()[FIRST] + 1)]
+        degree = int(poly.degrees()[FIRST])
+        ratio.field.ledger.spend(degree)
+        coefficients = [poly[(0,) * FIRST + (j,)] for j in range(degree + 1)]
         while coefficients[0] == 0:
             coefficients.pop(0)
         found.append(coefficients)

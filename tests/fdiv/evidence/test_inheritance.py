@@ -9,7 +9,7 @@ import sympy
 
 import fdiv
 from fdiv import u
-from fdiv.evidence import certificate, store
+from fdiv.evidence import certificate, inheritance, store
 from fdiv.evidence.inheritance import LINEAR, inherited, parts
 from fdiv.record import custom
 
@@ -71,3 +71,10 @@ def test_what_is_inherited_is_neither_stored_nor_believed_from_the_store(monkeyp
     forged["evidence"] = "inherited"
     monkeypatch.setattr(store, "load", lambda key: data)
     assert fresh(tested).claim("D(s)").evidence == "tested"
+
+
+def test_a_term_without_a_formula_adds_up_to_none() -> None:
+    kl, js = fdiv.divergence("kl"), fdiv.divergence("js")
+    assert js.gaussian.formula is None
+    assert not inheritance._adds_up(kl, [kl, js])
+    assert inheritance._adds_up(kl, [kl])

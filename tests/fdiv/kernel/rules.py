@@ -49,6 +49,11 @@ def steep(**other: Any) -> Any:
     return statement((u - 1) ** 2 + _TRIANGLE, [*FOUNDATIONS, _D, _W], gaussian=rule(**whole))
 
 
+def of_high_degree(power: str, order: int) -> Any:
+    """A convex function with a logarithm whose argument is a polynomial of that degree in roots of u."""
+    return statement(100 * u**power - log(1 + u + u**power), [*FOUNDATIONS, _D], order=order, gaussian=rule(0, 0))
+
+
 def grid(step: str, low: float, high: float) -> list[Any]:
     """The points from e^low to e^high."""
     h = float(Fraction(step))

@@ -199,7 +199,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("rule", "self.least < arb(_NEAR) ** 2 <", "arb(_NEAR) ** 2 <", "no s that is small"),
     ("sector", "isinstance(limit(part, -1), Ratio)", "True", "another growth with its mean"),
     ("sector", "isinstance(limit(part, -1), Ratio)", "True", "a faster decay than there is"),
-    ("sector", "turn > -abs(q).log() * angle.tan()", "turn > 0", "a singularity in the sector"),
+    ("sector", "turn > -abs(y).log() * angle.tan()", "turn > 0", "a singularity in the sector"),
     ("sector", "* (high - low) / 2)", "* 0)", "steps that are too long for small s"),
     ("sector", " * -1)", ")", "a third power of a distance"),
     ("rule", "-arb(self.even.exponent)", "arb(1) / 2", "a last point too near for what rises like u^2"),

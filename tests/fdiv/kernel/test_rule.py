@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +17,7 @@ from fdiv.kernel import claims as kernel
 from fdiv.kernel.gaussian.rule import Rule
 from fdiv.kernel.gaussian.sector import Analytic, require_analytic
 from fdiv.kernel.ledger import Unproved
-from tests.fdiv.kernel.rules import FALSE_RULES, RULES, grid, triangular
+from tests.fdiv.kernel.rules import FALSE_RULES, RULES, grid, of_high_degree, triangular
 
 
 @pytest.fixture(autouse=True)
@@ -173,16 +174,30 @@ NUMBERS += [{"switch": "1/2"}, {"angle": "1/2"}, {"switch": "4", "low": grid("7/
 def test_the_bound_is_that_of_the_docs(other: Any) -> None:
     statement = triangular(**other)
     rule = read(statement)
+    low, high = rule._low(), rule._high()
     with mpmath.workdps(20):
         for k in (0, 1):
-            for found, stated in zip(
-                (rule._low()[k], rule._high()[k]), ideal(statement["gaussian"]["rule"], k), strict=True
-            ):
+            for found, stated in zip((low[k], high[k]), ideal(statement["gaussian"]["rule"], k), strict=True):
                 assert 0.999 * float(stated) <= float(found) <= 2.1 * float(stated)
-        value, slope = (max(pair) for pair in zip(rule._low(), rule._high(), strict=True))
+        value, slope = (max(pair) for pair in zip(low, high, strict=True))
         share = float(rule.switch) / 8
         assert float(rule.errors.value) == pytest.approx(float(value))
         assert float(rule.errors.weight) == pytest.approx(2 * math.exp(share) * float(slope + share * value))
+
+
+def test_work_is_bounded() -> None:
+    """Far ends of a grid, and polynomials of high degree, whose zeros are sought in the plane."""
+    far = [triangular(high=[step, -40, last]) for step, last in (("7/55", 20000), ("1", 99999), ("1/3", 4000))]
+    for forged in [*far, of_high_degree("2001/1000", 1000), of_high_degree("721/240", 240)]:
+        start = time.process_time()
+        assert not kernel.verify(forged)["D(s)"].confirmed
+        assert time.process_time() - start < 5.0
+
+
+def test_no_s_is_said_for_which_nothing_is_shown() -> None:
+    found = kernel.verify(triangular(least="100000499/10000000000"))["D(s)"]
+    assert found.confirmed
+    assert found.reason.endswith("for all s >= 1.1e-2")
 
 
 @pytest.mark.parametrize("part", ["even", "rest"])
