@@ -236,13 +236,13 @@ def _value(case: _Case) -> str:
 def _within(rule: Rule, name: str, error: Any) -> str:
     """Say how near to D or w the trapezoid rule is, relatively, rounded up to two digits."""
     require(bool(error < _MOST_ERROR), "the error of the trapezoid rule is not shown to be small")
-    return f"the trapezoid rule is within {_up(error)} {name} of {name} for all s >= {_up(rule.least)}"
+    shown, least = (_up(number) for number in (bounds(error)[1], rule.least))
+    return f"the trapezoid rule is within {shown} {name} of {name} for all s >= {least}"
 
 
 def _up(number: Any) -> str:
-    """Two digits that are not less."""
-    top = bounds(number)[1]
-    return f"{Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(int(top.p)), Decimal(int(top.q))):.1e}"
+    """Two digits of a rational number, or of one above it."""
+    return f"{Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(int(number.p)), Decimal(int(number.q))):.1e}"
 
 
 def _weight(case: _Case) -> str:

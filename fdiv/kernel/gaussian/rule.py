@@ -92,10 +92,10 @@ class Rule:
             return (build(form, field, {"u": field.u}) + build(form, field, {"u": inverse}) * field.u) * scale
 
         rise, decay, self.angle = number(data["rise"]), number(data["decay"]), arb(number(data["angle"]))
-        self.least, self.switch = (arb(number(data[name])) for name in ("least", "switch"))
+        self.least, self.switch = number(data["least"]), arb(number(data["switch"]))
         self.low, self.high = _grid(data["low"]), _grid(data["high"])
         require(bool(0 < self.angle < arb.pi() / 4), "no sector on which the density decays")
-        require(bool(0 < self.least < arb(_NEAR) ** 2 < self.switch), "no range of s")
+        require(0 < self.least < _NEAR**2 and bool(arb(_NEAR) ** 2 < self.switch), "no range of s")
         whole = even(generator)
         self.even = Analytic(whole, -rise)
         self.rest = Analytic(whole - even(data["growth"]), decay - _HALF)
@@ -152,7 +152,7 @@ class Rule:
                 ratios.append(self.even.most(k, self.way, low, high) * decay / self._above_zero(rho))
             growth = (stretch * end * self.way.real * rate - room * end**2 / (2 * switch)).exp()
             ratios.append(self.even.powers(k, stretch * end, k) * growth / 2**k / self._above_zero(end))
-            before = share * most * self.low.before(m + 1) / self.least.sqrt() ** (m + 1)
+            before = share * most * self.low.before(m + 1) / arb(self.least).sqrt() ** (m + 1)
             after = self.even.powers(k, end, k) / 2**k * (end * rate - end**2 / (2 * switch)).exp()
             after /= (end / switch - rate - n / end) * arb(_NEAR) ** (m + 1)
             aliased = self.low.aliasing(self.angle) * stretch * largest(ratios)

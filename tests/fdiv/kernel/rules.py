@@ -54,6 +54,15 @@ def of_high_degree(power: str, order: int) -> Any:
     return statement(100 * u**power - log(1 + u + u**power), [*FOUNDATIONS, _D], order=order, gaussian=rule(0, 0))
 
 
+def winged(**other: Any) -> Any:
+    """That of (u - 1)^2 less a logarithm, whose argument has two complex zeros, 20 e^{+-i acos(-2/5)}."""
+    start = 1 - log(word("400/417"))
+    whole = {"growth": u**2 - 2 * u + start, "closed": exp(s) - 2 + start, "rise": "3/2", "angle": "1/2", **other}
+    wings = log(u**2 + 16 * u + 400) - log(417)
+    grids = {"low": grid("1/11", -28, 3.6), "high": grid("1/11", -43, 5)}
+    return statement((u - 1) ** 2 - wings, [*FOUNDATIONS, _D], gaussian=rule(**{**grids, **whole}))
+
+
 def grid(step: str, low: float, high: float) -> list[Any]:
     """The points from e^low to e^high."""
     h = float(Fraction(step))
@@ -88,6 +97,7 @@ RULES: dict[str, Any] = {
             word("100/99") + u * 100, "10000/99", angle="1/2", low=grid("1/11", -28, 3.6), high=grid("1/11", -43, 5)
         ),
     ),
+    "two singularities beside the sector": winged(),
     "a logarithm of what falls, before 1": statement(
         piecewise((-1 * log(2 - u), below(u, 1)), (u - 1 + _TRIANGLE, True)),
         [*FOUNDATIONS, _D, _W],
@@ -128,6 +138,7 @@ FALSE_RULES: dict[str, tuple[str, Any]] = {
         _D,
         statement(_BLENDED, [*FOUNDATIONS, _D], gaussian=rule(word("100/99") + u * 100, word("10000/99"))),
     ),
+    "two singularities in the sector": (_D, winged(angle="3/5")),
     "a kink beside 1": (
         _D,
         statement(

@@ -168,6 +168,7 @@ def ideal(data: Any, k: int) -> tuple[Any, Any]:
 
 NUMBERS: list[dict[str, Any]] = [{}, *(other for _, other, *_ in COARSE)]
 NUMBERS += [{"switch": "1/2"}, {"angle": "1/2"}, {"switch": "4", "low": grid("7/55", -27, 4)}]
+NUMBERS += [{"switch": "1/50"}, {"switch": "3", "low": grid("7/55", -27, 2.6)}]  # what is near 0 counts, and the end
 
 
 @pytest.mark.parametrize("other", NUMBERS, ids=str)
@@ -221,16 +222,20 @@ def test_bounds_in_the_sector_hold_and_are_near(part: str) -> None:
             assert true <= bound <= 3 * true, (x, k)
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_a_zero_of_a_divisor_is_seen_inside_the_sector_alone(inside: bool) -> None:
-    """Of u + 99 in w = 1/u it lies at log 99 + pi i, at an angle of 34.36 degrees."""
-    statement = RULES["a singularity beside the sector"]
-    whole = read(statement).even.derivatives[0]
-    place = math.atan(math.pi / math.log(99))
+ZEROS = [
+    ("a singularity beside the sector", 99.0, math.pi),
+    ("two singularities beside the sector", 20.0, math.acos(-0.4)),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "turn"), ZEROS)
+def test_a_zero_of_a_divisor_is_seen_inside_the_sector_alone(name: str, size: float, turn: float) -> None:
+    """Where the divisors and arguments in u have the zeros size e^{+-i turn}, x has log(size) +- i turn."""
+    whole = read(RULES[name]).even.derivatives[0]
+    place = math.atan(turn / math.log(size))
     require_analytic(whole, arb(place - 1e-12))
-    if inside:
-        with pytest.raises(Unproved, match="a singularity in the sector"):
-            require_analytic(whole, arb(place + 1e-12))
+    with pytest.raises(Unproved, match="a singularity in the sector"):
+        require_analytic(whole, arb(place + 1e-12))
 
 
 def test_a_logarithm_of_w_is_continued_and_no_other_crosses_its_cut() -> None:
