@@ -164,7 +164,7 @@ def _evidence_of_values(entries: list[fdiv.Divergence]) -> str:
     parts = [f"{count} {words.get(kind, kind)} ({evidence})" for (kind, evidence), count in sorted(kinds.items())]
     sentences = (
         f"Of the {len(entries)} entries, D(s) is known {', '.join(parts)}. Proved means an exact argument; certified "
-        "means that the error of the quadrature is bounded for all s (kernel.md), relative to D(s) and to w(s)."
+        "means that the error of the quadrature is bounded for all s >= 1e-12 (kernel.md), relative to D(s) and w(s)."
     )
     return textwrap.fill(sentences, 119) + "\n"
 

@@ -1,8 +1,7 @@
-"""D(s), w(s) and dw/ds by the trapezoid rule on one set of nodes.
+"""D(s), w(s) and dw/ds by the trapezoid rule on one set of nodes, whose values are computed once in ball arithmetic.
 
-With kappa(x) = e^{-x/2} f(e^x), D(s) = e^{-s/8} E[kappa(sqrt(s) y)] for y ~ N(0, 1), and only the even part K0
-of kappa counts. With K1 = x K0'/2 and K2 = x K1'/2 (the operator s d/ds, moved into the mean) and E_j for the
-mean of K_j,
+With kappa(x) = e^{-x/2} f(e^x), D(s) = e^{-s/8} E[kappa(sqrt(s) y)] for y ~ N(0, 1), where the even part K0 alone
+counts. With K1 = x K0'/2 and K2 = x K1'/2 (the operator s d/ds, moved into the mean) and E_j for the mean of K_j,
 
     D = e^{-s/8} E_0,   s w = e^{-s/8} (E_1 - s/8 E_0),   s^2 dw/ds = e^{-s/8} (E_2 - E_1 - s/4 E_1 + s^2/64 E_0).
 
@@ -13,8 +12,7 @@ x = A + e^z, or x = A + (B - A)/(1 + e^{-z}). Then e^{-x^2/2s} is as smooth for 
 is analytic for |Im z| < a, and the rule with step h errs by at most 2 M/(e^{2 pi a/h} - 1), where M is the integral
 of its modulus on Im z = a (Trefethen and Weideman, SIAM Review 56, 2014, theorem 5.1): h = a/5.5 makes that 2e-15 M.
 `fdiv.kernel.gaussian.rule` bounds M and what is cut off, for all s; the claims rest on that, and not on what is
-chosen here. Where K0 rises like a high power of x the density alone limits h: `gaussian_error` is then the error
-itself (exact for x^p, by Poisson's sum). The values at the nodes are computed once in ball arithmetic.
+chosen here. Where K0 rises like a high power of x the density alone limits h: `gaussian_error` is then the error.
 """
 
 from __future__ import annotations
@@ -69,16 +67,18 @@ class Integrand:
         return tuple(sympy.log(place) for place in sorted({sympy.S.One, *places}))
 
     @property
-    def entire(self) -> bool:
-        """Whether f has an exponential of u, which no strip bounds: e^{-u} explodes where Re u < 0, far out."""
-        return any(p.exp.has(u) for piece in self.pieces for p in piece.expression.atoms(sympy.Pow, sympy.exp))
+    def rates(self) -> list[float]:
+        """The |c| of every e^{c u^p}, which no strip bounds: e^{-u} explodes where Re u < 0, far out.
+
+        Beyond |u|^p = 60/|c| it is nothing in double precision, and what it does beside the real axis does not count.
+        """
+        powers = {p for piece in self.pieces for p in piece.expression.atoms(sympy.Pow, sympy.exp) if p.exp.has(u)}
+        terms = [t for p in powers for t in sympy.Add.make_args(sympy.expand(p.exp * sympy.log(p.base), log=False))]
+        return [abs(float(term.as_independent(u, as_Add=False)[0])) for term in terms if term.has(u)]
 
     def singularities(self) -> list[complex]:
-        """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log.
-
-        Beyond |u| = 60 an e^{-u} is nothing in double precision, and what it does beside the real axis does not count.
-        """
-        found: list[complex] = [complex(math.log(_FAR), math.pi / 2)] if self.entire else []
+        """Where kappa is not analytic in x = log u: the zeros of divisors, radicands and arguments of log."""
+        found = [complex(math.log(_FAR / min(1.0, rate)), math.pi / 2) for rate in self.rates]
         for piece in self.pieces:
             for inner in _inner(piece.expression):
                 found += [complex(abs(x.real), abs(x.imag)) for x in _log_zeros(inner)]

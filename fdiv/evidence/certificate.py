@@ -204,7 +204,7 @@ def _stated(divergence: Divergence, parts: Iterable[str], seconds: float) -> tup
 
 
 def _weighed(claims: tuple[Claim, ...], statement: Mapping[str, Any]) -> tuple[Claim, ...]:
-    """Believe as proved what the kernel confirms and nothing refutes, and the rest at most as tested."""
+    """Believe as proved, or certified by a bound, what the kernel confirms and nothing refutes; the rest as tested."""
     verdicts = verify(dict(statement))
     return tuple(_weigh(claim, verdicts.get(claim.name, Verdict(False, "it was not stated"))) for claim in claims)
 

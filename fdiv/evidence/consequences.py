@@ -181,7 +181,7 @@ def _no_gaussian(divergence: Divergence) -> Finding | None:
 
 
 def gaussian_value(divergence: Divergence, settled: Settled) -> Finding:
-    """D(s) = E_Q[f] by quadrature; the kernel proves it in the closed class."""
+    """D(s) = E_Q[f] by quadrature; the kernel proves it in the closed class, and bounds the error of a rule."""
     if missing := _no_gaussian(divergence):
         return missing
     return oracles.compare_gaussian(divergence)

@@ -26,7 +26,7 @@ from fdiv.exact.symbols import DerivationError, u
 from fdiv.record import Divergence
 
 _SAMPLES = 150  # ratios on either side of 1 at which the pieces are compared with the generator
-_LARGEST_ROOT = 24
+_LARGEST_ROOT, _LARGEST_POWER = 24, 10**4
 _LOOKED_AT = (1, 2, 4, 10, 50, 1000, 10**6)  # and their reciprocals
 
 
@@ -148,6 +148,9 @@ def _undefined(form: Expr, point: Expr) -> Expr | None:
     """Return what f is at a point instead of a real number, by an exact argument; None if no such thing is shown."""
     if any(power.exp.q > _LARGEST_ROOT for power in form.atoms(sympy.Pow) if power.exp.is_Rational):
         return None  # SymPy spends minutes on an exact 999^1.999999
+    exponents = [power.exp.subs(u, point) for power in form.atoms(sympy.Pow) if power.base.is_Rational]
+    if any(exponent.is_Rational and abs(exponent) > _LARGEST_POWER for exponent in exponents):
+        return None  # it writes all digits of 2^(u^2), which at u = 10^6 no memory holds
     value = form.subs(u, point)
     if value.has(sympy.nan, sympy.zoo, sympy.oo):
         return value

@@ -139,6 +139,14 @@ BENT = {  # mpmath's f above a tangent, and the places where it bends
         lambda x: mpmath.log1p(mpmath.exp(10 - x)) - mpmath.log1p(mpmath.exp(9)),
         (7, 8, 9, 10, 11, 12, 13, 15, 18, 22, 30, 50),
     ),
+    "exp(-u/1000)-exp(-1/1000)": (
+        lambda x: mpmath.exp(-x / 1000) - mpmath.exp(mpmath.mpf(-1) / 1000) * (1 - (x - 1) / 1000),
+        (),
+    ),
+    "1.001**-u-1/1.001": (
+        lambda x: mpmath.mpf("1.001") ** -x - (1 - mpmath.log(mpmath.mpf("1.001")) * (x - 1)) / mpmath.mpf("1.001"),
+        (),
+    ),
     "2**-u-1/2": (lambda x: mpmath.mpf(2) ** -x - 1 / 2 + mpmath.log(2) / 2 * (x - 1), ()),
     "2**u*3**-u*5**u/7**u-10/21": (
         lambda x: (mpmath.mpf(10) / 21) ** x - mpmath.mpf(10) / 21 * (1 - mpmath.log(mpmath.mpf(21) / 10) * (x - 1)),

@@ -23,3 +23,10 @@ def test_nothing_is_measured_of_a_piece_beyond_the_reach() -> None:
 def test_what_no_form_holds_is_said() -> None:
     with pytest.raises(DerivationError, match=r"no form of .* is stable"):
         in_log_ratio(u * 10 ** (1 / u) * 21 ** (-1 / u), TINY, positive=True)
+
+
+def test_a_limit_with_a_symbol_of_gruntzs_algorithm_in_it_is_none() -> None:
+    """SymPy 1.14 says (log 2 w - log 9 w)/... of an own symbol w: it takes 2^(u/2)/3^u for what does not vary."""
+    piece = Piece(sympy.S.Zero, sympy.oo, 2 ** (u / 2) * 3**-u)
+    with pytest.raises(DerivationError, match=r"the limit of .* at u = oo cannot be derived"):
+        piece.limit(piece.slope, sympy.oo)

@@ -41,6 +41,7 @@ CASES: dict[str, tuple[Any, float]] = {
     "steep softplus": (lambda: fdiv.from_expression(STEEP), 1 / 4),
     "skewed taneja_type": (lambda: skewed("taneja_type", sympy.Rational(1, 8)), 1 / 2),
     "skewed puri_vincze": (lambda: skewed("puri_vincze", sympy.Rational(7, 9)), 1 / 4),
+    "ten million digits at u = 10^6": (lambda: fdiv.from_expression("10**(-10*u)-10**-10"), 1 / 4),
 }
 
 

@@ -196,9 +196,10 @@ def test_work_is_bounded() -> None:
 
 
 def test_no_s_is_said_for_which_nothing_is_shown() -> None:
-    found = kernel.verify(triangular(least="100000499/10000000000"))["D(s)"]
-    assert found.confirmed
-    assert found.reason.endswith("for all s >= 1.1e-2")
+    for least, said in (("100000499/10000000000", "1.1e-2"), ("1/1000000000000", "1.0e-12")):
+        found = kernel.verify(triangular(least=least))["D(s)"]
+        assert found.confirmed
+        assert found.reason.endswith(f"for all s >= {said}")
 
 
 @pytest.mark.parametrize("part", ["even", "rest"])
