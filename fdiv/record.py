@@ -20,7 +20,7 @@ from fdiv.derive.conjugate import Conjugate, derive_conjugate
 from fdiv.derive.gaussian import Gaussian, derive_gaussian
 from fdiv.derive.generator import Generator
 from fdiv.exact.domain import Parameter
-from fdiv.exact.simplify import adjoint, limit_generator
+from fdiv.exact.simplify import adjoint, limit_generator, on_one_base
 from fdiv.exact.symbols import u
 
 
@@ -187,14 +187,4 @@ def custom(generator: Expr, name: str = "custom") -> Divergence:
     if generator.free_symbols - {u}:
         extra = ", ".join(sorted(str(symbol) for symbol in generator.free_symbols - {u}))
         raise ValueError(f"a generator is a function of u alone, got also {extra}")
-    joined = generator.replace(lambda part: part.is_Mul, _on_one_base)
-    return Divergence(Record(name, name, joined, "given by the user"))
-
-
-def _on_one_base(product: Expr) -> Expr:
-    """Write 2^u 3^(-u), whose factors grow without bound or vanish, as (2/3)^u."""
-    powers = [factor for factor in product.args if factor.is_Pow and factor.base.is_Rational and factor.exp.has(u)]
-    if len(powers) < 2:
-        return product
-    others = sympy.Mul(*(factor for factor in product.args if factor not in powers))
-    return others * sympy.powsimp(sympy.Mul(*powers), combine="base")
+    return Divergence(Record(name, name, on_one_base(generator), "given by the user"))

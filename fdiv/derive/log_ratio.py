@@ -19,7 +19,7 @@ from sympy import Expr
 from sympy.codegen.cfunctions import expm1
 
 from fdiv.derive.generator import Piece
-from fdiv.exact.simplify import factored, normal
+from fdiv.exact.simplify import factored, normal, on_one_base
 from fdiv.exact.symbols import DerivationError, u, v
 from fdiv.numeric.backends import MPMATH, Backend, numpy_backend
 from fdiv.numeric.lower import lower
@@ -66,7 +66,9 @@ def _best(candidates: list[Expr], expression: Expr, piece: Piece, positive: bool
 
 def _candidates(expression: Expr, kinds: tuple[_Scaled, ...]) -> list[Expr]:
     """Return forms of an expression in u in v = log u, none of them long."""
-    forms = (expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression))
+    forms = [expression, normal(expression), factored(expression), _multiplied(expression), _gathered(expression)]
+    if any(power.exp.has(u) for power in expression.atoms(sympy.Pow)):
+        forms.append(on_one_base(sympy.expand(expression)))
     rewritten = _short(_logarithmic(form, scaled) for form in dict.fromkeys(forms) for scaled in kinds)
     rewritten += [_reflected(form) for form in rewritten]
     if expression.has(sympy.exp):

@@ -171,3 +171,16 @@ def limit_generator(family: Expr, values: Mapping[Symbol, Expr]) -> Expr:
 def adjoint(generator: Expr) -> Expr:
     """Return the generator u f(1/u), which exchanges the roles of P and Q (Liese and Vajda 2006)."""
     return split_logarithms(sympy.expand(u * flat(generator).subs(u, 1 / u)))
+
+
+def on_one_base(expression: Expr) -> Expr:
+    """Write 2^u 3^(-u), whose factors grow without bound or vanish, as (2/3)^u, in every product."""
+
+    def joined(product: Expr) -> Expr:
+        powers = [factor for factor in product.args if factor.is_Pow and factor.base.is_Rational and factor.exp.has(u)]
+        if len(powers) < 2:
+            return product
+        others = sympy.Mul(*(factor for factor in product.args if factor not in powers))
+        return others * sympy.powsimp(sympy.Mul(*powers), combine="base")
+
+    return expression.replace(lambda part: part.is_Mul, joined)
