@@ -72,12 +72,13 @@ class Piece:
         except UnknownExpansion:
             pass  # Gruntz's algorithm takes more kinds of functions
         covered, names = _with_names(expression)
+        unknown = f"the limit of {expression} at u = {end} cannot be derived"
         try:
             value = sympy.limit(covered, u, end, "+" if side > 0 else "-").xreplace(names)
         except (NotImplementedError, ValueError, TypeError, RecursionError, AttributeError) as error:
-            raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived") from error
+            raise DerivationError(unknown) from error
         if value.free_symbols:  # of Gruntz's algorithm, which takes 2^u/3^u for something that does not vary
-            raise DerivationError(f"the limit of {expression} at u = {end} cannot be derived")
+            raise DerivationError(unknown)
         if value.is_extended_real is not True:
             raise DerivationError(f"the limit of {expression} at u = {end} is not a real number: {value}")
         return value

@@ -84,7 +84,16 @@ def tabulated(generator: Generator) -> TwoTables:
     switch = _switch(high, closed)
     low = tabulate(Integrand(tuple(above)), kinks, SMALLEST, switch)
     rise = sympy.Max(0, *(abs(p - sympy.Rational(1, 2)) for p, _ in growth))
-    return TwoTables(low, high, switch, common, rise, closed, _orders(low), _weight_at_zero(generator))
+    return TwoTables(
+        low=low,
+        high=high,
+        switch=switch,
+        growth=common,
+        rise=rise,
+        closed=closed,
+        orders=_orders(low),
+        start=_weight_at_zero(generator),
+    )
 
 
 def _weight_at_zero(generator: Generator) -> float:

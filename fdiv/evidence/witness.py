@@ -25,7 +25,7 @@ from fdiv.record import Divergence
 _LARGEST_ORDER = 240
 _COVERS = (2, 8, 64)  # tried in turn as the part of the half-line that balls cover
 _BRACKET = Fraction(1, 2**20)  # of log u around a crossing
-_ANGLES = (0.94, 0.86)  # of the strip, the second where E rises beyond e^{x/2}: near the edge the density hardly decays
+_ANGLE, _STEEP = 0.94, 0.86  # of the strip; the second where E rises beyond e^{x/2}: at the edge no density decays
 _NAMES = {u: "u", t: "t", v: "v", s: "s"}
 _WORDS: Mapping[Any, str] = {
     sympy.exp: "exp",
@@ -148,7 +148,7 @@ def _rule(divergence: Divergence, tables: TwoTables) -> Any:
     low, high = tables.low, tables.high
     if low.first is None or high.first is None:
         raise UntranslatedError("no word for a rule on several panels")
-    angle = _ANGLES[bool(tables.rise > sympy.Rational(1, 2))]
+    angle = _STEEP if tables.rise > sympy.Rational(1, 2) else _ANGLE
     return {
         "least": str(Fraction(SMALLEST).limit_denominator(10**12)),
         "switch": str(Fraction(tables.switch)),
